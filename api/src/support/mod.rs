@@ -1,0 +1,1 @@
+//! What this release does with each field: honoured, warned about or refused.
