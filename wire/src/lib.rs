@@ -1,1 +1,68 @@
-//! Placeholder; see DESIGN.
+//! What crosses MQTT between the controller and its agents, and what crosses the sockets on a node.
+//!
+//! In come Rust values of the two cores; out go bounded byte strings, and back again. The crate
+//! holds no state, reads no clock and draws no random number: nonces and seeds are arguments.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`name`] | names that appear in topics, validated once |
+//! | [`topic`] | the topic tree under `bramble/v1/<cluster>/` |
+//! | [`version`] | `(epoch, term, rev)` of a node's desired state |
+//! | [`object`] | the objects of a node's document |
+//! | [`document`] | index, digest and completeness of a document |
+//! | [`message`] | the messages on the topics |
+//! | [`report`] | what a node says of its pods |
+//! | [`envelope`] | signature, recipient and replay protection around every message |
+//! | [`seal`] | secrets, readable by one node only |
+//! | [`chunk`] | objects larger than a packet |
+//! | [`stream`] | logs (later exec, attach, port-forward) with credit |
+//! | [`limits`] | every bound in one place |
+#![no_std]
+
+extern crate alloc;
+
+pub mod chunk;
+pub mod document;
+pub mod envelope;
+pub mod limits;
+pub mod local;
+pub mod message;
+pub mod name;
+pub mod object;
+pub mod report;
+pub mod seal;
+pub mod shim;
+pub mod stream;
+pub mod topic;
+pub mod version;
+
+use alloc::vec::Vec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A byte string was not a value of the expected type, or had bytes left over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid {what}")]
+pub struct DecodeError {
+    /// The type that was expected.
+    pub what: &'static str,
+}
+
+/// Encodes a value with postcard.
+///
+/// # Panics
+/// Never for the types of this crate: postcard fails only on types without a known length.
+pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("wire types always have a known length")
+}
+
+/// Decodes a whole byte string; bytes left over are an error, so that a value has one meaning.
+///
+/// # Errors
+/// [`DecodeError`] naming the expected type.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, DecodeError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(DecodeError { what }),
+    }
+}

@@ -1,0 +1,142 @@
+//! What a node says of its pods. Reports are levels, not events: a later one of a pod replaces the
+//! earlier, so an agent that was away for months says what is, once.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::object::PodUid;
+
+/// A moment by the node's own clock, milliseconds of the Unix epoch. Never used to order anything.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct UnixMs(pub i64);
+
+/// State of one pod on its node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodReport {
+    /// Which pod.
+    pub uid: PodUid,
+    /// Phase, by Kubernetes' rules.
+    pub phase: Phase,
+    /// CamelCase reason of a phase that needs one (`Evicted`, `NodeShutdown`), else empty.
+    pub reason: String,
+    /// Text for a person, else empty.
+    pub message: String,
+    /// Its address.
+    pub pod_ip: Option<[u8; 4]>,
+    /// When the agent first saw it.
+    pub started: UnixMs,
+    /// One for each container of the document's pod.
+    pub containers: Vec<ContainerReport>,
+    /// Everything of it has stopped for good, its address and volumes are released: the API object
+    /// of a pod with a deletion timestamp may go. One-way, on the node's disk before it is said.
+    pub gone: bool,
+}
+
+/// `status.phase`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Phase {
+    /// Not all containers have been started.
+    #[default]
+    Pending,
+    /// At least one runs or is being restarted.
+    Running,
+    /// All ended with 0 and none will be restarted.
+    Succeeded,
+    /// All ended, at least one with a failure, none will be restarted.
+    Failed,
+}
+
+/// State of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerReport {
+    /// Its name.
+    pub name: String,
+    /// Now.
+    pub state: ContainerState,
+    /// How its life before ended.
+    pub last: Option<Terminated>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Passes its readiness (running, while there are no probes).
+    pub ready: bool,
+    /// Has been started and passed its start-up.
+    pub started: bool,
+    /// Resolved image reference.
+    pub image: String,
+    /// Digest of what runs, `sha256:…`; empty when unknown.
+    pub image_id: String,
+    /// Runtime's id of the current life, else empty.
+    pub container_id: String,
+}
+
+/// `status.containerStatuses[].state`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContainerState {
+    /// Not running yet or not running just now.
+    Waiting {
+        /// `ContainerCreating`, `CrashLoopBackOff`, `ErrImageNeverPull`, …
+        reason: String,
+        /// For a person.
+        message: String,
+    },
+    /// Running.
+    Running {
+        /// Since.
+        started: UnixMs,
+    },
+    /// Ended.
+    Terminated(Terminated),
+}
+
+/// How a container's life ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminated {
+    /// Exit code; 128 + signal for a signal, as Kubernetes has it.
+    pub exit_code: i32,
+    /// Signal that ended it, or 0.
+    pub signal: i32,
+    /// `Completed`, `Error`, `OOMKilled`, `StartError`, `ContainerStatusUnknown`.
+    pub reason: String,
+    /// Termination message.
+    pub message: String,
+    /// Start.
+    pub started: UnixMs,
+    /// End.
+    pub finished: UnixMs,
+    /// Runtime's id of that life.
+    pub container_id: String,
+}
+
+/// Facts of a node, sent with its birth and when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// `GOARCH`-style architecture (`amd64`, `arm64`, `arm`).
+    pub architecture: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Pretty name of the operating system.
+    pub os_image: String,
+    /// `/etc/machine-id`, or the agent's own id of the board.
+    pub machine_id: String,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Name and version of the container runtime.
+    pub runtime_version: String,
+    /// Address of the node towards its controller.
+    pub address: Option<[u8; 4]>,
+    /// Host name.
+    pub hostname: String,
+    /// Processor, thousandths of a core.
+    pub cpu_milli: u64,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// Most pods.
+    pub pods: u32,
+    /// Size of the file system of the data directory, bytes.
+    pub storage_bytes: u64,
+}

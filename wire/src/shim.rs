@@ -1,0 +1,1 @@
+//! Protocol of the shim's socket.
