@@ -1,1 +1,3 @@
-//! Placeholder; see DESIGN.
+//! The controller: API server, store, controllers, broker and node link.
+
+pub mod store;

@@ -1,0 +1,540 @@
+//! The MVCC engine behind every store: index, revision counter, history, and what waits for the
+//! disk. Pure memory: it never touches a file and never blocks.
+//!
+//! With a [`Journal`] it queues what must be written and holds the *visible* revision back until
+//! its owner reports the queue written ([`Engine::settle`]) or lost ([`Engine::fail`]).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    history::Bucket,
+    journal::{Batch, Change, Journal},
+    types::{
+        Body, Commit, Durability, Durable, Entry, Error, Event, EventKind, Expect, Key, Limits,
+        Listing, Op, Page, Progress, Revision, Scope,
+    },
+    watch::Watcher,
+};
+
+/// See the module.
+pub(super) struct Engine {
+    state: RwLock<State>,
+    progress: watch::Sender<Progress>,
+    limits: Limits,
+}
+
+struct State {
+    revision: Revision,
+    visible: Revision,
+    /// Where this life of the store began; no history reaches further back.
+    start: Revision,
+    buckets: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Bucket>>,
+    history_bytes: usize,
+    /// First revisions of the commits that wait for the disk, ascending.
+    gates: VecDeque<Revision>,
+    failed: bool,
+    journal: Option<Journal>,
+}
+
+impl Engine {
+    /// An engine that starts at `start` with `entries` (all of them on disk).
+    pub(super) fn new(
+        limits: Limits,
+        start: Revision,
+        entries: impl IntoIterator<Item = Arc<Entry>>,
+        journal: Option<Journal>,
+    ) -> Self {
+        let mut state = State {
+            revision: start,
+            visible: start,
+            start,
+            buckets: BTreeMap::new(),
+            history_bytes: 0,
+            gates: VecDeque::new(),
+            failed: false,
+            journal,
+        };
+        for entry in entries {
+            let (group, resource) = (entry.key.group.clone(), entry.key.resource.clone());
+            state.bucket_mut(&group, &resource).restore(entry, true);
+        }
+        let progress = watch::Sender::new(Progress {
+            visible: start,
+            failed: false,
+        });
+        Self {
+            state: RwLock::new(state),
+            progress,
+            limits,
+        }
+    }
+
+    // A panic under this lock would be a bug in this file; the panic itself is what gets reported.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.read().revision
+    }
+
+    pub(super) fn visible(&self) -> Revision {
+        self.read().visible
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        let state = self.read();
+        state
+            .bucket(&key.group, &key.resource)?
+            .get(&key.namespace, &key.name)
+            .cloned()
+    }
+
+    pub(super) fn list(&self, scope: &Scope, page: &Page) -> Result<Listing, Error> {
+        let state = self.read();
+        let revision = page.at.unwrap_or(state.revision);
+        state.check_reach(scope, revision)?;
+        let mut listing = Listing {
+            revision,
+            entries: Vec::new(),
+            next: None,
+            remaining: 0,
+        };
+        let Some(bucket) = state.bucket(&scope.group, &scope.resource) else {
+            return Ok(listing);
+        };
+        let from = page
+            .from
+            .as_ref()
+            .map_or(("", ""), |key| (&*key.namespace, &*key.name));
+        let mut range = bucket.range_at(revision, scope.namespace.as_deref(), from);
+        let limit = page.limit.unwrap_or(usize::MAX);
+        listing.entries.extend(range.by_ref().take(limit).cloned());
+        if let Some(next) = range.next() {
+            listing.next = Some(next.key.clone());
+            listing.remaining = 1 + range.count();
+        }
+        Ok(listing)
+    }
+
+    /// Takes a watcher's next events, at most `max`. Returns how far it has got.
+    pub(super) fn since(
+        &self,
+        scope: &Scope,
+        pending: bool,
+        cursor: Revision,
+        max: usize,
+        out: &mut VecDeque<Event>,
+    ) -> Result<Revision, Error> {
+        let state = self.read();
+        if state.failed {
+            return Err(Error::Failed);
+        }
+        state.check_floor(scope, cursor)?;
+        let upto = if pending {
+            state.revision
+        } else {
+            state.visible
+        };
+        let Some(bucket) = state.bucket(&scope.group, &scope.resource) else {
+            return Ok(cursor.max(upto));
+        };
+        for event in bucket
+            .since(cursor)
+            .take_while(|event| event.revision <= upto)
+        {
+            if scope
+                .namespace
+                .as_ref()
+                .is_none_or(|only| *only == event.entry.key.namespace)
+            {
+                out.push_back(event.clone());
+                if out.len() == max {
+                    return Ok(event.revision);
+                }
+            }
+        }
+        // A watcher may stand at a pending revision that a list gave it; it never goes back.
+        Ok(cursor.max(upto))
+    }
+
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        scope: &Scope,
+        from: Revision,
+        pending: bool,
+    ) -> Result<Watcher, Error> {
+        let mut state = self.write();
+        if state.failed {
+            return Err(Error::Failed);
+        }
+        state.check_reach(scope, from)?;
+        let bucket = state.bucket_mut(&scope.group, &scope.resource);
+        let wake = if pending {
+            &bucket.committed
+        } else {
+            &bucket.shown
+        };
+        let wake = wake.clone();
+        drop(state);
+        Ok(Watcher::new(
+            self.clone(),
+            scope.clone(),
+            pending,
+            from,
+            wake,
+        ))
+    }
+
+    pub(super) fn settled(&self, revision: Revision) -> Durable {
+        Durable {
+            progress: self.progress.subscribe(),
+            revision,
+        }
+    }
+
+    pub(super) fn commit(&self, ops: Vec<Op>) -> Result<Commit, Error> {
+        let size = self.check_sizes(&ops)?;
+        let mut state = self.write();
+        if state.failed {
+            return Err(Error::Failed);
+        }
+        state.check_expectations(&ops)?;
+        if let Some(journal) = &state.journal {
+            journal.check_room(&ops, size)?;
+        }
+        let first = state.revision.next();
+        let mut entries = Vec::with_capacity(ops.len());
+        let mut changes = Vec::new();
+        let hardest = ops
+            .iter()
+            .map(Op::durability)
+            .max()
+            .unwrap_or(Durability::Memory);
+        for op in ops {
+            let (entry, change) = state.apply(op, hardest);
+            entries.push(entry);
+            changes.extend(change);
+        }
+        let revision = state.revision;
+        let gated = state.enqueue(changes, hardest);
+        if gated {
+            state.gates.push_back(first);
+        }
+        state.trim_history(&self.limits);
+        self.show(&mut state);
+        drop(state);
+        Ok(Commit {
+            first,
+            revision,
+            entries,
+            durable: self.settled(revision),
+        })
+    }
+
+    pub(super) fn raise_epoch(&self, epoch: u32) -> Result<Commit, Error> {
+        let mut state = self.write();
+        if state.failed {
+            return Err(Error::Failed);
+        }
+        if epoch > state.revision.epoch() {
+            state.revision = Revision::new(epoch, 1);
+            let first = state.revision;
+            if state.enqueue(Vec::new(), Durability::Memory) {
+                state.gates.push_back(first);
+            }
+            self.show(&mut state);
+        }
+        let revision = state.revision;
+        drop(state);
+        let durable = self.settled(revision);
+        Ok(Commit {
+            first: revision,
+            revision,
+            entries: Vec::new(),
+            durable,
+        })
+    }
+
+    /// Takes everything that waits for the disk. With `all`, also what need not be written yet.
+    /// Nothing is shown before [`Engine::settle`] with the batch's revision.
+    pub(super) fn drain(&self, all: bool) -> Option<Batch> {
+        let mut state = self.write();
+        let upto = state.revision;
+        state.journal.as_mut()?.drain(upto, all)
+    }
+
+    /// Everything that belongs on disk, at the current revision. Whatever is queued is part of it.
+    pub(super) fn snapshot(&self) -> (Revision, Vec<Arc<Entry>>) {
+        let state = self.read();
+        let buckets = state.buckets.values().flat_map(BTreeMap::values);
+        (
+            state.revision,
+            buckets.flat_map(Bucket::stored).cloned().collect(),
+        )
+    }
+
+    /// Everything taken by the drain that returned `upto` is durable.
+    pub(super) fn settle(&self, upto: Revision) {
+        let mut state = self.write();
+        while state.gates.front().is_some_and(|gate| *gate <= upto) {
+            state.gates.pop_front();
+        }
+        self.show(&mut state);
+    }
+
+    /// How many bytes may wait for the disk from now on, and whether that is all there ever is.
+    pub(super) fn set_room(&self, bytes: usize, full: bool) {
+        if let Some(journal) = &mut self.write().journal {
+            journal.set_room(bytes, full);
+        }
+    }
+
+    /// The disk is gone. Nothing more is accepted or shown.
+    pub(super) fn fail(&self) {
+        let mut state = self.write();
+        state.failed = true;
+        let visible = state.visible;
+        self.progress.send_replace(Progress {
+            visible,
+            failed: true,
+        });
+        for bucket in state.buckets.values().flat_map(BTreeMap::values) {
+            bucket.committed.notify_waiters();
+            bucket.shown.notify_waiters();
+        }
+    }
+
+    /// Moves the visible revision up as far as the gates allow and wakes whom it concerns.
+    fn show(&self, state: &mut State) {
+        if state.failed {
+            return;
+        }
+        let before = state.visible;
+        let gate = state.gates.front().map(|gate| Revision(gate.0 - 1));
+        state.visible = gate.unwrap_or(state.revision).max(before);
+        let visible = state.visible;
+        for bucket in state.buckets.values().flat_map(BTreeMap::values) {
+            let Some(newest) = bucket.newest() else {
+                continue;
+            };
+            if newest > before {
+                bucket.committed.notify_waiters();
+                bucket.shown.notify_waiters();
+            }
+        }
+        if visible > before {
+            self.progress.send_replace(Progress {
+                visible,
+                failed: false,
+            });
+        }
+    }
+
+    fn check_sizes(&self, ops: &[Op]) -> Result<usize, Error> {
+        let mut size = 0;
+        let mut keys = BTreeSet::new();
+        for op in ops {
+            if !keys.insert(op.key()) {
+                return Err(Error::Twice(op.key().clone()));
+            }
+            if let Op::Put { body, .. } = op
+                && body.json.len() > self.limits.object_bytes
+            {
+                let (size, limit) = (body.json.len(), self.limits.object_bytes);
+                return Err(Error::TooLarge { size, limit });
+            }
+            size += Journal::cost(op);
+        }
+        if size > self.limits.commit_bytes {
+            return Err(Error::TooLarge {
+                size,
+                limit: self.limits.commit_bytes,
+            });
+        }
+        Ok(size)
+    }
+}
+
+impl State {
+    fn bucket(&self, group: &str, resource: &str) -> Option<&Bucket> {
+        self.buckets.get(group)?.get(resource)
+    }
+
+    fn bucket_mut(&mut self, group: &Arc<str>, resource: &Arc<str>) -> &mut Bucket {
+        let start = self.start;
+        let resources = self.buckets.entry(group.clone()).or_default();
+        resources
+            .entry(resource.clone())
+            .or_insert_with(|| Bucket::new(start))
+    }
+
+    fn check_floor(&self, scope: &Scope, revision: Revision) -> Result<(), Error> {
+        let bucket = self.bucket(&scope.group, &scope.resource);
+        let oldest = bucket.map_or(self.start, Bucket::floor);
+        if revision < oldest {
+            return Err(Error::Compacted {
+                requested: revision,
+                oldest,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_reach(&self, scope: &Scope, revision: Revision) -> Result<(), Error> {
+        if revision > self.revision {
+            return Err(Error::Future {
+                requested: revision,
+                current: self.revision,
+            });
+        }
+        self.check_floor(scope, revision)
+    }
+
+    fn check_expectations(&self, ops: &[Op]) -> Result<(), Error> {
+        for op in ops {
+            let (key, expect) = (op.key(), op.expect());
+            let bucket = self.bucket(&key.group, &key.resource);
+            let current = bucket.and_then(|bucket| bucket.get(&key.namespace, &key.name));
+            match (expect, current) {
+                (Expect::Absent, Some(_)) => return Err(Error::Exists(key.clone())),
+                (Expect::Revision(_), None) => return Err(Error::NotFound(key.clone())),
+                (Expect::Revision(expected), Some(current)) if current.modified != expected => {
+                    let (key, current) = (key.clone(), current.modified);
+                    return Err(Error::Conflict {
+                        key,
+                        expected,
+                        current,
+                    });
+                }
+                (_, None) if matches!(op, Op::Delete { .. }) => {
+                    return Err(Error::NotFound(key.clone()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out one checked operation. Returns the new (or removed) entry, and what of it has
+    /// to be written.
+    fn apply(&mut self, op: Op, hardest: Durability) -> (Arc<Entry>, Option<Change>) {
+        self.revision = self.revision.next();
+        let revision = self.revision;
+        let (key, body) = match op {
+            Op::Put { key, body, .. } => (key, Some(body)),
+            Op::Delete { key, .. } => (key, None),
+        };
+        let bucket = self.bucket_mut(&key.group, &key.resource);
+        let previous = bucket.get(&key.namespace, &key.name).cloned();
+        let was_stored = bucket.is_stored(&key);
+        let (kind, entry) = match (body, &previous) {
+            (Some(body), None) => (EventKind::Added, put(key, body, revision, revision)),
+            (Some(body), Some(previous)) => {
+                let key = previous.key.clone();
+                (
+                    EventKind::Modified,
+                    put(key, body, previous.created, revision),
+                )
+            }
+            (None, Some(previous)) => (EventKind::Deleted, stamp(previous, revision)),
+            (None, None) => unreachable!("expectations were checked under this lock"),
+        };
+        let entry = Arc::new(entry);
+        let deleted = kind == EventKind::Deleted;
+        let stored = was_stored || hardest > Durability::Memory;
+        let event = Event {
+            kind,
+            entry: entry.clone(),
+            previous,
+            revision,
+        };
+        let grown = bucket.apply(event, stored);
+        self.history_bytes += grown;
+        // What was never written need not be removed; what was must not come back.
+        let write = if deleted {
+            was_stored
+        } else {
+            hardest > Durability::Memory
+        };
+        let change = write.then(|| Change {
+            entry: entry.clone(),
+            deleted,
+        });
+        (entry, change)
+    }
+
+    /// Hands changes to the journal. Returns whether the commit must wait for the disk.
+    fn enqueue(&mut self, changes: Vec<Change>, hardest: Durability) -> bool {
+        let revision = self.revision;
+        let Some(journal) = &mut self.journal else {
+            return false;
+        };
+        let hard = hardest == Durability::Hard && !changes.is_empty();
+        let reserve = journal.reserve(revision);
+        journal.push(changes, hard);
+        hard || reserve
+    }
+
+    fn trim_history(&mut self, limits: &Limits) {
+        let buckets = self.buckets.values_mut().flat_map(BTreeMap::values_mut);
+        for bucket in buckets {
+            while bucket.history_len() > limits.history_events {
+                self.history_bytes -= bucket.drop_oldest();
+            }
+        }
+        while self.history_bytes > limits.history_bytes {
+            let buckets = self.buckets.values_mut().flat_map(BTreeMap::values_mut);
+            let oldest = buckets
+                .filter(|b| b.oldest().is_some())
+                .min_by_key(|b| b.oldest());
+            let Some(bucket) = oldest else { return };
+            self.history_bytes -= bucket.drop_oldest();
+        }
+    }
+}
+
+/// A new entry, its revision written where the body says.
+fn put(key: Key, body: Body, created: Revision, modified: Revision) -> Entry {
+    let Body {
+        mut json,
+        revision_at,
+    } = body;
+    if let Some(at) = revision_at {
+        json.splice(at..at, modified.to_string().into_bytes());
+    }
+    Entry {
+        key,
+        json: Bytes::from(json),
+        created,
+        modified,
+        revision_at,
+    }
+}
+
+/// The last state of a removed object, under the revision of the removal.
+fn stamp(entry: &Entry, revision: Revision) -> Entry {
+    let mut json = entry.json.clone();
+    if let Some(at) = entry.revision_at {
+        let old = entry.modified.to_string().len();
+        let mut bytes = json.to_vec();
+        bytes.splice(at..at + old, revision.to_string().into_bytes());
+        json = Bytes::from(bytes);
+    }
+    Entry {
+        key: entry.key.clone(),
+        json,
+        modified: revision,
+        ..*entry
+    }
+}
