@@ -1,0 +1,62 @@
+//! The boards' network: one bridge, a namespace and a veth pair for each board.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::command::run;
+use super::layout::Layout;
+
+fn ip(args: &[&str]) -> Result<()> {
+    run(Command::new("ip").args(args))?.success().map(drop)
+}
+
+/// Makes what is missing.
+pub(super) fn ensure(layout: &Layout) -> Result<()> {
+    let bridge = layout.id.as_str();
+    if !Path::new("/sys/class/net").join(bridge).exists() {
+        ip(&["link", "add", bridge, "type", "bridge"])?;
+        ip(&["address", "add", &format!("{}/24", layout.host), "dev", bridge])?;
+    }
+    ip(&["link", "set", bridge, "up"])?;
+    for board in &layout.boards {
+        if Path::new("/run/netns").join(&board.netns).exists() {
+            continue;
+        }
+        let netns = board.netns.as_str();
+        ip(&["netns", "add", netns])?;
+        ip(&[
+            "link", "add", &board.link, "type", "veth", "peer", "name", "eth0", "netns", netns,
+        ])?;
+        ip(&["link", "set", &board.link, "master", bridge, "up"])?;
+        let address = format!("{}/24", board.address);
+        ip(&["-n", netns, "address", "add", &address, "dev", "eth0"])?;
+        ip(&["-n", netns, "link", "set", "lo", "up"])?;
+        ip(&["-n", netns, "link", "set", "eth0", "up"])?;
+        ip(&["-n", netns, "route", "add", "default", "via", &layout.host.to_string()])?;
+    }
+    Ok(())
+}
+
+/// Sends a range of pods to its board.
+pub(super) fn route(layout: &Layout, range: &str, board: Ipv4Addr) -> Result<()> {
+    ip(&["route", "replace", range, "via", &board.to_string(), "dev", &layout.id])
+}
+
+/// Removes namespaces, links and the bridge; what is gone already is no error.
+pub(super) fn remove(layout: &Layout) -> Result<()> {
+    for board in &layout.boards {
+        if Path::new("/sys/class/net").join(&board.link).exists() {
+            ip(&["link", "delete", &board.link])?;
+        }
+        if Path::new("/run/netns").join(&board.netns).exists() {
+            ip(&["netns", "delete", &board.netns])?;
+        }
+    }
+    if Path::new("/sys/class/net").join(&layout.id).exists() {
+        ip(&["link", "delete", &layout.id])?;
+    }
+    Ok(())
+}
