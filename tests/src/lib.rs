@@ -24,7 +24,13 @@ pub fn programs() -> Result<PathBuf> {
             dir
         }
     };
-    for name in ["bramble", "bramble-controller", "bramble-agent", "bramble-shim", "bramble-oci"] {
+    for name in [
+        "bramble",
+        "bramble-controller",
+        "bramble-agent",
+        "bramble-shim",
+        "bramble-oci",
+    ] {
         ensure!(
             dir.join(name).exists(),
             "{} is not built: run `cargo build --workspace --all-targets`",
@@ -46,9 +52,15 @@ pub fn repository() -> PathBuf {
 /// # Errors
 /// When it is not there, with the command that installs it.
 pub fn kubectl() -> Result<PathBuf> {
-    let path = std::env::var_os("BRAMBLE_KUBECTL")
-        .map_or_else(|| repository().join(".bramble/tools/kubectl"), PathBuf::from);
-    ensure!(path.exists(), "{} is missing: run `./x tools`", path.display());
+    let path = std::env::var_os("BRAMBLE_KUBECTL").map_or_else(
+        || repository().join(".bramble/tools/kubectl"),
+        PathBuf::from,
+    );
+    ensure!(
+        path.exists(),
+        "{} is missing: run `./x tools`",
+        path.display()
+    );
     Ok(path)
 }
 

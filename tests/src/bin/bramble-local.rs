@@ -32,7 +32,10 @@ fn real_main() -> Result<()> {
             "--dir" => dir = args.next().context("--dir needs a folder")?.into(),
             "--boards" => {
                 let text = args.next().context("--boards needs a number")?;
-                boards = Some(text.parse::<u8>().context("--boards needs a number from 1 to 9")?);
+                boards = Some(
+                    text.parse::<u8>()
+                        .context("--boards needs a number from 1 to 9")?,
+                );
             }
             "--purge" => purge = true,
             other => bail!("unknown argument `{other}`\n{USAGE}"),
@@ -57,7 +60,9 @@ fn cluster(dir: &Path, boards: u8) -> Result<Cluster> {
 
 fn up(dir: &Path, boards: Option<u8>) -> Result<()> {
     let begun = Instant::now();
-    let stored = Layout::load(dir).ok().map(|layout| layout.boards.len() as u8);
+    let stored = Layout::load(dir)
+        .ok()
+        .map(|layout| layout.boards.len() as u8);
     let cluster = cluster(dir, boards.or(stored).unwrap_or(2))?;
     let step = |text: &str| println!("[{:5.1}s] {text}", begun.elapsed().as_secs_f64());
     step("starting the controller, its broker and the boards");
@@ -90,7 +95,10 @@ fn up(dir: &Path, boards: Option<u8>) -> Result<()> {
 
 fn show(cluster: &Cluster, command: &str) -> Result<()> {
     let args: Vec<&str> = command.split(' ').collect();
-    println!("\n$ kubectl {command}\n{}", cluster.kubectl(&args)?.stdout.trim_end());
+    println!(
+        "\n$ kubectl {command}\n{}",
+        cluster.kubectl(&args)?.stdout.trim_end()
+    );
     Ok(())
 }
 
@@ -116,7 +124,12 @@ fn ask(cluster: &Cluster) -> Result<()> {
 
 fn next_commands(cluster: &Cluster) {
     let kubeconfig = cluster.kubeconfig();
-    let tools = cluster.options().kubectl.parent().unwrap_or(Path::new(".")).display();
+    let tools = cluster
+        .options()
+        .kubectl
+        .parent()
+        .unwrap_or(Path::new("."))
+        .display();
     println!(
         "\nNext:
   export KUBECONFIG={} PATH={tools}:$PATH

@@ -28,7 +28,13 @@ impl Output {
         if self.code == 0 {
             return Ok(self);
         }
-        bail!("`{}` ended with {}\n{}{}", self.line, self.code, self.stdout, self.stderr)
+        bail!(
+            "`{}` ended with {}\n{}{}",
+            self.line,
+            self.code,
+            self.stdout,
+            self.stderr
+        )
     }
 }
 
@@ -42,7 +48,10 @@ pub fn run(command: &mut Command) -> Result<Output> {
 
 /// Runs a program with text on its standard input.
 pub(crate) fn run_with_input(program: &Path, args: &[&str], input: &str) -> Result<Output> {
-    finish(Command::new(program).args(args).stdin(Stdio::piped()), input)
+    finish(
+        Command::new(program).args(args).stdin(Stdio::piped()),
+        input,
+    )
 }
 
 /// Runs a program inside a board's network namespace, in the mount namespace of the caller (the
@@ -52,7 +61,11 @@ pub(crate) fn run_with_input(program: &Path, args: &[&str], input: &str) -> Resu
 /// When it can't be started.
 pub fn run_in(netns: &str, program: &Path, args: &[String]) -> Result<Output> {
     let mut command = Command::new("nsenter");
-    command.arg(format!("--net=/run/netns/{netns}")).arg("--").arg(program).args(args);
+    command
+        .arg(format!("--net=/run/netns/{netns}"))
+        .arg("--")
+        .arg(program)
+        .args(args);
     run(&mut command)
 }
 
@@ -72,11 +85,16 @@ fn finish(command: &mut Command, input: &str) -> Result<Output> {
         // The reader may have ended already; its exit code tells.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let output = child.wait_with_output().with_context(|| format!("waiting for `{line}`"))?;
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("waiting for `{line}`"))?;
     let status = output.status;
     Ok(Output {
         line,
-        code: status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1),
+        code: status
+            .code()
+            .or(status.signal().map(|signal| 128 + signal))
+            .unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })

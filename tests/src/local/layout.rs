@@ -83,7 +83,9 @@ impl Layout {
         // The process id makes two clusters that are chosen at the same moment differ.
         let seed = std::process::id();
         for attempt in 0..64u32 {
-            let number = seed.wrapping_mul(31).wrapping_add(attempt.wrapping_mul(7919));
+            let number = seed
+                .wrapping_mul(31)
+                .wrapping_add(attempt.wrapping_mul(7919));
             let id = format!("br{:05x}", number & 0xf_ffff);
             let third = (number >> 3) as u8;
             let pods = 64 + (number % 60) as u8;
@@ -97,7 +99,14 @@ impl Layout {
             // The host's address on the bridge does not exist yet; a port that is free on every
             // address is free there.
             let (api_port, mqtt_port) = (free_port(6443)?, free_port(8883)?);
-            return Ok(Self { id, host, api_port, mqtt_port, pod_cidr, boards });
+            return Ok(Self {
+                id,
+                host,
+                api_port,
+                mqtt_port,
+                pod_cidr,
+                boards,
+            });
         }
         bail!("found no free address range among 10.201.0.0/16 and 10.64.0.0/10")
     }
@@ -139,8 +148,12 @@ fn link_exists(name: &str) -> bool {
 /// Whether a route of the host covers part of the range (a default route does not count).
 fn in_use(range: &str) -> Result<bool> {
     let routes = run(Command::new("ip").args(["-4", "route", "show", "root", range]))?.success()?;
-    let inside = run(Command::new("ip").args(["-4", "route", "show", "match", range]))?.success()?;
-    let covers = inside.stdout.lines().any(|line| !line.starts_with("default"));
+    let inside =
+        run(Command::new("ip").args(["-4", "route", "show", "match", range]))?.success()?;
+    let covers = inside
+        .stdout
+        .lines()
+        .any(|line| !line.starts_with("default"));
     Ok(covers || !routes.stdout.trim().is_empty())
 }
 

@@ -17,8 +17,16 @@ pub fn find(layout: &Layout) -> Vec<String> {
         for (pid, name) in processes(board) {
             left.push(format!("process {pid} ({name}) of {}", board.node));
         }
-        left.extend(mounts(&board.run_dir).into_iter().map(|at| format!("mount {at}")));
-        left.extend(cgroups(board).into_iter().map(|at| format!("cgroup {}", at.display())));
+        left.extend(
+            mounts(&board.run_dir)
+                .into_iter()
+                .map(|at| format!("mount {at}")),
+        );
+        left.extend(
+            cgroups(board)
+                .into_iter()
+                .map(|at| format!("cgroup {}", at.display())),
+        );
         for (kind, at) in [
             ("directory", board.run_dir.clone()),
             ("namespace", format!("/run/netns/{}", board.netns)),
@@ -47,9 +55,16 @@ pub(super) fn clear_board(layout: &Layout, board: &Board) -> Result<()> {
         }
         Ok(alive.is_empty())
     })?;
-    ensure!(gone, "processes of {} do not end: {:?}", board.node, processes(board));
+    ensure!(
+        gone,
+        "processes of {} do not end: {:?}",
+        board.node,
+        processes(board)
+    );
     for at in mounts(&board.run_dir).into_iter().rev() {
-        let _ = std::process::Command::new("umount").args(["-l", &at]).status();
+        let _ = std::process::Command::new("umount")
+            .args(["-l", &at])
+            .status();
     }
     // A cgroup can be removed only when the kernel has let go of its last process.
     wait_until(Duration::from_secs(10), || {
@@ -60,7 +75,11 @@ pub(super) fn clear_board(layout: &Layout, board: &Board) -> Result<()> {
     })?;
     if Path::new(&board.run_dir).exists() {
         let left = mounts(&board.run_dir);
-        ensure!(left.is_empty(), "still mounted under {}: {left:?}", board.run_dir);
+        ensure!(
+            left.is_empty(),
+            "still mounted under {}: {left:?}",
+            board.run_dir
+        );
         fs::remove_dir_all(&board.run_dir)
             .with_context(|| format!("removing {}", board.run_dir))?;
     }
@@ -74,7 +93,11 @@ fn processes(board: &Board) -> Vec<(u32, String)> {
     let run_dir = format!("{}/", board.run_dir);
     let mut out = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
             continue;
         };
         let dir = entry.path();
@@ -93,7 +116,8 @@ fn processes(board: &Board) -> Vec<(u32, String)> {
         // Only our own programs: a shell or an editor may well name the directory too.
         let program = command.split(' ').next().unwrap_or_default();
         let ours = program.contains("bramble-") && !program.contains("bramble-local");
-        let named = ours && (command.contains(&run_dir) || command.contains(&format!("{} ", board.run_dir)));
+        let named = ours
+            && (command.contains(&run_dir) || command.contains(&format!("{} ", board.run_dir)));
         if in_namespace || in_cgroup || named {
             out.push((pid, command.trim().to_owned()));
         }
@@ -120,7 +144,11 @@ fn mounts(dir: &str) -> Vec<String> {
 /// Cgroup directories of a board in every hierarchy, inner ones first.
 fn cgroups(board: &Board) -> Vec<PathBuf> {
     let mut roots = vec![PathBuf::from("/sys/fs/cgroup").join(&board.cgroup)];
-    for entry in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+    for entry in fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         roots.push(entry.path().join(&board.cgroup));
     }
     let mut out = Vec::new();

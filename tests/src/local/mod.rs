@@ -90,7 +90,13 @@ impl Cluster {
             "--advertise".into(),
             layout.host.to_string(),
         ];
-        process::ensure(&self.options, "controller", "bramble-controller", None, &args)?;
+        process::ensure(
+            &self.options,
+            "controller",
+            "bramble-controller",
+            None,
+            &args,
+        )?;
         let kubeconfig = data.join("admin.kubeconfig");
         self.wait("the controller to answer", "controller", || {
             Ok(kubeconfig.exists() && self.kubectl(&["get", "--raw", "/readyz"]).is_ok())
@@ -114,7 +120,13 @@ impl Cluster {
             args.extend(["--join".into(), format!("https://{}", self.layout.api())]);
             args.extend(["--token".into(), token]);
         }
-        process::ensure(&self.options, &board.node, "bramble-agent", Some(&board.netns), &args)?;
+        process::ensure(
+            &self.options,
+            &board.node,
+            "bramble-agent",
+            Some(&board.netns),
+            &args,
+        )?;
         if !joined.exists() {
             self.wait(&format!("node {} to join", board.node), &board.node, || {
                 Ok(self.kubectl(&["get", "node", &board.node]).is_ok())
@@ -138,12 +150,16 @@ impl Cluster {
 
     fn wait_nodes_ready(&self) -> Result<()> {
         for board in &self.layout.boards {
-            self.wait(&format!("node {} to be Ready", board.node), &board.node, || {
-                let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-                Ok(self
-                    .kubectl(&["get", "node", &board.node, "-o", path])
-                    .is_ok_and(|out| out.stdout == "True"))
-            })?;
+            self.wait(
+                &format!("node {} to be Ready", board.node),
+                &board.node,
+                || {
+                    let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+                    Ok(self
+                        .kubectl(&["get", "node", &board.node, "-o", path])
+                        .is_ok_and(|out| out.stdout == "True"))
+                },
+            )?;
         }
         Ok(())
     }
@@ -154,7 +170,11 @@ impl Cluster {
             let range =
                 self.kubectl(&["get", "node", &board.node, "-o", "jsonpath={.spec.podCIDR}"])?;
             let range = range.stdout.trim().to_owned();
-            ensure!(!range.is_empty(), "node {} has no range for its pods", board.node);
+            ensure!(
+                !range.is_empty(),
+                "node {} has no range for its pods",
+                board.node
+            );
             network::route(&self.layout, &range, board.address)?;
         }
         Ok(())
@@ -214,7 +234,10 @@ impl Cluster {
     pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Result<Output> {
         let config = self.options.dir.join("controller/admin.kubeconfig");
         let config = format!("--kubeconfig={}", config.display());
-        let cache = format!("--cache-dir={}", self.options.dir.join("kubectl-cache").display());
+        let cache = format!(
+            "--cache-dir={}",
+            self.options.dir.join("kubectl-cache").display()
+        );
         let mut all = vec![config.as_str(), cache.as_str()];
         all.extend(args);
         command::run_with_input(&self.options.kubectl, &all, input)
@@ -225,7 +248,8 @@ impl Cluster {
     /// # Errors
     /// With what kubectl printed.
     pub fn apply(&self, manifest: &str) -> Result<Output> {
-        self.kubectl_with_input(&["apply", "-f", "-"], manifest)?.success()
+        self.kubectl_with_input(&["apply", "-f", "-"], manifest)?
+            .success()
     }
 
     /// Runs the `bramble` command with the administrator's kubeconfig.
@@ -261,7 +285,11 @@ impl Cluster {
         if wait_until(limit, done)? {
             return Ok(());
         }
-        bail!("waited {}s for {what}\n{}", limit.as_secs(), self.log_tail(log))
+        bail!(
+            "waited {}s for {what}\n{}",
+            limit.as_secs(),
+            self.log_tail(log)
+        )
     }
 
     /// The last lines of a process' log (`controller` or a node's name).
@@ -369,8 +397,14 @@ pub fn http_get(address: Ipv4Addr, port: u16) -> Result<String> {
     write!(stream, "GET / HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;
-    let (head, body) = reply.split_once("\r\n\r\n").context("no end of the reply's header")?;
-    ensure!(head.contains(" 200 "), "answered {}", head.lines().next().unwrap_or_default());
+    let (head, body) = reply
+        .split_once("\r\n\r\n")
+        .context("no end of the reply's header")?;
+    ensure!(
+        head.contains(" 200 "),
+        "answered {}",
+        head.lines().next().unwrap_or_default()
+    );
     Ok(body.to_owned())
 }
 
@@ -408,7 +442,10 @@ impl Guard {
             boards,
             kubectl: crate::kubectl()?,
         };
-        Ok(Self { cluster: Some(Cluster::prepare(options)?), _dir: dir })
+        Ok(Self {
+            cluster: Some(Cluster::prepare(options)?),
+            _dir: dir,
+        })
     }
 }
 
@@ -421,11 +458,17 @@ impl std::ops::Deref for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(cluster) = self.cluster.take() else { return };
+        let Some(cluster) = self.cluster.take() else {
+            return;
+        };
         if std::thread::panicking() {
-            for name in std::iter::once("controller")
-                .chain(cluster.layout.boards.iter().map(|board| board.node.as_str()))
-            {
+            for name in std::iter::once("controller").chain(
+                cluster
+                    .layout
+                    .boards
+                    .iter()
+                    .map(|board| board.node.as_str()),
+            ) {
                 eprintln!("{}", cluster.log_tail(name));
             }
         }

@@ -18,7 +18,13 @@ pub(super) fn ensure(layout: &Layout) -> Result<()> {
     let bridge = layout.id.as_str();
     if !Path::new("/sys/class/net").join(bridge).exists() {
         ip(&["link", "add", bridge, "type", "bridge"])?;
-        ip(&["address", "add", &format!("{}/24", layout.host), "dev", bridge])?;
+        ip(&[
+            "address",
+            "add",
+            &format!("{}/24", layout.host),
+            "dev",
+            bridge,
+        ])?;
     }
     ip(&["link", "set", bridge, "up"])?;
     for board in &layout.boards {
@@ -28,21 +34,46 @@ pub(super) fn ensure(layout: &Layout) -> Result<()> {
         let netns = board.netns.as_str();
         ip(&["netns", "add", netns])?;
         ip(&[
-            "link", "add", &board.link, "type", "veth", "peer", "name", "eth0", "netns", netns,
+            "link",
+            "add",
+            &board.link,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            netns,
         ])?;
         ip(&["link", "set", &board.link, "master", bridge, "up"])?;
         let address = format!("{}/24", board.address);
         ip(&["-n", netns, "address", "add", &address, "dev", "eth0"])?;
         ip(&["-n", netns, "link", "set", "lo", "up"])?;
         ip(&["-n", netns, "link", "set", "eth0", "up"])?;
-        ip(&["-n", netns, "route", "add", "default", "via", &layout.host.to_string()])?;
+        ip(&[
+            "-n",
+            netns,
+            "route",
+            "add",
+            "default",
+            "via",
+            &layout.host.to_string(),
+        ])?;
     }
     Ok(())
 }
 
 /// Sends a range of pods to its board.
 pub(super) fn route(layout: &Layout, range: &str, board: Ipv4Addr) -> Result<()> {
-    ip(&["route", "replace", range, "via", &board.to_string(), "dev", &layout.id])
+    ip(&[
+        "route",
+        "replace",
+        range,
+        "via",
+        &board.to_string(),
+        "dev",
+        &layout.id,
+    ])
 }
 
 /// Removes namespaces, links and the bridge; what is gone already is no error.

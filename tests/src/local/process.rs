@@ -54,11 +54,19 @@ pub(super) fn ensure(
     // setsid(1) and nsenter(1) become the program, so the pid is its own.
     let mut command = Command::new("setsid");
     if let Some(netns) = netns {
-        command.arg("nsenter").arg(format!("--net=/run/netns/{netns}")).arg("--");
+        command
+            .arg("nsenter")
+            .arg(format!("--net=/run/netns/{netns}"))
+            .arg("--");
     }
     command.arg(&program).args(args);
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))?;
     let pid = child.id();
     let started = start_time(pid)
         .with_context(|| format!("{name} ended at once, see {}", log_path.display()))?;
@@ -70,14 +78,19 @@ pub(super) fn ensure(
 
 fn signal(pid: u32, signal: &str) {
     // An error means that it is gone, which is what a signal is for.
-    let _ = Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status();
+    let _ = Command::new("kill")
+        .args([signal, &pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// Kills a process as a crash would.
 pub(super) fn kill(options: &Options, name: &str) -> Result<()> {
     let pid = running(options, name).with_context(|| format!("{name} does not run"))?;
     signal(pid, "-KILL");
-    wait_until(Duration::from_secs(10), || Ok(running(options, name).is_none()))?;
+    wait_until(Duration::from_secs(10), || {
+        Ok(running(options, name).is_none())
+    })?;
     Ok(())
 }
 
