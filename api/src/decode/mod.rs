@@ -3,9 +3,18 @@
 //! Every decoder is bounded in size and depth and never panics; what the descriptor table does not
 //! know is an error, a warning or dropped, as the client's `fieldValidation` asks.
 
-use crate::kind::Kind;
-use crate::status::Status;
-use serde_json::Value;
+mod check;
+mod json;
+mod path;
+mod proto;
+mod yaml;
+
+use crate::facts::{self, Message};
+use crate::kind::{Kind, Subresource, find_kind, join_api_version};
+use crate::status::{Cause, Status};
+use json::Parsed;
+pub(crate) use path::Path;
+use serde_json::{Value, json};
 
 /// Largest body, as upstream: 3 MiB.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -53,6 +62,35 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
+/// What a body is expected to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// API group.
+    pub group: &'a str,
+    /// API version.
+    pub version: &'a str,
+    /// Kind.
+    pub kind: &'a str,
+    /// Full message name in the descriptor table.
+    pub message: &'a str,
+}
+
+impl From<&'static Kind> for Expected<'static> {
+    fn from(kind: &'static Kind) -> Self {
+        Self { group: kind.group, version: kind.version, kind: kind.kind, message: kind.message }
+    }
+}
+
+impl From<&'static Subresource> for Expected<'static> {
+    fn from(sub: &'static Subresource) -> Self {
+        Self { group: sub.group, version: sub.version, kind: sub.kind, message: sub.message }
+    }
+}
+
+/// The formats that are understood, in upstream's order.
+pub const MEDIA_TYPES: &[&str] =
+    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
 /// Decodes an object of `kind`. A body that says it is something else is refused.
 pub fn body(
     content_type: Option<&str>,
@@ -60,44 +98,208 @@ pub fn body(
     kind: &Kind,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    message(content_type, bytes, kind.group, kind.version, kind.kind, kind.message, validation)
+    let expected =
+        Expected { group: kind.group, version: kind.version, kind: kind.kind, message: kind.message };
+    message(content_type, bytes, expected, validation)
 }
 
-/// Decodes a body of any message of the descriptor table: `DeleteOptions`, `Scale`, `Binding`, …
+/// Decodes a body of any message of the descriptor table: `Scale`, `Binding`, `Eviction`, …
 pub fn message(
     content_type: Option<&str>,
     bytes: &[u8],
-    group: &str,
-    version: &str,
-    kind: &str,
-    message: &str,
+    expected: Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let _ = (content_type, bytes, group, version, kind, message, validation);
-    Err(Status::internal("decoding is not built"))
+    let parsed = parse(content_type, bytes, expected)?;
+    let said = said(&parsed.value);
+    if let Some((api_version, kind)) = &said {
+        matches_expected(api_version, kind, expected)?;
+    }
+    finish(parsed, expected, said.is_some(), validation)
 }
 
 /// Decodes `DeleteOptions`, which clients send as `v1`, `meta.k8s.io/v1` or with the kind's own
 /// group-version. An empty body is `{}`.
 pub fn delete_options(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Status> {
     if bytes.is_empty() {
-        return Ok(serde_json::json!({}));
+        return Ok(json!({}));
     }
-    message(
-        content_type,
-        bytes,
-        "",
-        "v1",
-        "DeleteOptions",
-        "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
-        FieldValidation::Ignore,
-    )
-    .map(|d| d.value)
+    let expected = Expected {
+        group: "",
+        version: "v1",
+        kind: "DeleteOptions",
+        message: "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+    };
+    let parsed = parse(content_type, bytes, expected)?;
+    if let Some((api_version, kind)) = said(&parsed.value).filter(|s| s.1 != "DeleteOptions") {
+        return Err(unregistered(&api_version, &kind, expected.kind));
+    }
+    finish(parsed, expected, true, FieldValidation::Ignore).map(|d| d.value)
 }
 
-/// Checks and prunes a value that did not come from a body: the result of a patch.
-/// Unknown fields are refused, dropped with a warning, or dropped.
+/// Parses a body without a schema: patches, and objects whose kind is not known yet.
+pub fn untyped(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Status> {
+    limit(bytes)?;
+    match media_type(content_type) {
+        Some(Media::Yaml) => yaml::parse(bytes).map(|p| p.value),
+        _ => json::parse(bytes).map(|p| p.value).map_err(|e| e.to_string()),
+    }
+    .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
+}
+
+/// Checks and prunes a value that did not come from a body: the result of a patch. Unknown fields
+/// are refused, dropped with a warning, or dropped.
 pub fn check(kind: &Kind, value: Value, validation: FieldValidation) -> Result<Decoded, Status> {
-    let _ = (kind, validation);
-    Ok(Decoded { value, warnings: Vec::new() })
+    let mut value = value;
+    let message = descriptor(kind.message)?;
+    let report = check::check(message, &mut value);
+    if let Some(wrong) = report.wrong {
+        return Err(patch_invalid(&format!("unrecognized type: {wrong}")));
+    }
+    let problems: Vec<String> =
+        report.unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    match validation {
+        FieldValidation::Strict if !problems.is_empty() => {
+            Err(patch_invalid(&format!("strict decoding error: {}", problems.join(", "))))
+        }
+        FieldValidation::Warn => Ok(Decoded { value, warnings: problems }),
+        _ => Ok(Decoded { value, warnings: Vec::new() }),
+    }
+}
+
+fn patch_invalid(why: &str) -> Status {
+    Status::invalid("", "", "", vec![Cause::invalid("patch", &Value::from(""), why)])
+}
+
+fn descriptor(name: &str) -> Result<&'static Message, Status> {
+    facts::message(name).ok_or_else(|| Status::internal(format!("no descriptor for {name}")))
+}
+
+fn limit(bytes: &[u8]) -> Result<(), Status> {
+    if bytes.len() > MAX_BODY {
+        return Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY}")));
+    }
+    Ok(())
+}
+
+enum Media {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+fn media_type(content_type: Option<&str>) -> Option<Media> {
+    let media = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default();
+    match media.trim().to_ascii_lowercase().as_str() {
+        "" | "application/json" | "application/merge-patch+json" | "application/json-patch+json"
+        | "application/strategic-merge-patch+json" => Some(Media::Json),
+        "application/yaml" | "application/apply-patch+yaml" => Some(Media::Yaml),
+        "application/vnd.kubernetes.protobuf" => Some(Media::Protobuf),
+        _ => None,
+    }
+}
+
+fn parse(content_type: Option<&str>, bytes: &[u8], expected: Expected<'_>) -> Result<Parsed, Status> {
+    limit(bytes)?;
+    let unrecognized = |why: String| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
+            expected.kind,
+            summary(bytes)
+        ))
+    };
+    match media_type(content_type) {
+        Some(Media::Json) => json::parse(bytes)
+            .map_err(|e| unrecognized(format!("couldn't get version/kind; json parse error: {e}"))),
+        Some(Media::Yaml) => yaml::parse(bytes).map_err(|e| unrecognized(format!("yaml: {e}"))),
+        Some(Media::Protobuf) => {
+            let value = proto::envelope(bytes, expected.message).map_err(|e| unrecognized(e.to_string()))?;
+            Ok(Parsed { value, duplicates: Vec::new() })
+        }
+        None => Err(Status::unsupported_media_type(MEDIA_TYPES)),
+    }
+}
+
+/// The first bytes of a body, for the error text, as upstream shortens them.
+fn summary(bytes: &[u8]) -> String {
+    const MAX: usize = 30;
+    let head = &bytes[..bytes.len().min(MAX)];
+    let more = if bytes.len() > MAX { " ..." } else { "" };
+    match head.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(head)),
+        Some(_) => {
+            let hex: String = head.iter().map(|b| format!("{b:02x}")).collect();
+            format!("{hex}{more}")
+        }
+    }
+}
+
+/// What the object says it is; `None` when it says nothing.
+fn said(value: &Value) -> Option<(String, String)> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    (!api_version.is_empty() || !kind.is_empty()).then_some((api_version, kind))
+}
+
+fn matches_expected(api_version: &str, kind: &str, expected: Expected<'_>) -> Result<(), Status> {
+    let want = join_api_version(expected.group, expected.version);
+    if !kind.is_empty() && kind != expected.kind {
+        if find_kind(expected.group, expected.version, kind).is_none() {
+            return Err(unregistered(api_version, kind, expected.kind));
+        }
+        let version = expected.version;
+        return Err(Status::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {}: converting ({version}.{kind}) to ({version}.{}): unknown conversion",
+            expected.kind, expected.kind
+        )));
+    }
+    if !api_version.is_empty() && api_version != want {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({want})"
+        )));
+    }
+    Ok(())
+}
+
+fn unregistered(api_version: &str, kind: &str, expected: &str) -> Status {
+    let (_, version) = crate::kind::split_api_version(api_version);
+    Status::bad_request(format!(
+        "{kind} in version \"{version}\" cannot be handled as a {expected}: no kind \"{kind}\" is registered for version \"{api_version}\""
+    ))
+}
+
+fn finish(
+    parsed: Parsed,
+    expected: Expected<'_>,
+    said: bool,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let Parsed { mut value, duplicates } = parsed;
+    let refused = |why: &str| {
+        let version = if said { expected.version } else { "" };
+        Status::bad_request(format!(
+            "{} in version \"{version}\" cannot be handled as a {}: {why}",
+            expected.kind, expected.kind
+        ))
+    };
+    let report = check::check(descriptor(expected.message)?, &mut value);
+    if let Some(wrong) = report.wrong {
+        return Err(refused(&wrong));
+    }
+    let mut warnings: Vec<String> =
+        report.unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    warnings.extend(duplicates.iter().map(|path| format!("duplicate field \"{path}\"")));
+    match validation {
+        FieldValidation::Strict if !warnings.is_empty() => {
+            return Err(refused(&format!("strict decoding error: {}", warnings.join(", "))));
+        }
+        FieldValidation::Ignore => warnings.clear(),
+        _ => {}
+    }
+    if let Value::Object(map) = &mut value {
+        map.insert("kind".into(), expected.kind.into());
+        map.insert("apiVersion".into(), join_api_version(expected.group, expected.version).into());
+    }
+    Ok(Decoded { value, warnings })
 }
