@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{CHUNK_SIZE, OBJECT_MAX};
+use crate::limits::{BODY_MAX, CHUNK_SIZE};
 
 /// Number of chunks of a body of `len` bytes.
 pub fn count(len: usize) -> u32 {
@@ -29,7 +29,7 @@ pub struct Assembly {
 /// Why a chunk was refused; the assembly stays as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The announced size is over [`OBJECT_MAX`].
+    /// The announced size is over [`BODY_MAX`].
     #[error("object of {0} bytes is over the limit")]
     TooLarge(usize),
     /// Not the next chunk, or not of its size.
@@ -41,9 +41,9 @@ impl Assembly {
     /// Starts a body of `len` bytes; nothing is allocated yet.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] over [`OBJECT_MAX`].
+    /// [`Error::TooLarge`] over [`BODY_MAX`].
     pub fn new(len: usize) -> Result<Self, Error> {
-        if len > OBJECT_MAX {
+        if len > BODY_MAX {
             return Err(Error::TooLarge(len));
         }
         Ok(Self {

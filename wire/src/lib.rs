@@ -16,12 +16,14 @@
 //! | [`seal`] | secrets, readable by one node only |
 //! | [`chunk`] | objects larger than a packet |
 //! | [`stream`] | logs (later exec, attach, port-forward) with credit |
+//! | [`clock`], [`random`] | time and randomness as arguments of the protocol machines |
 //! | [`limits`] | every bound in one place |
 #![no_std]
 
 extern crate alloc;
 
 pub mod chunk;
+pub mod clock;
 pub mod document;
 pub mod envelope;
 pub mod limits;
@@ -29,6 +31,7 @@ pub mod local;
 pub mod message;
 pub mod name;
 pub mod object;
+pub mod random;
 pub mod report;
 pub mod seal;
 pub mod shim;

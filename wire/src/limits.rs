@@ -15,6 +15,9 @@ pub const RESPONSE_MAX: usize = 128 * 1024;
 /// Largest object, in bytes (as upstream's limit for an object in etcd). A larger one is refused by the API.
 pub const OBJECT_MAX: usize = 1024 * 1024;
 
+/// Largest encoded object, in bytes: [`OBJECT_MAX`] with room for the seal and the framing.
+pub const BODY_MAX: usize = OBJECT_MAX + 64 * 1024;
+
 /// Largest document of one node, in bytes of object bodies. At it the controller stops adding pods
 /// and the scheduler is told that the node is full.
 pub const DOCUMENT_MAX: usize = 8 * 1024 * 1024;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! node                                      controller
-//!  │ Birth{boot, nonce n1, have, …}  ──────▶ │  s/birth, at each (re)connect
+//!  │ Birth{boot, nonce n1, have, …}  ──────▶ │  s/birth, at each (re)connect and when told to announce
 //!  │ ◀────────────  Welcome{n1, session n2}  │  rpc/rs
 //!  │ ◀──────────────────────  Head{version}  │  d/head, whenever it changes
 //!  │ GetIndex{n3}  ────────────────────────▶ │  rpc/rq
@@ -102,7 +102,7 @@ pub struct Response {
 /// An answer of the controller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// To a birth, and to a report of an unknown session: reports carry this nonce from now on.
+    /// To a birth: reports carry this session nonce from now on, and the first one is full.
     Welcome {
         /// Session nonce that reports must echo.
         session: Nonce,
@@ -141,9 +141,14 @@ pub enum Answer {
     ReportAck {
         /// [`Report::number`]
         number: u64,
-        /// Terminal pods whose objects are gone: the node may forget them.
+        /// Terminal pods whose objects are gone: the node may forget them as soon as its accepted
+        /// document does not name them either.
         forget: Vec<PodUid>,
     },
+    /// The controller does not know this session (it started anew, or the digests of a
+    /// [`Sum`] differ): send a birth. Echoes the nonce of the request, or the session nonce of the
+    /// report or sum.
+    Announce,
 }
 
 /// An object on its way to a node.
@@ -178,6 +183,9 @@ pub struct Birth {
     pub boot: Boot,
     /// Fresh; echoed by [`Answer::Welcome`].
     pub nonce: Nonce,
+    /// Names the connection; the last will of the same connection carries it too. A birth that is
+    /// repeated on a connection has a new nonce and the same connection.
+    pub connection: Nonce,
     /// Oldest and newest schema of documents that the agent reads.
     pub schemas: (u16, u16),
     /// Version and history accepted so far.
@@ -189,22 +197,22 @@ pub struct Birth {
 }
 
 /// `s/life`: last will (by the broker, with a boot number so that a stale one is ignored) or
-/// good-bye. Signed when the connection opens and sent at its end, so it is judged by its connection
-/// nonce and not by the replay window.
+/// good-bye. Signed before the connection opens and sent at its end, so it is judged by its connection
+/// nonce and not by the replay window (its sequence number is 0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Life {
     /// The connection of this boot was lost.
     Lost {
         /// Boot whose connection it was.
         boot: Boot,
-        /// Nonce of the birth that opened the connection.
+        /// [`Birth::connection`]
         connection: Nonce,
     },
     /// The agent stops on purpose; its containers go on.
     Bye {
         /// Boot.
         boot: Boot,
-        /// Nonce of the birth that opened the connection.
+        /// [`Birth::connection`]
         connection: Nonce,
     },
 }
@@ -218,7 +226,7 @@ pub struct Sum {
     pub accepted: Option<Version>,
     /// Its digest.
     pub digest: Digest,
-    /// BLAKE3 over all pod reports as last acknowledged.
+    /// [`crate::report::observed_digest`] of the pod reports as last acknowledged.
     pub observed: Digest,
 }
 
@@ -229,9 +237,10 @@ pub struct Report {
     pub session: Nonce,
     /// Counts reports of this boot; the acknowledgement names it.
     pub number: u64,
-    /// Everything the node knows, not a difference: the controller forgets what is not in it.
+    /// Part of everything the node knows, not a difference: so are all reports of a session up to
+    /// the first without `more`; then the controller forgets what was in none of them.
     pub full: bool,
-    /// More of the same difference follows in the next report.
+    /// More follows in the next report.
     pub more: bool,
     /// Document that was accepted.
     pub accepted: Option<Version>,

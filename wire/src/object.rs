@@ -118,6 +118,10 @@ pub struct NodeConfig {
     pub pod_cidr: Cidr,
     /// Range of Services (informative until the service proxy exists).
     pub service_cidr: Cidr,
+    /// A person has confirmed the difference after the epoch rose to this one. While it is below the
+    /// epoch of the document, the node keeps running what the document lacks and reports it as
+    /// unclaimed ([`crate::report::PodReport::unclaimed`]).
+    pub confirmed_epoch: u64,
 }
 
 /// An IPv4 range.

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+use crate::document::{Digest, Hash};
 use crate::object::PodUid;
 
 /// A moment by the node's own clock, milliseconds of the Unix epoch. Never used to order anything.
@@ -33,6 +34,36 @@ pub struct PodReport {
     /// Everything of it has stopped for good, its address and volumes are released: the API object
     /// of a pod with a deletion timestamp may go. One-way, on the node's disk before it is said.
     pub gone: bool,
+    /// Runs although the document does not name it, because the epoch rose and nobody confirmed the
+    /// difference ([`crate::object::NodeConfig::confirmed_epoch`]).
+    pub unclaimed: bool,
+}
+
+impl PodReport {
+    /// Must be durable at the controller before it is acknowledged: an ending. Everything else can
+    /// be rebuilt from the node.
+    pub fn is_terminal(&self) -> bool {
+        self.gone || matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+
+    /// Hash of the whole report, for [`observed_digest`].
+    pub fn hash(&self) -> Hash {
+        Hash(*blake3::hash(&crate::encode(self)).as_bytes())
+    }
+}
+
+/// Digest over what was acknowledged of a node's pods, without those that are gone: both ends compute
+/// it and compare.
+pub fn observed_digest<'a>(pods: impl IntoIterator<Item = (&'a PodUid, &'a Hash)>) -> Digest {
+    let mut sorted: Vec<_> = pods.into_iter().collect();
+    sorted.sort_unstable();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"bramble/observed/1\0");
+    for (uid, hash) in sorted {
+        hasher.update(&uid.0);
+        hasher.update(&hash.0);
+    }
+    Digest(*hasher.finalize().as_bytes())
 }
 
 /// `status.phase`.

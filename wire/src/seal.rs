@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{ClusterId, NodeName};
 use crate::object::ObjectId;
+use crate::random::Random;
 
 type Scheme = X25519HkdfSha256;
 const INFO: &[u8] = b"bramble/seal/1";
@@ -111,7 +112,7 @@ pub fn seal(
             INFO,
             plain,
             &binding.aad(),
-            &mut SeedRng::new(seed),
+            &mut SeedRng(Random::new(seed, "bramble/seal/1")),
         )
         .map_err(|_| Error::Key)?;
     Ok(Sealed {
@@ -142,14 +143,8 @@ pub fn open(
     .map_err(|_| Error::Open)
 }
 
-/// BLAKE3 in extendable-output mode over a random seed: as random as the seed.
-struct SeedRng(blake3::OutputReader);
-
-impl SeedRng {
-    fn new(seed: &[u8; 32]) -> Self {
-        Self(blake3::Hasher::new_keyed(seed).update(INFO).finalize_xof())
-    }
-}
+/// What HPKE draws its ephemeral key from.
+struct SeedRng(Random);
 
 impl TryRng for SeedRng {
     type Error = Infallible;

@@ -30,8 +30,9 @@ impl fmt::Display for Version {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct HistoryId(pub [u8; 16]);
 
-/// Boot number of a sender: a counter in its own durable state, raised at each start of the board
-/// (agent) or process (controller).
+/// Boot number of a sender: a counter in its own durable state, raised (and on disk) at each start of
+/// the agent's or controller's process before anything is sent, so that its sequence numbers may
+/// begin again at 1.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
