@@ -1,0 +1,107 @@
+//! Bytes that changed by themselves.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use crate::{Error, harness::Recorder, tests::Counter};
+
+fn written(batches: &[u64], compact_after: Option<usize>) -> (Recorder, u64) {
+    let disk = Recorder::new();
+    let mut counter = Counter::open(disk.clone()).unwrap();
+    for (i, batch) in batches.iter().enumerate() {
+        counter.add(*batch).unwrap();
+        if compact_after == Some(i) {
+            counter.compact().unwrap();
+        }
+    }
+    (disk, counter.count)
+}
+
+fn reopen(files: &BTreeMap<String, Vec<u8>>) -> Result<u64, Error> {
+    Counter::open(Recorder::with_files(files)).map(|counter| counter.count)
+}
+
+#[test]
+fn a_damaged_frame_with_intact_ones_behind_is_corruption() {
+    let (disk, _) = written(&[1, 1, 1], None);
+    disk.damage("segment-0000000000000001", 64 + 20, 1);
+    let files = disk.files();
+    let error = reopen(&files).unwrap_err();
+    assert!(
+        matches!(&error, Error::Corrupt { offset: 64, .. }),
+        "{error:?}"
+    );
+    assert!(error.is_fatal());
+    // Reported, not repaired.
+    let again = Recorder::with_files(&files);
+    let _ = Counter::open(again.clone());
+    assert_eq!(again.files(), files);
+}
+
+#[test]
+fn a_missing_segment_or_snapshot_is_corruption() {
+    // Enough for three segments after the snapshot.
+    let (disk, count) = written(&[3, 1, 3, 3, 3, 3, 3], Some(0));
+    let files = disk.files();
+    assert_eq!(reopen(&files).unwrap(), count);
+    let live: Vec<&String> = files.keys().filter(|name| name.contains('-')).collect();
+    assert!(live.len() >= 4, "{live:?}");
+    let newest = live
+        .iter()
+        .filter(|name| name.starts_with("segment"))
+        .max()
+        .unwrap();
+    for lost in live.iter().filter(|name| name != &newest) {
+        let mut files = files.clone();
+        files.remove(*lost);
+        assert!(
+            matches!(reopen(&files), Err(Error::Corrupt { .. })),
+            "without {lost}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// One damaged byte anywhere: reported, or without effect, or the very last batch is taken for
+    /// a torn one, which no format can tell apart.
+    #[test]
+    fn any_damaged_byte_loses_at_most_the_last_batch(
+        at in any::<prop::sample::Index>(),
+        with in 1_u8..,
+        compact_after in prop::option::of(0_usize..6),
+    ) {
+        let batches = [1, 2, 1, 3, 2, 1];
+        let (disk, count) = written(&batches, compact_after);
+        let files = disk.files();
+        let total: usize = files.values().map(Vec::len).sum();
+        let mut at = at.index(total);
+        for (name, bytes) in &files {
+            if at < bytes.len() {
+                disk.damage(name, at, with);
+                break;
+            }
+            at -= bytes.len();
+        }
+        match reopen(&disk.files()) {
+            Ok(found) => prop_assert!(found == count || found == count - 1, "{found} of {count}"),
+            Err(error) => prop_assert!(matches!(error, Error::Corrupt { .. }), "{error:?}"),
+        }
+    }
+
+    /// Whatever a file holds, reading it ends, without a panic and without a huge allocation.
+    #[test]
+    fn arbitrary_bytes_behind_an_intact_header_are_read(
+        bytes in prop::collection::vec(any::<u8>(), 0..2000),
+        at in 64_usize..1000,
+    ) {
+        let (disk, _) = written(&[1], None);
+        let mut files = disk.files();
+        let segment = files.get_mut("segment-0000000000000001").unwrap();
+        let end = (at + bytes.len()).min(segment.len());
+        segment[at..end].copy_from_slice(&bytes[..end - at]);
+        let _ = reopen(&files);
+    }
+}
