@@ -16,6 +16,7 @@
 //! | [`seal`] | secrets, readable by one node only |
 //! | [`chunk`] | objects larger than a packet |
 //! | [`stream`] | logs (later exec, attach, port-forward) with credit |
+//! | [`publish`] | what the protocol machines hand to the link |
 //! | [`clock`], [`random`] | time and randomness as arguments of the protocol machines |
 //! | [`limits`] | every bound in one place |
 #![no_std]
@@ -31,6 +32,7 @@ pub mod local;
 pub mod message;
 pub mod name;
 pub mod object;
+pub mod publish;
 pub mod random;
 pub mod report;
 pub mod seal;
@@ -42,6 +44,8 @@ pub mod version;
 use alloc::vec::Vec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub use ed25519_dalek::{SigningKey, VerifyingKey};
 
 /// A byte string was not a value of the expected type, or had bytes left over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
