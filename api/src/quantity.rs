@@ -156,7 +156,7 @@ fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
     if significant.is_empty() {
         return 0;
     }
-    let kept = significant.len().min(25);
+    let kept = significant.len().min(30);
     let mut exponent = scale.ten + 9 - i32::try_from(fraction.len()).unwrap_or(i32::MAX / 2);
     exponent = exponent.saturating_add(i32::try_from(significant.len() - kept).unwrap_or(i32::MAX / 2));
     let cut = significant[kept..].bytes().any(|b| b != b'0');
@@ -247,7 +247,7 @@ mod tests {
             ("0", "0"), ("0.5", "500m"), ("1000m", "1"), ("1024Mi", "1Gi"), ("1.5Gi", "1536Mi"), ("100m", "100m"),
             ("2e3", "2e3"), ("2E3", "2e3"), ("2000", "2k"), ("1E", "1E"), ("0.1n", "1n"), ("-1", "-1"), ("+1", "1"), ("1.", "1"), (".5", "500m"),
             ("512", "512"), ("512Ki", "512Ki"), ("0.5Ki", "512"), ("0.5Mi", "512Ki"), ("12e6", "12e6"), ("1e100", "9223372036854775807"),
-            ("00100", "100"), ("1.0000000001", "1000000001n"), ("3.7Gi", "3972844749"), ("16Gi", "16Gi"), ("128974848", "128974848"),
+            ("00100", "100"), ("1.0000000001", "1000000001n"), ("3.7Gi", "3972844748800m"), ("16Gi", "16Gi"), ("128974848", "128974848"),
         ] {
             assert_eq!(Quantity::parse(text).unwrap().to_string(), want, "{text}");
         }

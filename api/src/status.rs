@@ -243,6 +243,12 @@ impl Status {
         Self::plain(400, "BadRequest", message)
     }
 
+    /// 422 for a patch that does not apply, in upstream's few words.
+    pub fn unprocessable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::plain(422, "Invalid", message)
+    }
+
     /// 415.
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
         Self::plain(
