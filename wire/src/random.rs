@@ -26,6 +26,17 @@ impl Random {
         )
     }
 
+    /// A key derived from a secret one and what it is for: as random as the secret, and another one
+    /// for every other context.
+    pub fn derive(secret: &[u8; 32], context: &[&[u8]]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(secret);
+        for part in context {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     /// Fills a buffer.
     pub fn fill(&mut self, out: &mut [u8]) {
         self.0.fill(out);

@@ -1,1 +1,3 @@
 //! Placeholder; see DESIGN.
+
+pub mod nodelink;
