@@ -1,0 +1,350 @@
+//! From a container of the document to what the runtime is told: arguments, environment, user,
+//! rights. Nothing is left for the runtime to choose.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use bramble_wire::object::{Container, Mount, Pod, PodUid, Resources, Security};
+
+use crate::desired::{Desired, Host};
+use crate::env;
+use crate::observed::Image;
+
+/// Everything that the runtime needs to start a life of a container.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ContainerInput {
+    /// Pod.
+    pub uid: PodUid,
+    /// Container's name.
+    pub name: String,
+    /// Number of the life, from 1.
+    pub life: u32,
+    /// Runtime's id of the life, unique on the node.
+    pub id: String,
+    /// Image reference as written in the document.
+    pub image: String,
+    /// Digest of the image.
+    pub image_id: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// `NAME=value`; each name once.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// Who it runs as.
+    pub user: User,
+    /// Capabilities.
+    pub capabilities: Capabilities,
+    /// Every device, no masked paths.
+    pub privileged: bool,
+    /// `no_new_privs`.
+    pub no_new_privileges: bool,
+    /// Root file system is read-only.
+    pub read_only_root: bool,
+    /// Limits and requests.
+    pub resources: Resources,
+    /// Volumes.
+    pub mounts: Vec<Mount>,
+    /// Where the termination message is read from.
+    pub termination_message_path: String,
+    /// A terminal is wanted.
+    pub tty: bool,
+}
+
+impl fmt::Debug for ContainerInput {
+    /// Leaves the environment out: it may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContainerInput")
+            .field("id", &self.id)
+            .field("image", &self.image)
+            .field("argv", &self.argv)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who a container runs as. Names are looked up in the image's own `/etc/passwd` and `/etc/group`
+/// by the runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User {
+    /// Number or name.
+    pub user: String,
+    /// Number or name; `None`: the user's primary group.
+    pub group: Option<String>,
+    /// Further groups.
+    pub supplemental: Vec<u32>,
+}
+
+/// Capabilities of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Capabilities {
+    /// Everything that the kernel has.
+    All,
+    /// These, without `CAP_`.
+    Only(BTreeSet<String>),
+}
+
+/// Why a container can't be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// `CreateContainerConfigError`: something that it refers to is missing.
+    #[error(transparent)]
+    Env(#[from] env::Error),
+    /// `CreateContainerConfigError`: it must not run as root and would.
+    #[error("{0}")]
+    NonRoot(String),
+    /// `CreateContainerError`: neither the manifest nor the image names a program.
+    #[error("no command specified")]
+    NoCommand,
+}
+
+impl Error {
+    /// The reason that Kubernetes shows for it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Env(_) | Self::NonRoot(_) => "CreateContainerConfigError",
+            Self::NoCommand => "CreateContainerError",
+        }
+    }
+}
+
+/// Capabilities that a container has unless the manifest says otherwise, as with containerd.
+pub const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Id of one life of a container.
+pub fn life_id(uid: PodUid, container: &str, life: u32) -> String {
+    format!("{uid}-{container}-{life}")
+}
+
+/// `name_namespace(uid)`, as Kubernetes' messages name a pod.
+pub fn pod_text(pod: &Pod) -> String {
+    format!("{}_{}({})", pod.name.name, pod.name.namespace, pod.uid)
+}
+
+/// Settles everything of one life of a container.
+///
+/// # Errors
+/// [`Error`] with the text that a person sees.
+pub fn compile(
+    desired: &Desired,
+    host: &Host,
+    pod: &Pod,
+    address: Option<[u8; 4]>,
+    container: &Container,
+    life: u32,
+    image: &Image,
+) -> Result<ContainerInput, Error> {
+    let security = &container.security;
+    let user = user(pod, container, image)?;
+    let variables = env::resolve(desired, host, pod, address, container)?;
+    let lookup = |name: &str| variables.get(name).cloned();
+    let expand = |words: &[String]| -> Vec<String> {
+        words.iter().map(|word| env::expand(word, lookup)).collect()
+    };
+    let argv = argv(image, expand(&container.command), expand(&container.args));
+    if argv.is_empty() {
+        return Err(Error::NoCommand);
+    }
+    let mut environment = Environment::default();
+    environment.set(DEFAULT_PATH.into());
+    environment.set(format!("HOSTNAME={}", pod.hostname));
+    image
+        .env
+        .iter()
+        .for_each(|line| environment.set(line.clone()));
+    variables
+        .iter()
+        .for_each(|(name, value)| environment.set(format!("{name}={value}")));
+    let cwd = [container.working_dir.as_deref(), Some(&image.working_dir)]
+        .into_iter()
+        .flatten()
+        .find(|dir| !dir.is_empty())
+        .unwrap_or("/")
+        .to_owned();
+    Ok(ContainerInput {
+        uid: pod.uid,
+        name: container.name.clone(),
+        life,
+        id: life_id(pod.uid, &container.name, life),
+        image: container.image.clone(),
+        image_id: image.id.clone(),
+        argv,
+        env: environment.0,
+        cwd,
+        user,
+        capabilities: capabilities(security),
+        privileged: security.privileged,
+        no_new_privileges: !security.allow_privilege_escalation && !security.privileged,
+        read_only_root: security.read_only_root,
+        resources: container.resources,
+        mounts: container.mounts.clone(),
+        termination_message_path: container.termination_message_path.clone(),
+        tty: container.tty,
+    })
+}
+
+/// A command in the manifest replaces the image's entrypoint and its arguments; arguments alone
+/// replace only the image's.
+fn argv(image: &Image, command: Vec<String>, args: Vec<String>) -> Vec<String> {
+    match (command.is_empty(), args.is_empty()) {
+        (false, _) => [command, args].concat(),
+        (true, false) => [image.entrypoint.clone(), args].concat(),
+        (true, true) => [image.entrypoint.clone(), image.cmd.clone()].concat(),
+    }
+}
+
+fn user(pod: &Pod, container: &Container, image: &Image) -> Result<User, Error> {
+    let security = &container.security;
+    let (image_user, image_group) = match image.user.split_once(':') {
+        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+        None => (image.user.as_str(), None),
+    };
+    let image_user = if image_user.is_empty() {
+        "0"
+    } else {
+        image_user
+    };
+    if security.run_as_non_root {
+        check_non_root(pod, container, image_user)?;
+    }
+    let group = match (security.run_as_group, security.run_as_user) {
+        (Some(group), _) => Some(group.to_string()),
+        (None, Some(_)) => None,
+        (None, None) => image_group.map(str::to_owned),
+    };
+    Ok(User {
+        user: security
+            .run_as_user
+            .map_or_else(|| image_user.to_owned(), |uid| uid.to_string()),
+        group,
+        supplemental: security.supplemental_groups.clone(),
+    })
+}
+
+/// The texts are the kubelet's.
+fn check_non_root(pod: &Pod, container: &Container, image_user: &str) -> Result<(), Error> {
+    let whose = format!("(pod: {:?}, container: {})", pod_text(pod), container.name);
+    let text = match (container.security.run_as_user, image_user.parse::<u32>()) {
+        (Some(0), _) => format!("container's runAsUser breaks non-root policy {whose}"),
+        (Some(_), _) => return Ok(()),
+        (None, Ok(0)) => {
+            format!("container has runAsNonRoot and image will run as root {whose}")
+        }
+        (None, Ok(_)) => return Ok(()),
+        (None, Err(_)) => format!(
+            "container has runAsNonRoot and image has non-numeric user ({image_user}), cannot verify user is non-root {whose}"
+        ),
+    };
+    Err(Error::NonRoot(text))
+}
+
+fn capabilities(security: &Security) -> Capabilities {
+    let has_all = |list: &[String]| list.iter().any(|name| name.eq_ignore_ascii_case("ALL"));
+    let (add, drop) = (&security.capabilities_add, &security.capabilities_drop);
+    if security.privileged || (has_all(add) && drop.is_empty()) {
+        return Capabilities::All;
+    }
+    let named = |list: &[String]| -> BTreeSet<String> {
+        list.iter()
+            .map(|name| name.to_ascii_uppercase())
+            .map(|name| {
+                name.strip_prefix("CAP_")
+                    .map_or(name.clone(), str::to_owned)
+            })
+            .filter(|name| name != "ALL")
+            .collect()
+    };
+    let mut set: BTreeSet<String> = match (has_all(add), has_all(drop)) {
+        (true, _) => ALL_CAPABILITIES.map(str::to_owned).into(),
+        (false, true) => BTreeSet::new(),
+        (false, false) => DEFAULT_CAPABILITIES.map(str::to_owned).into(),
+    };
+    set.extend(named(add));
+    for name in named(drop) {
+        set.remove(&name);
+    }
+    Capabilities::Only(set)
+}
+
+/// Every capability that Linux has had since 5.9.
+pub const ALL_CAPABILITIES: [&str; 41] = [
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+];
+
+/// `NAME=value` lines in which a later one of the same name replaces the earlier.
+#[derive(Default)]
+struct Environment(Vec<String>);
+
+impl Environment {
+    fn set(&mut self, line: String) {
+        let name_of = |line: &str| {
+            line.split_once('=')
+                .map_or(line.len(), |(name, _)| name.len())
+        };
+        let name = &line[..name_of(&line)];
+        match self.0.iter_mut().find(|old| old[..name_of(old)] == *name) {
+            Some(old) => *old = line,
+            None => self.0.push(line),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

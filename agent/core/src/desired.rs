@@ -1,0 +1,78 @@
+//! What the node should run: an accepted document, decoded once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bramble_wire::object::{
+    ConfigMap, NodeConfig, Object, ObjectId, ObjectName, Pod, PodUid, SealedSecret, SecretData,
+};
+
+/// The node itself, as pods may ask for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Host {
+    /// The node's name.
+    pub name: String,
+    /// The board's address.
+    pub address: Option<[u8; 4]>,
+}
+
+/// An accepted document, decoded.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Desired {
+    /// The node's configuration.
+    pub node: NodeConfig,
+    /// Pods by UID.
+    pub pods: BTreeMap<PodUid, Pod>,
+    /// ConfigMaps by name.
+    pub config_maps: BTreeMap<ObjectName, ConfigMap>,
+    /// Secrets by name; `None` when the seal could not be opened.
+    pub secrets: BTreeMap<ObjectName, Option<SecretData>>,
+    /// Pods of the document that this agent can't read. They are left as they are: not being able
+    /// to read is not an order to stop.
+    pub unreadable: BTreeSet<PodUid>,
+}
+
+impl Desired {
+    /// Decodes the objects of a document. An object that does not decode never holds up the others.
+    ///
+    /// `open` opens a seal; the plain text is the encoding of [`SecretData`].
+    pub fn from_objects<'a>(
+        objects: impl IntoIterator<Item = (&'a ObjectId, u64, &'a [u8])>,
+        mut open: impl FnMut(&ObjectId, u64, &SealedSecret) -> Option<Vec<u8>>,
+    ) -> Self {
+        let mut desired = Self::default();
+        for (id, revision, body) in objects {
+            let object = bramble_wire::decode::<Object>(body, "object").ok();
+            match (id, object) {
+                (ObjectId::Node, Some(Object::Node(node))) => desired.node = node,
+                (ObjectId::Pod(uid), Some(Object::Pod(pod))) if *uid == pod.uid => {
+                    desired.pods.insert(*uid, pod);
+                }
+                (ObjectId::ConfigMap(name), Some(Object::ConfigMap(map))) => {
+                    desired.config_maps.insert(name.clone(), map);
+                }
+                (ObjectId::Secret(name), Some(Object::Secret(secret))) => {
+                    let data = open(id, revision, &secret)
+                        .and_then(|plain| bramble_wire::decode(&plain, "secret").ok());
+                    desired.secrets.insert(name.clone(), data);
+                }
+                (ObjectId::Pod(uid), _) => {
+                    desired.unreadable.insert(*uid);
+                }
+                (ObjectId::Secret(name), _) => {
+                    desired.secrets.insert(name.clone(), None);
+                }
+                (ObjectId::Node | ObjectId::ConfigMap(_), _) => {}
+            }
+        }
+        desired
+    }
+
+    /// Image references that the document names, each once.
+    pub fn images(&self) -> BTreeSet<&str> {
+        self.pods
+            .values()
+            .flat_map(|pod| &pod.containers)
+            .map(|container| container.image.as_str())
+            .collect()
+    }
+}

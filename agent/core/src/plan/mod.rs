@@ -1,0 +1,415 @@
+//! The node's one decision: from what should be and what is to what to do next.
+//!
+//! [`plan`] is called whenever something may have changed. It takes whole snapshots and gives at
+//! most one action a pod; when that is done the world is looked at again. So a lost event costs
+//! time, never correctness, and a pod that can't go on never holds up another.
+//!
+//! ```text
+//!            ┌───────────────── desired, not stopping ─────────────────┐
+//!  address ─▶ volumes ─▶ sandbox ─▶ image ─▶ config ─▶ container ─▶ (back-off) ─┐
+//!     ▲                     ▲                               └──── ended ◀───────┘
+//!     on disk               lost: stopped first                     │ all, for good
+//!                                                                   ▼
+//!  absent or stop ─▶ ending on disk ─▶ TERM…KILL ─▶ removed ─▶ gone on disk, address free
+//! ```
+
+mod absorb;
+mod end;
+mod run;
+
+pub(crate) use absorb::restarts;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bramble_wire::object::{ObjectName, Pod, PodUid};
+use bramble_wire::report::UnixMs;
+
+use crate::container::ContainerInput;
+use crate::desired::{Desired, Host};
+use crate::memory::{Ending, Memory, PodMemory};
+use crate::observed::{Failure, Observed, ObservedContainer, ObservedPod, Run};
+use crate::time::Moment;
+use crate::volume::VolumeInput;
+
+/// Grace of a pod that nothing is known of but that it runs.
+const ORPHAN_GRACE_S: u32 = 30;
+/// Pods that are gone, not in the document, and not yet acknowledged: at more the ones seen first
+/// are forgotten.
+const GONE_MAX: usize = 512;
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// What to remember. Written before any action; [`Durability::Hard`] ones are on disk before.
+    pub records: Vec<Record>,
+    /// At most one for each pod; different pods may be acted on at the same time.
+    pub actions: Vec<Action>,
+    /// What is not done now, and why.
+    pub waiting: Vec<Waiting>,
+    /// When to look again if nothing happens ([`Moment::boot_ms`]).
+    pub next_wake: Option<u64>,
+    /// The document has been carried out: nothing to do, nothing under way, nothing that has not
+    /// been started and none that has not ended.
+    pub converged: bool,
+}
+
+/// Something to remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Of which pod.
+    pub uid: PodUid,
+    /// What; `None` forgets the pod.
+    pub memory: Option<PodMemory>,
+    /// How soon it must be on disk.
+    pub durability: Durability,
+}
+
+/// How soon a record must be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// With the next record that has to.
+    Ride,
+    /// Within seconds.
+    Soon,
+    /// Before anything is done or said that depends on it.
+    Hard,
+}
+
+/// One step on one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Starts shim, namespaces, network and volumes; completes a half-made sandbox.
+    StartSandbox(SandboxInput),
+    /// Writes the files of the volumes anew.
+    WriteVolumes {
+        /// Pod.
+        uid: PodUid,
+        /// All of its volumes.
+        volumes: Vec<VolumeInput>,
+    },
+    /// Makes and starts a life of a container, after removing what is left of the one before
+    /// (except its log).
+    StartContainer(Box<ContainerInput>),
+    /// Ends one container: TERM, KILL after the grace. Does not wait for it.
+    StopContainer {
+        /// Pod.
+        uid: PodUid,
+        /// Container's name.
+        container: String,
+        /// Which life.
+        life: u32,
+        /// Seconds between TERM and KILL.
+        grace_s: u32,
+    },
+    /// Ends every container: TERM, KILL after the grace. Does not wait for it. A later call with a
+    /// shorter grace shortens it.
+    StopContainers {
+        /// Pod.
+        uid: PodUid,
+        /// Seconds between TERM and KILL.
+        grace_s: u32,
+    },
+    /// Ends the shim, killing what runs, and releases namespaces and network. Logs and volumes stay.
+    StopSandbox {
+        /// Pod.
+        uid: PodUid,
+    },
+    /// Removes everything of the pod that is left on the node, killing what runs.
+    RemovePod {
+        /// Pod.
+        uid: PodUid,
+    },
+}
+
+impl Action {
+    /// Whose step it is.
+    pub fn uid(&self) -> PodUid {
+        match self {
+            Self::StartSandbox(input) => input.uid,
+            Self::StartContainer(input) => input.uid,
+            Self::WriteVolumes { uid, .. }
+            | Self::StopContainer { uid, .. }
+            | Self::StopContainers { uid, .. }
+            | Self::StopSandbox { uid }
+            | Self::RemovePod { uid } => *uid,
+        }
+    }
+
+    /// Removals come before additions.
+    fn order(&self) -> u8 {
+        match self {
+            Self::RemovePod { .. } | Self::StopSandbox { .. } => 0,
+            Self::StopContainers { .. } | Self::StopContainer { .. } => 1,
+            Self::StartSandbox(_) | Self::WriteVolumes { .. } | Self::StartContainer(_) => 2,
+        }
+    }
+}
+
+/// What a sandbox is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxInput {
+    /// Pod.
+    pub uid: PodUid,
+    /// Namespace and name, for log directories and people.
+    pub name: ObjectName,
+    /// Host name inside.
+    pub hostname: String,
+    /// Its address; `None` with the board's network.
+    pub network: Option<PodNetwork>,
+    /// Volumes.
+    pub volumes: Vec<VolumeInput>,
+}
+
+/// A pod's place in the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PodNetwork {
+    /// Address.
+    pub address: [u8; 4],
+    /// Length of the prefix of the node's range.
+    pub prefix: u8,
+    /// The node's bridge.
+    pub gateway: [u8; 4],
+}
+
+/// Why something is not done now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Pod.
+    pub uid: PodUid,
+    /// Container; `None`: the pod as a whole.
+    pub container: Option<String>,
+    /// CamelCase, as Kubernetes shows it.
+    pub reason: String,
+    /// For a person; may be empty.
+    pub message: String,
+}
+
+/// Plans the next step of every pod.
+///
+/// Without a document nothing is started and, above all, nothing is stopped.
+pub fn plan(
+    desired: Option<&Desired>,
+    host: &Host,
+    observed: &Observed,
+    memory: &Memory,
+    now: Moment,
+) -> Plan {
+    let Some(desired) = desired else {
+        return Plan::default();
+    };
+    let mut pass = Pass {
+        desired,
+        host,
+        observed,
+        now,
+        taken: memory
+            .values()
+            .filter(|pod| pod.holds_address)
+            .filter_map(|pod| pod.address)
+            .collect(),
+        plan: Plan {
+            converged: true,
+            ..Plan::default()
+        },
+    };
+    let uids: BTreeSet<PodUid> = (desired.pods.keys())
+        .chain(memory.keys())
+        .chain(observed.pods.keys())
+        .copied()
+        .collect();
+    for uid in uids {
+        pass.plan_pod(uid, memory.get(&uid));
+    }
+    pass.forget_surplus(memory);
+    pass.plan.actions.sort_by_key(Action::order);
+    pass.plan
+}
+
+/// One pass over all pods.
+struct Pass<'a> {
+    desired: &'a Desired,
+    host: &'a Host,
+    observed: &'a Observed,
+    now: Moment,
+    taken: BTreeSet<[u8; 4]>,
+    plan: Plan,
+}
+
+/// What a pod should do.
+enum Wanted<'a> {
+    Run(&'a Pod),
+    End(Ending),
+}
+
+impl<'a> Pass<'a> {
+    fn plan_pod(&mut self, uid: PodUid, old: Option<&PodMemory>) {
+        if self.desired.unreadable.contains(&uid) {
+            self.plan.converged = false;
+            self.wait(
+                uid,
+                None,
+                "Unreadable",
+                "this agent can't read the pod".into(),
+            );
+            return;
+        }
+        let spec = self.desired.pods.get(&uid);
+        let mut draft = Draft::new(uid, spec, old, self.now.unix);
+        let wanted = wanted(spec, &draft.memory);
+        if let Wanted::End(ending) = wanted {
+            draft.end(ending);
+        }
+        let seen = self.observed.pods.get(&uid);
+        absorb::absorb(&mut draft, seen, self.observed, self.now);
+        let action = match wanted {
+            Wanted::Run(pod) => self.plan_run(&mut draft, pod, seen),
+            Wanted::End(_) => self.plan_end(&mut draft, seen),
+        };
+        if spec.is_none() && draft.memory.gone && draft.memory.acknowledged {
+            draft.forget();
+        }
+        if self.observed.busy.contains(&uid) {
+            // The reasons of what waits are still true; everything else waits for the action.
+            self.plan.converged = false;
+            return;
+        }
+        self.plan.converged &= action.is_none();
+        self.plan.actions.extend(action);
+        if let Some(record) = draft.into_record(old) {
+            self.plan.converged = false;
+            self.plan.records.push(record);
+        }
+    }
+
+    fn wait(&mut self, uid: PodUid, container: Option<&str>, reason: &str, message: String) {
+        self.plan.waiting.push(Waiting {
+            uid,
+            container: container.map(str::to_owned),
+            reason: reason.into(),
+            message,
+        });
+    }
+
+    fn wake_at(&mut self, at: u64) {
+        let at = self.plan.next_wake.map_or(at, |next| next.min(at));
+        self.plan.next_wake = Some(at);
+    }
+
+    /// Why the pod as a whole is left alone: the last try failed and the next is not due yet.
+    fn held_back(&mut self, uid: PodUid) -> Option<&'a Failure> {
+        let failure = self.observed.failure(uid, "")?;
+        let due = failure.retry_at();
+        if self.now.boot_ms >= due {
+            return None;
+        }
+        self.wake_at(due);
+        Some(failure)
+    }
+
+    /// A controller that never acknowledges must not fill the disk.
+    fn forget_surplus(&mut self, memory: &Memory) {
+        let mut gone: BTreeMap<(UnixMs, PodUid), ()> = memory
+            .iter()
+            .filter(|(uid, pod)| pod.gone && !self.desired.pods.contains_key(*uid))
+            .map(|(uid, pod)| ((pod.first_seen, *uid), ()))
+            .collect();
+        while gone.len() > GONE_MAX {
+            let Some(((_, uid), ())) = gone.pop_first() else {
+                return;
+            };
+            self.plan.records.retain(|record| record.uid != uid);
+            self.plan.records.push(Record {
+                uid,
+                memory: None,
+                durability: Durability::Ride,
+            });
+        }
+    }
+}
+
+/// Absence and a deletion timestamp end a pod; once ending, always ending.
+fn wanted<'a>(spec: Option<&'a Pod>, memory: &PodMemory) -> Wanted<'a> {
+    let asked = match spec {
+        Some(pod) => pod.stop.map(|stop| stop.grace_s),
+        None => Some(memory.grace_s),
+    };
+    let known = memory.ending.map(|ending| ending.grace_s);
+    match (spec, asked, known) {
+        (Some(pod), None, None) => Wanted::Run(pod),
+        // The shortest grace that was ever asked for holds.
+        _ => Wanted::End(Ending {
+            grace_s: asked.into_iter().chain(known).min().unwrap_or_default(),
+        }),
+    }
+}
+
+/// A pod's memory while it is being planned.
+struct Draft {
+    uid: PodUid,
+    memory: PodMemory,
+    durability: Durability,
+    forget: bool,
+}
+
+impl Draft {
+    fn new(uid: PodUid, spec: Option<&Pod>, old: Option<&PodMemory>, now: UnixMs) -> Self {
+        let memory = old.cloned().unwrap_or_else(|| PodMemory {
+            first_seen: now,
+            grace_s: ORPHAN_GRACE_S,
+            ..PodMemory::default()
+        });
+        let mut draft = Self {
+            uid,
+            memory,
+            durability: Durability::Ride,
+            forget: false,
+        };
+        if let Some(pod) = spec {
+            draft.memory.name.clone_from(&pod.name);
+            draft.memory.restart_policy = pod.restart_policy;
+            draft.memory.grace_s = pod.termination_grace_s;
+        }
+        draft
+    }
+
+    fn mark(&mut self, durability: Durability) {
+        self.durability = self.durability.max(durability);
+    }
+
+    fn end(&mut self, ending: Ending) {
+        if self.memory.ending != Some(ending) {
+            self.memory.ending = Some(ending);
+            self.mark(Durability::Hard);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.forget = true;
+    }
+
+    fn into_record(self, old: Option<&PodMemory>) -> Option<Record> {
+        if self.forget {
+            return old.map(|_| Record {
+                uid: self.uid,
+                memory: None,
+                durability: Durability::Ride,
+            });
+        }
+        (old != Some(&self.memory)).then_some(Record {
+            uid: self.uid,
+            memory: Some(self.memory),
+            durability: self.durability,
+        })
+    }
+}
+
+/// A container that runs now, if it does.
+fn running<'a>(seen: Option<&'a ObservedPod>, container: &str) -> Option<&'a ObservedContainer> {
+    seen?
+        .containers
+        .get(container)
+        .filter(|seen| matches!(seen.run, Run::Running { .. }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! Scenarios: a toy node that carries plans out. Each pass is shown as lines of text and compared
+//! as a whole.
+
+mod property;
+mod scenario;
+mod toy;
