@@ -48,19 +48,32 @@ pub struct Kind {
     pub storage_group: &'static str,
 }
 
-const ALL_VERBS: &[&str] =
-    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+const ALL_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+const NAMESPACE_VERBS: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
 const RW: &[&str] = &["get", "patch", "update"];
 const CREATE: &[&str] = &["create"];
 const GET: &[&str] = &["get"];
 
-const fn status_of(
-    group: &'static str,
-    kind: &'static str,
-    message: &'static str,
-) -> Subresource {
-    Subresource { name: "status", group, version: "v1", kind, message, verbs: RW }
+const fn status_of(group: &'static str, kind: &'static str, message: &'static str) -> Subresource {
+    Subresource {
+        name: "status",
+        group,
+        version: "v1",
+        kind,
+        message,
+        verbs: RW,
+    }
 }
 
 const SCALE: Subresource = Subresource {
@@ -204,7 +217,10 @@ pub static KINDS: &[Kind] = &[
         categories: &["all"],
         namespaced: true,
         verbs: ALL_VERBS,
-        subresources: &[SCALE, status_of("apps", "Deployment", "io.k8s.api.apps.v1.Deployment")],
+        subresources: &[
+            SCALE,
+            status_of("apps", "Deployment", "io.k8s.api.apps.v1.Deployment"),
+        ],
         message: "io.k8s.api.apps.v1.Deployment",
         storage_group: "apps",
     },
@@ -218,7 +234,10 @@ pub static KINDS: &[Kind] = &[
         categories: &["all"],
         namespaced: true,
         verbs: ALL_VERBS,
-        subresources: &[SCALE, status_of("apps", "ReplicaSet", "io.k8s.api.apps.v1.ReplicaSet")],
+        subresources: &[
+            SCALE,
+            status_of("apps", "ReplicaSet", "io.k8s.api.apps.v1.ReplicaSet"),
+        ],
         message: "io.k8s.api.apps.v1.ReplicaSet",
         storage_group: "apps",
     },
@@ -226,12 +245,16 @@ pub static KINDS: &[Kind] = &[
 
 /// The kind behind a resource name of a group and version.
 pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|k| k.group == group && k.version == version && k.plural == resource)
+    KINDS
+        .iter()
+        .find(|k| k.group == group && k.version == version && k.plural == resource)
 }
 
 /// The kind of an object that says what it is.
 pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|k| k.group == group && k.version == version && k.kind == kind)
+    KINDS
+        .iter()
+        .find(|k| k.group == group && k.version == version && k.kind == kind)
 }
 
 /// Group and version out of `apps/v1` or `v1`.
@@ -241,7 +264,11 @@ pub fn split_api_version(api_version: &str) -> (&str, &str) {
 
 /// `apps/v1`, or `v1` for core.
 pub fn join_api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// The served group-versions, core first, each once.

@@ -48,8 +48,14 @@ const DECIMAL: [(&str, i128); 10] = [
     ("u", 1000),
     ("n", 1),
 ];
-const BINARY: [(&str, u32); 6] =
-    [("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
+const BINARY: [(&str, u32); 6] = [
+    ("Ei", 60),
+    ("Pi", 50),
+    ("Ti", 40),
+    ("Gi", 30),
+    ("Mi", 20),
+    ("Ki", 10),
+];
 
 impl Quantity {
     /// Parses Kubernetes' syntax. Fractions below 10⁻⁹ are rounded away from zero and amounts above
@@ -60,7 +66,9 @@ impl Quantity {
             Some(b'+') => (false, &text[1..]),
             _ => (false, text),
         };
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (number, suffix) = rest.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
@@ -68,17 +76,26 @@ impl Quantity {
         }
         let (scale, format) = scale(suffix)?;
         let magnitude = magnitude(whole, fraction, scale);
-        Ok(Self { nanos: if negative { -magnitude } else { magnitude }, format })
+        Ok(Self {
+            nanos: if negative { -magnitude } else { magnitude },
+            format,
+        })
     }
 
     /// From thousandths, as `resources.requests.cpu` counts.
     pub fn from_milli(milli: i64) -> Self {
-        Self { nanos: i128::from(milli) * (NANO / 1000), format: Format::Decimal }
+        Self {
+            nanos: i128::from(milli) * (NANO / 1000),
+            format: Format::Decimal,
+        }
     }
 
     /// From whole units, printed with binary suffixes.
     pub fn from_bytes(bytes: i64) -> Self {
-        Self { nanos: i128::from(bytes) * NANO, format: Format::Binary }
+        Self {
+            nanos: i128::from(bytes) * NANO,
+            format: Format::Binary,
+        }
     }
 
     /// Thousandths, rounded up.
@@ -144,7 +161,10 @@ fn scale(suffix: &str) -> Result<(Scale, Format), Error> {
         return Err(Error::Suffix);
     }
     // Beyond a few dozen the amount is capped or rounded anyway.
-    let ten = exponent.parse::<i32>().map_err(|_| Error::Suffix)?.clamp(-100, 100);
+    let ten = exponent
+        .parse::<i32>()
+        .map_err(|_| Error::Suffix)?
+        .clamp(-100, 100);
     Ok((Scale { ten, two: 0 }, Format::Exponent))
 }
 
@@ -158,9 +178,12 @@ fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
     }
     let kept = significant.len().min(30);
     let mut exponent = scale.ten + 9 - i32::try_from(fraction.len()).unwrap_or(i32::MAX / 2);
-    exponent = exponent.saturating_add(i32::try_from(significant.len() - kept).unwrap_or(i32::MAX / 2));
+    exponent =
+        exponent.saturating_add(i32::try_from(significant.len() - kept).unwrap_or(i32::MAX / 2));
     let cut = significant[kept..].bytes().any(|b| b != b'0');
-    let Ok(mut amount) = significant[..kept].parse::<i128>() else { return MAX };
+    let Ok(mut amount) = significant[..kept].parse::<i128>() else {
+        return MAX;
+    };
     let mut inexact = cut;
     // The power of two first: it only ever makes the number larger, so nothing is lost by it.
     match amount.checked_mul(1_i128 << scale.two) {
@@ -244,10 +267,32 @@ mod tests {
     #[test]
     fn canonical_forms() {
         for (text, want) in [
-            ("0", "0"), ("0.5", "500m"), ("1000m", "1"), ("1024Mi", "1Gi"), ("1.5Gi", "1536Mi"), ("100m", "100m"),
-            ("2e3", "2e3"), ("2E3", "2e3"), ("2000", "2k"), ("1E", "1E"), ("0.1n", "1n"), ("-1", "-1"), ("+1", "1"), ("1.", "1"), (".5", "500m"),
-            ("512", "512"), ("512Ki", "512Ki"), ("0.5Ki", "512"), ("0.5Mi", "512Ki"), ("12e6", "12e6"), ("1e100", "9223372036854775807"),
-            ("00100", "100"), ("1.0000000001", "1000000001n"), ("3.7Gi", "3972844748800m"), ("16Gi", "16Gi"), ("128974848", "128974848"),
+            ("0", "0"),
+            ("0.5", "500m"),
+            ("1000m", "1"),
+            ("1024Mi", "1Gi"),
+            ("1.5Gi", "1536Mi"),
+            ("100m", "100m"),
+            ("2e3", "2e3"),
+            ("2E3", "2e3"),
+            ("2000", "2k"),
+            ("1E", "1E"),
+            ("0.1n", "1n"),
+            ("-1", "-1"),
+            ("+1", "1"),
+            ("1.", "1"),
+            (".5", "500m"),
+            ("512", "512"),
+            ("512Ki", "512Ki"),
+            ("0.5Ki", "512"),
+            ("0.5Mi", "512Ki"),
+            ("12e6", "12e6"),
+            ("1e100", "9223372036854775807"),
+            ("00100", "100"),
+            ("1.0000000001", "1000000001n"),
+            ("3.7Gi", "3972844748800m"),
+            ("16Gi", "16Gi"),
+            ("128974848", "128974848"),
         ] {
             assert_eq!(Quantity::parse(text).unwrap().to_string(), want, "{text}");
         }
@@ -270,8 +315,17 @@ mod tests {
     #[test]
     fn not_quantities() {
         for (text, want) in [
-            ("", Error::Form), ("x", Error::Form), (".", Error::Form), ("1.2.3", Error::Form), ("-", Error::Form),
-            ("1x", Error::Suffix), ("1K", Error::Suffix), ("1gi", Error::Suffix), ("1e", Error::Suffix), ("1 Gi", Error::Suffix), ("1ee3", Error::Suffix),
+            ("", Error::Form),
+            ("x", Error::Form),
+            (".", Error::Form),
+            ("1.2.3", Error::Form),
+            ("-", Error::Form),
+            ("1x", Error::Suffix),
+            ("1K", Error::Suffix),
+            ("1gi", Error::Suffix),
+            ("1e", Error::Suffix),
+            ("1 Gi", Error::Suffix),
+            ("1ee3", Error::Suffix),
         ] {
             assert_eq!(Quantity::parse(text), Err(want), "{text}");
         }

@@ -92,7 +92,10 @@ impl FieldSelector {
 
     /// The value that the field must have, when it is bound to one (`metadata.name=x`).
     pub fn exact(&self, field: &str) -> Option<&str> {
-        self.terms.iter().find(|(f, _, equal)| f == field && *equal).map(|(_, v, _)| v.as_str())
+        self.terms
+            .iter()
+            .find(|(f, _, equal)| f == field && *equal)
+            .map(|(_, v, _)| v.as_str())
     }
 
     /// Whether the object fulfils every condition.

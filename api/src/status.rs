@@ -47,7 +47,11 @@ impl Cause {
 
     /// A bad value, shown as upstream shows it (strings quoted, the rest as JSON).
     pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
-        Self::new(cause::INVALID, field, joined(&format!("Invalid value: {}", shown(value)), detail))
+        Self::new(
+            cause::INVALID,
+            field,
+            joined(&format!("Invalid value: {}", shown(value)), detail),
+        )
     }
 
     /// Something that may not be set here.
@@ -57,12 +61,20 @@ impl Cause {
 
     /// A repeated value.
     pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
-        Self::new(cause::DUPLICATE, field, format!("Duplicate value: {}", shown(value)))
+        Self::new(
+            cause::DUPLICATE,
+            field,
+            format!("Duplicate value: {}", shown(value)),
+        )
     }
 
     /// A reference to something that is not there.
     pub fn not_found(field: impl Into<String>, value: &Value) -> Self {
-        Self::new(cause::NOT_FOUND, field, format!("Not found: {}", shown(value)))
+        Self::new(
+            cause::NOT_FOUND,
+            field,
+            format!("Not found: {}", shown(value)),
+        )
     }
 
     /// A value outside the supported ones, which are listed in the order given.
@@ -78,16 +90,28 @@ impl Cause {
 
     /// A value longer than `max` bytes.
     pub fn too_long(field: impl Into<String>, max: usize) -> Self {
-        Self::new(cause::TOO_LONG, field, format!("Too long: may not be more than {max} bytes"))
+        Self::new(
+            cause::TOO_LONG,
+            field,
+            format!("Too long: may not be more than {max} bytes"),
+        )
     }
 
     fn new(reason: &'static str, field: impl Into<String>, message: String) -> Self {
-        Self { reason, field: field.into(), message }
+        Self {
+            reason,
+            field: field.into(),
+            message,
+        }
     }
 }
 
 fn joined(head: &str, detail: &str) -> String {
-    if detail.is_empty() { head.to_owned() } else { format!("{head}: {detail}") }
+    if detail.is_empty() {
+        head.to_owned()
+    } else {
+        format!("{head}: {detail}")
+    }
 }
 
 fn shown(value: &Value) -> String {
@@ -130,18 +154,43 @@ impl std::error::Error for Status {}
 
 /// `deployments.apps`, or `pods` for the core group.
 fn qualified(group: &str, name: &str) -> String {
-    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}.{group}")
+    }
 }
 
 impl Status {
     fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
     }
 
-    fn about(code: u16, reason: &'static str, group: &str, kind: &str, name: &str, message: String) -> Self {
-        let details =
-            Details { name: name.into(), group: group.into(), kind: kind.into(), ..Default::default() };
-        Self { code, reason, message, details: Some(Box::new(details)) }
+    fn about(
+        code: u16,
+        reason: &'static str,
+        group: &str,
+        kind: &str,
+        name: &str,
+        message: String,
+    ) -> Self {
+        let details = Details {
+            name: name.into(),
+            group: group.into(),
+            kind: kind.into(),
+            ..Default::default()
+        };
+        Self {
+            code,
+            reason,
+            message,
+            details: Some(Box::new(details)),
+        }
     }
 
     /// The HTTP status code.
@@ -179,8 +228,11 @@ impl Status {
 
     /// 404 for a path that no resource answers.
     pub fn not_found_path() -> Self {
-        let mut status =
-            Self::plain(404, "NotFound", "the server could not find the requested resource");
+        let mut status = Self::plain(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        );
         status.details = Some(Box::default());
         status
     }
@@ -193,8 +245,10 @@ impl Status {
 
     /// 409: `Operation cannot be fulfilled on …`.
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
-        let message =
-            format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            qualified(group, resource)
+        );
         Self::about(409, "Conflict", group, resource, name, message)
     }
 
@@ -266,14 +320,19 @@ impl Status {
         Self::plain(
             406,
             "NotAcceptable",
-            format!("only the following media types are accepted: {}", accepted.join(", ")),
+            format!(
+                "only the following media types are accepted: {}",
+                accepted.join(", ")
+            ),
         )
     }
 
     /// 405: the resource does not do this verb.
     pub fn method_not_allowed(group: &str, resource: &str, verb: &str) -> Self {
-        let message =
-            format!("{verb} is not supported on resources of kind {:?}", qualified(group, resource));
+        let message = format!(
+            "{verb} is not supported on resources of kind {:?}",
+            qualified(group, resource)
+        );
         Self::about(405, "MethodNotAllowed", group, resource, "", message)
     }
 
@@ -292,7 +351,10 @@ impl Status {
         let message = if name.is_empty() {
             format!("{} is forbidden: {why}", qualified(group, resource))
         } else {
-            format!("{} {name:?} is forbidden: {why}", qualified(group, resource))
+            format!(
+                "{} {name:?} is forbidden: {why}",
+                qualified(group, resource)
+            )
         };
         Self::about(403, "Forbidden", group, resource, name, message)
     }
@@ -319,7 +381,11 @@ impl Status {
 
     /// 500.
     pub fn internal(message: impl fmt::Display) -> Self {
-        Self::plain(500, "InternalError", format!("Internal error occurred: {message}"))
+        Self::plain(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {message}"),
+        )
     }
 
     /// 200 after a deletion.
@@ -342,7 +408,11 @@ impl Status {
         body.insert("kind".into(), "Status".into());
         body.insert("apiVersion".into(), "v1".into());
         body.insert("metadata".into(), json!({}));
-        let outcome = if self.code < 400 { "Success" } else { "Failure" };
+        let outcome = if self.code < 400 {
+            "Success"
+        } else {
+            "Failure"
+        };
         body.insert("status".into(), outcome.into());
         if !self.message.is_empty() {
             body.insert("message".into(), self.message.as_str().into());
@@ -368,17 +438,21 @@ impl Status {
 impl Details {
     fn to_value(&self) -> Value {
         let mut map = Map::new();
-        for (key, text) in
-            [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]
-        {
+        for (key, text) in [
+            ("name", &self.name),
+            ("group", &self.group),
+            ("kind", &self.kind),
+            ("uid", &self.uid),
+        ] {
             if !text.is_empty() {
                 map.insert(key.into(), text.as_str().into());
             }
         }
         if !self.causes.is_empty() {
-            let causes = self.causes.iter().map(
-                |c| json!({"reason": c.reason, "message": c.message, "field": c.field}),
-            );
+            let causes = self
+                .causes
+                .iter()
+                .map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}));
             map.insert("causes".into(), causes.collect());
         }
         if self.retry_after_seconds > 0 {

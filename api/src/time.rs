@@ -23,11 +23,14 @@ impl Timestamp {
         let digits = |range: std::ops::Range<usize>| -> Option<i64> {
             let part = bytes.get(range)?;
             part.iter().all(u8::is_ascii_digit).then(|| {
-                part.iter().fold(0_i64, |sum, b| sum * 10 + i64::from(b - b'0'))
+                part.iter()
+                    .fold(0_i64, |sum, b| sum * 10 + i64::from(b - b'0'))
             })
         };
         let punctuation = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
-        if punctuation.iter().any(|&(at, want)| bytes.get(at) != Some(&want))
+        if punctuation
+            .iter()
+            .any(|&(at, want)| bytes.get(at) != Some(&want))
             || !matches!(bytes.get(10), Some(b'T' | b't' | b' '))
         {
             return None;
@@ -70,7 +73,10 @@ impl Timestamp {
             _ => return None,
         };
         let days = days_from_civil(year, month, day);
-        Some(Self { seconds: days * 86_400 + hour * 3600 + minute * 60 + second - offset, nanos })
+        Some(Self {
+            seconds: days * 86_400 + hour * 3600 + minute * 60 + second - offset,
+            nanos,
+        })
     }
 
     /// `2026-11-21T04:16:35Z`, the form of `metav1.Time`.
@@ -129,14 +135,22 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// An age as kubectl prints it: `5s`, `3m20s`, `4h`, `2d3h`, `1y20d`.
 pub fn human_duration(seconds: i64) -> String {
     let with_rest = |big: i64, unit: &str, rest: i64, rest_unit: &str| {
-        if rest == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{rest}{rest_unit}") }
+        if rest == 0 {
+            format!("{big}{unit}")
+        } else {
+            format!("{big}{unit}{rest}{rest_unit}")
+        }
     };
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     match seconds {
@@ -161,12 +175,28 @@ mod tests {
 
     #[test]
     fn round_trip_and_offsets() {
-        for text in ["1970-01-01T00:00:00Z", "2026-11-21T04:16:35Z", "2000-02-29T23:59:59Z", "9999-12-31T23:59:59Z"] {
-            assert_eq!(Timestamp::parse(text).map(Timestamp::rfc3339).as_deref(), Some(text));
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "2026-11-21T04:16:35Z",
+            "2000-02-29T23:59:59Z",
+            "9999-12-31T23:59:59Z",
+        ] {
+            assert_eq!(
+                Timestamp::parse(text).map(Timestamp::rfc3339).as_deref(),
+                Some(text)
+            );
         }
         let a = Timestamp::parse("2026-11-21T06:16:35.25+02:00").unwrap();
         assert_eq!(a.rfc3339_micro(), "2026-11-21T04:16:35.250000Z");
-        for bad in ["", "2026-11-21", "2026-13-21T04:16:35Z", "2026-02-30T00:00:00Z", "2026-11-21T04:16:35", "2026-11-21T04:16:35.Z", "2026-11-21T04:16:35+2"] {
+        for bad in [
+            "",
+            "2026-11-21",
+            "2026-13-21T04:16:35Z",
+            "2026-02-30T00:00:00Z",
+            "2026-11-21T04:16:35",
+            "2026-11-21T04:16:35.Z",
+            "2026-11-21T04:16:35+2",
+        ] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
         }
     }
@@ -174,9 +204,24 @@ mod tests {
     #[test]
     fn ages_as_kubectl_prints_them() {
         for (seconds, want) in [
-            (-5, "<invalid>"), (-1, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (200, "3m20s"), (600, "10m"),
-            (10_799, "179m"), (10_800, "3h"), (12_000, "3h20m"), (8 * 3600, "8h"), (48 * 3600, "2d"),
-            (51 * 3600, "2d3h"), (8 * 86_400, "8d"), (729 * 86_400, "729d"), (730 * 86_400, "2y"), (750 * 86_400, "2y20d"), (8 * 365 * 86_400, "8y"),
+            (-5, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (200, "3m20s"),
+            (600, "10m"),
+            (10_799, "179m"),
+            (10_800, "3h"),
+            (12_000, "3h20m"),
+            (8 * 3600, "8h"),
+            (48 * 3600, "2d"),
+            (51 * 3600, "2d3h"),
+            (8 * 86_400, "8d"),
+            (729 * 86_400, "729d"),
+            (730 * 86_400, "2y"),
+            (750 * 86_400, "2y20d"),
+            (8 * 365 * 86_400, "8y"),
         ] {
             assert_eq!(human_duration(seconds), want, "{seconds}");
         }

@@ -27,7 +27,10 @@ struct Checker {
 
 /// Prunes and normalises `object` in place.
 pub(super) fn check(message: &'static Message, object: &mut Value) -> Report {
-    let mut checker = Checker { path: Path::default(), report: Report::default() };
+    let mut checker = Checker {
+        path: Path::default(),
+        report: Report::default(),
+    };
     match object {
         Value::Object(map) => checker.message(message, map),
         other => {
@@ -87,7 +90,8 @@ impl Checker {
             }
             (Shape::MapOfLists, Value::Object(entries)) => {
                 let lists = entries.values().all(|v| {
-                    v.as_array().is_some_and(|items| items.iter().all(Value::is_string))
+                    v.as_array()
+                        .is_some_and(|items| items.iter().all(Value::is_string))
                 });
                 if !lists {
                     self.wrong(message, field, value);
@@ -146,7 +150,9 @@ impl Checker {
     }
 
     fn bytes(&mut self, message: &'static Message, field: &Field, value: &Value) {
-        let Value::String(text) = value else { return self.wrong(message, field, value) };
+        let Value::String(text) = value else {
+            return self.wrong(message, field, value);
+        };
         if let Err(error) = base64::engine::general_purpose::STANDARD.decode(text) {
             let at = match error {
                 base64::DecodeError::InvalidByte(at, _)
@@ -158,7 +164,9 @@ impl Checker {
     }
 
     fn time(&mut self, message: &'static Message, field: &Field, value: &mut Value) {
-        let Value::String(text) = value else { return self.wrong(message, field, value) };
+        let Value::String(text) = value else {
+            return self.wrong(message, field, value);
+        };
         match Timestamp::parse(text) {
             Some(time) if field.ty == Type::Time => *text = time.rfc3339(),
             Some(time) => *text = time.rfc3339_micro(),
@@ -220,7 +228,9 @@ fn is_absent(field: &Field, value: &Value) -> bool {
     }
     match value {
         Value::String(text) => text.is_empty() && !field.flags.empty_matters(),
-        _ if field.flags.pointer() || field.ty == Type::IntOrString || field.ty == Type::Any => false,
+        _ if field.flags.pointer() || field.ty == Type::IntOrString || field.ty == Type::Any => {
+            false
+        }
         Value::Bool(on) => !on,
         Value::Number(number) => number.as_f64() == Some(0.0),
         _ => false,
@@ -244,7 +254,10 @@ fn json_kind(value: &Value) -> &'static str {
 
 fn go_message(message: &Message) -> String {
     let mut parts = message.name.rsplit('.');
-    let (name, package) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (name, package) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     format!("{package}.{name}")
 }
 

@@ -14,11 +14,18 @@ pub(super) struct Parsed {
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
-    let mut state = State { path: Path::default(), depth: 0, duplicates: Vec::new() };
+    let mut state = State {
+        path: Path::default(),
+        depth: 0,
+        duplicates: Vec::new(),
+    };
     let mut input = serde_json::Deserializer::from_slice(bytes);
     let value = Seed(&mut state).deserialize(&mut input)?;
     input.end()?;
-    Ok(Parsed { value, duplicates: state.duplicates })
+    Ok(Parsed {
+        value,
+        duplicates: state.duplicates,
+    })
 }
 
 struct State {

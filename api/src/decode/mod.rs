@@ -77,19 +77,32 @@ pub struct Expected<'a> {
 
 impl From<&'static Kind> for Expected<'static> {
     fn from(kind: &'static Kind) -> Self {
-        Self { group: kind.group, version: kind.version, kind: kind.kind, message: kind.message }
+        Self {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            message: kind.message,
+        }
     }
 }
 
 impl From<&'static Subresource> for Expected<'static> {
     fn from(sub: &'static Subresource) -> Self {
-        Self { group: sub.group, version: sub.version, kind: sub.kind, message: sub.message }
+        Self {
+            group: sub.group,
+            version: sub.version,
+            kind: sub.kind,
+            message: sub.message,
+        }
     }
 }
 
 /// The formats that are understood, in upstream's order.
-pub const MEDIA_TYPES: &[&str] =
-    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub const MEDIA_TYPES: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
 
 /// Decodes an object of `kind`. A body that says it is something else is refused.
 pub fn body(
@@ -98,8 +111,12 @@ pub fn body(
     kind: &Kind,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let expected =
-        Expected { group: kind.group, version: kind.version, kind: kind.kind, message: kind.message };
+    let expected = Expected {
+        group: kind.group,
+        version: kind.version,
+        kind: kind.kind,
+        message: kind.message,
+    };
     message(content_type, bytes, expected, validation)
 }
 
@@ -142,7 +159,9 @@ pub fn untyped(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Status
     limit(bytes)?;
     match media_type(content_type) {
         Some(Media::Yaml) => yaml::parse(bytes).map(|p| p.value),
-        _ => json::parse(bytes).map(|p| p.value).map_err(|e| e.to_string()),
+        _ => json::parse(bytes)
+            .map(|p| p.value)
+            .map_err(|e| e.to_string()),
     }
     .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
 }
@@ -156,19 +175,34 @@ pub fn check(kind: &Kind, value: Value, validation: FieldValidation) -> Result<D
     if let Some(wrong) = report.wrong {
         return Err(patch_invalid(&format!("unrecognized type: {wrong}")));
     }
-    let problems: Vec<String> =
-        report.unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    let problems: Vec<String> = report
+        .unknown
+        .iter()
+        .map(|path| format!("unknown field \"{path}\""))
+        .collect();
     match validation {
-        FieldValidation::Strict if !problems.is_empty() => {
-            Err(patch_invalid(&format!("strict decoding error: {}", problems.join(", "))))
-        }
-        FieldValidation::Warn => Ok(Decoded { value, warnings: problems }),
-        _ => Ok(Decoded { value, warnings: Vec::new() }),
+        FieldValidation::Strict if !problems.is_empty() => Err(patch_invalid(&format!(
+            "strict decoding error: {}",
+            problems.join(", ")
+        ))),
+        FieldValidation::Warn => Ok(Decoded {
+            value,
+            warnings: problems,
+        }),
+        _ => Ok(Decoded {
+            value,
+            warnings: Vec::new(),
+        }),
     }
 }
 
 fn patch_invalid(why: &str) -> Status {
-    Status::invalid("", "", "", vec![Cause::invalid("patch", &Value::from(""), why)])
+    Status::invalid(
+        "",
+        "",
+        "",
+        vec![Cause::invalid("patch", &Value::from(""), why)],
+    )
 }
 
 fn descriptor(name: &str) -> Result<&'static Message, Status> {
@@ -177,7 +211,9 @@ fn descriptor(name: &str) -> Result<&'static Message, Status> {
 
 fn limit(bytes: &[u8]) -> Result<(), Status> {
     if bytes.len() > MAX_BODY {
-        return Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY}")));
+        return Err(Status::too_large(format!(
+            "Request entity too large: limit is {MAX_BODY}"
+        )));
     }
     Ok(())
 }
@@ -189,9 +225,16 @@ enum Media {
 }
 
 fn media_type(content_type: Option<&str>) -> Option<Media> {
-    let media = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default();
+    let media = content_type
+        .unwrap_or("application/json")
+        .split(';')
+        .next()
+        .unwrap_or_default();
     match media.trim().to_ascii_lowercase().as_str() {
-        "" | "application/json" | "application/merge-patch+json" | "application/json-patch+json"
+        ""
+        | "application/json"
+        | "application/merge-patch+json"
+        | "application/json-patch+json"
         | "application/strategic-merge-patch+json" => Some(Media::Json),
         "application/yaml" | "application/apply-patch+yaml" => Some(Media::Yaml),
         "application/vnd.kubernetes.protobuf" => Some(Media::Protobuf),
@@ -199,7 +242,11 @@ fn media_type(content_type: Option<&str>) -> Option<Media> {
     }
 }
 
-fn parse(content_type: Option<&str>, bytes: &[u8], expected: Expected<'_>) -> Result<Parsed, Status> {
+fn parse(
+    content_type: Option<&str>,
+    bytes: &[u8],
+    expected: Expected<'_>,
+) -> Result<Parsed, Status> {
     limit(bytes)?;
     let unrecognized = |why: String| {
         Status::bad_request(format!(
@@ -213,8 +260,12 @@ fn parse(content_type: Option<&str>, bytes: &[u8], expected: Expected<'_>) -> Re
             .map_err(|e| unrecognized(format!("couldn't get version/kind; json parse error: {e}"))),
         Some(Media::Yaml) => yaml::parse(bytes).map_err(|e| unrecognized(format!("yaml: {e}"))),
         Some(Media::Protobuf) => {
-            let value = proto::envelope(bytes, expected.message).map_err(|e| unrecognized(e.to_string()))?;
-            Ok(Parsed { value, duplicates: Vec::new() })
+            let value = proto::envelope(bytes, expected.message)
+                .map_err(|e| unrecognized(e.to_string()))?;
+            Ok(Parsed {
+                value,
+                duplicates: Vec::new(),
+            })
         }
         None => Err(Status::unsupported_media_type(MEDIA_TYPES)),
     }
@@ -237,7 +288,13 @@ fn summary(bytes: &[u8]) -> String {
 
 /// What the object says it is; `None` when it says nothing.
 fn said(value: &Value) -> Option<(String, String)> {
-    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |key: &str| {
+        value
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     (!api_version.is_empty() || !kind.is_empty()).then_some((api_version, kind))
 }
@@ -275,7 +332,10 @@ fn finish(
     said: bool,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let Parsed { mut value, duplicates } = parsed;
+    let Parsed {
+        mut value,
+        duplicates,
+    } = parsed;
     let refused = |why: &str| {
         let version = if said { expected.version } else { "" };
         Status::bad_request(format!(
@@ -287,19 +347,32 @@ fn finish(
     if let Some(wrong) = report.wrong {
         return Err(refused(&wrong));
     }
-    let mut warnings: Vec<String> =
-        report.unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
-    warnings.extend(duplicates.iter().map(|path| format!("duplicate field \"{path}\"")));
+    let mut warnings: Vec<String> = report
+        .unknown
+        .iter()
+        .map(|path| format!("unknown field \"{path}\""))
+        .collect();
+    warnings.extend(
+        duplicates
+            .iter()
+            .map(|path| format!("duplicate field \"{path}\"")),
+    );
     match validation {
         FieldValidation::Strict if !warnings.is_empty() => {
-            return Err(refused(&format!("strict decoding error: {}", warnings.join(", "))));
+            return Err(refused(&format!(
+                "strict decoding error: {}",
+                warnings.join(", ")
+            )));
         }
         FieldValidation::Ignore => warnings.clear(),
         _ => {}
     }
     if let Value::Object(map) = &mut value {
         map.insert("kind".into(), expected.kind.into());
-        map.insert("apiVersion".into(), join_api_version(expected.group, expected.version).into());
+        map.insert(
+            "apiVersion".into(),
+            join_api_version(expected.group, expected.version).into(),
+        );
     }
     Ok(Decoded { value, warnings })
 }

@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 /// Why bytes are not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Error {
-    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
+    #[error(
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+    )]
     Prefix,
     #[error("unexpected EOF")]
     Truncated,
@@ -146,10 +148,14 @@ fn decode(
     while let Some((number, wire)) = reader.next()? {
         if let Some(field) = message.number(number) {
             put(field, wire, depth, out)?;
-        } else if let Some((_, members)) = message.inline.iter().find(|i| u32::from(i.0) == number) {
+        } else if let Some((_, members)) = message.inline.iter().find(|i| u32::from(i.0) == number)
+        {
             let mut inner = Reader(wire.bytes()?);
             while let Some((number, wire)) = inner.next()? {
-                let name = members.iter().find(|m| u32::from(m.0) == number).map(|m| m.1);
+                let name = members
+                    .iter()
+                    .find(|m| u32::from(m.0) == number)
+                    .map(|m| m.1);
                 if let Some(field) = name.and_then(|n| message.field(n)) {
                     put(field, wire, depth, out)?;
                 }
@@ -159,7 +165,12 @@ fn decode(
     Ok(())
 }
 
-fn put(field: &Field, wire: Wire<'_>, depth: usize, out: &mut Map<String, Value>) -> Result<(), Error> {
+fn put(
+    field: &Field,
+    wire: Wire<'_>,
+    depth: usize,
+    out: &mut Map<String, Value>,
+) -> Result<(), Error> {
     match field.shape {
         Shape::One => match value(field.ty, wire, depth)? {
             // An unset time is an empty message.
@@ -173,7 +184,9 @@ fn put(field: &Field, wire: Wire<'_>, depth: usize, out: &mut Map<String, Value>
         },
         Shape::List => {
             let list = out.entry(field.name).or_insert_with(|| json!([]));
-            let Value::Array(items) = list else { return Err(Error::Wire) };
+            let Value::Array(items) = list else {
+                return Err(Error::Wire);
+            };
             match (field.ty, wire) {
                 // Packed numbers.
                 (Type::Int32 | Type::Int64 | Type::Bool, Wire::Bytes(bytes)) => {
@@ -203,7 +216,9 @@ fn put(field: &Field, wire: Wire<'_>, depth: usize, out: &mut Map<String, Value>
                 _ => "".into(),
             });
             let map = out.entry(field.name).or_insert_with(|| json!({}));
-            let Value::Object(map) = map else { return Err(Error::Wire) };
+            let Value::Object(map) = map else {
+                return Err(Error::Wire);
+            };
             map.insert(key.into(), item);
         }
     }
@@ -229,7 +244,9 @@ fn value(ty: Type, wire: Wire<'_>, depth: usize) -> Result<Value, Error> {
             Wire::Fixed64(bytes) => f64::from_le_bytes(bytes).into(),
             _ => return Err(Error::Wire),
         },
-        Type::Bytes => base64::engine::general_purpose::STANDARD.encode(wire.bytes()?).into(),
+        Type::Bytes => base64::engine::general_purpose::STANDARD
+            .encode(wire.bytes()?)
+            .into(),
         Type::Quantity => wrapped_text(wire)?.into(),
         Type::Time | Type::MicroTime => time(ty, wire)?,
         Type::IntOrString => int_or_string(wire)?,
@@ -269,8 +286,16 @@ fn time(ty: Type, wire: Wire<'_>) -> Result<Value, Error> {
     if !set || !(-62_135_596_799..=253_402_300_799).contains(&seconds) {
         return Ok(Value::Null);
     }
-    let at = Timestamp { seconds, nanos: u32::try_from(nanos.clamp(0, 999_999_999)).unwrap_or(0) };
-    Ok(if ty == Type::Time { at.rfc3339() } else { at.rfc3339_micro() }.into())
+    let at = Timestamp {
+        seconds,
+        nanos: u32::try_from(nanos.clamp(0, 999_999_999)).unwrap_or(0),
+    };
+    Ok(if ty == Type::Time {
+        at.rfc3339()
+    } else {
+        at.rfc3339_micro()
+    }
+    .into())
 }
 
 fn int_or_string(wire: Wire<'_>) -> Result<Value, Error> {
@@ -293,7 +318,9 @@ fn embedded(wire: Wire<'_>) -> Result<Value, Error> {
     let mut out = Value::Null;
     while let Some((number, wire)) = reader.next()? {
         if number == 1 {
-            out = super::json::parse(wire.bytes()?).map_err(|_| Error::Embedded)?.value;
+            out = super::json::parse(wire.bytes()?)
+                .map_err(|_| Error::Embedded)?
+                .value;
         }
     }
     Ok(out)

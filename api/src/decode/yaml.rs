@@ -11,7 +11,10 @@ use serde_json::{Map, Number, Value};
 /// A collection that is still open.
 enum Open {
     List(Vec<Value>),
-    Map { entries: Map<String, Value>, key: Option<String> },
+    Map {
+        entries: Map<String, Value>,
+        key: Option<String>,
+    },
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
@@ -28,19 +31,35 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
                 }
             }
             Event::Alias(_) => {
-                return Err(format!("line {}: aliases are not supported", span.start.line()));
+                return Err(format!(
+                    "line {}: aliases are not supported",
+                    span.start.line()
+                ));
             }
             Event::Scalar(text, style, _, tag) => {
                 let plain = style == ScalarStyle::Plain && !is_text(tag.as_deref());
-                builder.scalar(if plain { resolve(&text) } else { Value::from(text.as_ref()) }, &text)?;
+                builder.scalar(
+                    if plain {
+                        resolve(&text)
+                    } else {
+                        Value::from(text.as_ref())
+                    },
+                    &text,
+                )?;
             }
             Event::SequenceStart(..) => builder.open(Open::List(Vec::new()))?,
-            Event::MappingStart(..) => builder.open(Open::Map { entries: Map::new(), key: None })?,
+            Event::MappingStart(..) => builder.open(Open::Map {
+                entries: Map::new(),
+                key: None,
+            })?,
             Event::SequenceEnd | Event::MappingEnd => builder.close()?,
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
         }
     }
-    Ok(Parsed { value: builder.done.unwrap_or_default(), duplicates: builder.duplicates })
+    Ok(Parsed {
+        value: builder.done.unwrap_or_default(),
+        duplicates: builder.duplicates,
+    })
 }
 
 fn is_text(tag: Option<&Tag>) -> bool {
@@ -85,7 +104,11 @@ impl Builder {
 
     /// A scalar is a key where one is due; `raw` is its text.
     fn scalar(&mut self, value: Value, raw: &str) -> Result<(), String> {
-        if let Some(Open::Map { entries, key: key @ None }) = self.open.last_mut() {
+        if let Some(Open::Map {
+            entries,
+            key: key @ None,
+        }) = self.open.last_mut()
+        {
             let name = match &value {
                 Value::String(text) => text.clone(),
                 Value::Null => "null".into(),
@@ -134,7 +157,9 @@ fn resolve(text: &str) -> Value {
         if let Some(int) = integer(&text.replace('_', "")) {
             return int;
         }
-        let is_float = text.chars().all(|c| c.is_ascii_digit() || "+-.eE_".contains(c))
+        let is_float = text
+            .chars()
+            .all(|c| c.is_ascii_digit() || "+-.eE_".contains(c))
             && text.contains(|c: char| c.is_ascii_digit());
         if is_float
             && let Ok(float) = text.replace('_', "").parse::<f64>()
@@ -184,18 +209,30 @@ mod tests {
             json!({"a": 420, "b": 16, "c": true, "d": "yes", "e": null, "f": 1.5, "g": 1000.0, "h": "1Gi",
                    "i": -7, "j": "1.2.3", "k": "1", "l": "5", "8080": "x", "true": true}),
         );
-        check("- a\n- b: [1, {c: d}]\n", json!(["a", {"b": [1, {"c": "d"}]}]));
+        check(
+            "- a\n- b: [1, {c: d}]\n",
+            json!(["a", {"b": [1, {"c": "d"}]}]),
+        );
         check("", Value::Null);
         check("t: |\n  one\n  two\n", json!({"t": "one\ntwo\n"}));
     }
 
     #[test]
     fn bombs_and_bad_texts_are_refused() {
-        for bad in ["a: &x [1]\nb: *x", "a: [", "---\na: 1\n---\nb: 2\n", "? [a]\n: b"] {
+        for bad in [
+            "a: &x [1]\nb: *x",
+            "a: [",
+            "---\na: 1\n---\nb: 2\n",
+            "? [a]\n: b",
+        ] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(parse("[".repeat(100_000).as_bytes()).is_err());
-        let deep = format!("{}{}", "{a: ".repeat(MAX_DEPTH + 1), "}".repeat(MAX_DEPTH + 1));
+        let deep = format!(
+            "{}{}",
+            "{a: ".repeat(MAX_DEPTH + 1),
+            "}".repeat(MAX_DEPTH + 1)
+        );
         assert_eq!(parse(deep.as_bytes()).unwrap_err(), "exceeded max depth");
     }
 

@@ -135,7 +135,9 @@ pub fn messages() -> &'static [Message] {
 
 /// A message by its full name.
 pub fn message(name: &str) -> Option<&'static Message> {
-    let at = table::MESSAGES.binary_search_by(|m| m.name.cmp(name)).ok()?;
+    let at = table::MESSAGES
+        .binary_search_by(|m| m.name.cmp(name))
+        .ok()?;
     table::MESSAGES.get(at)
 }
 
@@ -158,13 +160,18 @@ impl Message {
     /// A field by its JSON name.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         let fields: &'static [Field] = self.fields;
-        fields.binary_search_by(|f| f.name.cmp(name)).ok().map(|at| &fields[at])
+        fields
+            .binary_search_by(|f| f.name.cmp(name))
+            .ok()
+            .map(|at| &fields[at])
     }
 
     /// A field by its protobuf number.
     pub fn number(&self, number: u32) -> Option<&'static Field> {
         let fields: &'static [Field] = self.fields;
-        fields.iter().find(|f| f.number != 0 && u32::from(f.number) == number)
+        fields
+            .iter()
+            .find(|f| f.number != 0 && u32::from(f.number) == number)
     }
 }
 
@@ -185,7 +192,10 @@ mod tests {
     #[test]
     fn messages_and_fields_are_sorted_so_that_lookups_find_them() {
         for (at, message) in messages().iter().enumerate() {
-            assert!(std::ptr::eq(super::message(message.name).unwrap(), &messages()[at]));
+            assert!(std::ptr::eq(
+                super::message(message.name).unwrap(),
+                &messages()[at]
+            ));
             for field in message.fields {
                 assert_eq!(message.field(field.name), Some(field), "{}", message.name);
                 if let Type::Msg(_) = field.ty {
@@ -211,7 +221,12 @@ mod tests {
         for kind in crate::kind::KINDS {
             assert!(message(kind.message).is_some(), "{}", kind.kind);
             for sub in kind.subresources {
-                assert!(message(sub.message).is_some(), "{}/{}", kind.plural, sub.name);
+                assert!(
+                    message(sub.message).is_some(),
+                    "{}/{}",
+                    kind.plural,
+                    sub.name
+                );
             }
         }
     }
@@ -238,6 +253,13 @@ mod tests {
         ] {
             assert_eq!(key(&format!("{core}{m}"), f), want, "{m}.{f}");
         }
-        assert!(message("io.k8s.api.core.v1.PodSpec").unwrap().field("volumes").unwrap().flags.retain_keys());
+        assert!(
+            message("io.k8s.api.core.v1.PodSpec")
+                .unwrap()
+                .field("volumes")
+                .unwrap()
+                .flags
+                .retain_keys()
+        );
     }
 }

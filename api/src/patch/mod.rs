@@ -42,7 +42,9 @@ pub fn json(_kind: &Kind, current: &Value, patch: &Value) -> Result<Value, Statu
             copies += 1;
             let mut left = MAX_BODY;
             if copies > MAX_COPIES || !fits(&out, MAX_DEPTH * 2, &mut left) {
-                return Err(Status::too_large("the JSON patch makes the object too large"));
+                return Err(Status::too_large(
+                    "the JSON patch makes the object too large",
+                ));
             }
         }
     }
@@ -52,7 +54,9 @@ pub fn json(_kind: &Kind, current: &Value, patch: &Value) -> Result<Value, Statu
 /// Whether a value is no deeper than `depth` and no larger than `left` (roughly, in bytes).
 fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
     let own = value.as_str().map_or(1, |s| s.len() + 1);
-    let Some(rest) = left.checked_sub(own) else { return false };
+    let Some(rest) = left.checked_sub(own) else {
+        return false;
+    };
     *left = rest;
     match value {
         Value::Array(items) => depth > 0 && items.iter().all(|v| fits(v, depth - 1, left)),
@@ -92,7 +96,9 @@ fn object(patch: &Value) -> Result<(), Status> {
     if patch.is_object() {
         return Ok(());
     }
-    Err(Status::bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"))
+    Err(Status::bad_request(
+        "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+    ))
 }
 
 #[cfg(test)]

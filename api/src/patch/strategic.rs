@@ -80,7 +80,9 @@ fn merge_map(
     set_element_orders(message, original, &mut patch)?;
     for (key, value) in patch {
         if let Some(list) = key.strip_prefix(DELETE) {
-            let Value::Array(gone) = value else { return Err(Error::NotAList(key)) };
+            let Value::Array(gone) = value else {
+                return Err(Error::NotAList(key));
+            };
             if let Some(Value::Array(items)) = original.get_mut(list) {
                 items.retain(|item| !gone.contains(item));
             }
@@ -146,11 +148,16 @@ fn merge_entries(field: &Field, original: &mut Object, mut patch: Object) -> Res
 }
 
 fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), Error> {
-    let Some(list) = patch.remove(RETAIN) else { return Ok(()) };
-    let Value::Array(keep) = list else { return Err(Error::NotAList(RETAIN.into())) };
+    let Some(list) = patch.remove(RETAIN) else {
+        return Ok(());
+    };
+    let Value::Array(keep) = list else {
+        return Err(Error::NotAList(RETAIN.into()));
+    };
     let kept = |key: &str| keep.iter().any(|k| k.as_str() == Some(key));
-    if let Some((key, _)) =
-        patch.iter().find(|(key, value)| !value.is_null() && !key.starts_with('$') && !kept(key))
+    if let Some((key, _)) = patch
+        .iter()
+        .find(|(key, value)| !value.is_null() && !key.starts_with('$') && !kept(key))
     {
         return Err(Error::RetainKeys(key.clone()));
     }
@@ -164,7 +171,11 @@ fn set_element_orders(
     original: &mut Object,
     patch: &mut Object,
 ) -> Result<(), Error> {
-    let directives: Vec<String> = patch.keys().filter(|k| k.starts_with(ORDER)).cloned().collect();
+    let directives: Vec<String> = patch
+        .keys()
+        .filter(|k| k.starts_with(ORDER))
+        .cloned()
+        .collect();
     for directive in directives {
         let order = match patch.remove(&directive) {
             Some(Value::Array(order)) => order,
@@ -215,13 +226,16 @@ impl Pairing {
 
     /// The client's items in its order, the server's own in theirs, interleaved as they stood.
     fn ordered(self, merged: Vec<Value>, client: &[Value], server: &[Value]) -> Vec<Value> {
-        let (mut known, mut others): (Vec<Value>, Vec<Value>) =
-            merged.into_iter().partition(|item| self.position(client, item).is_some());
+        let (mut known, mut others): (Vec<Value>, Vec<Value>) = merged
+            .into_iter()
+            .partition(|item| self.position(client, item).is_some());
         known.sort_by_key(|item| self.position(client, item));
-        others.sort_by(|a, b| match (self.position(server, a), self.position(server, b)) {
-            (Some(a), Some(b)) => a.cmp(&b),
-            _ => Ordering::Equal,
-        });
+        others.sort_by(
+            |a, b| match (self.position(server, a), self.position(server, b)) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                _ => Ordering::Equal,
+            },
+        );
         let mut out = Vec::with_capacity(known.len() + others.len());
         let (mut known, mut others) = (known.into_iter().peekable(), others.into_iter().peekable());
         loop {
@@ -233,7 +247,11 @@ impl Pairing {
                     matches!((self.position(server, a), self.position(server, b)), (Some(a), Some(b)) if a < b)
                 }
             };
-            out.extend(if client_first { known.next() } else { others.next() });
+            out.extend(if client_first {
+                known.next()
+            } else {
+                others.next()
+            });
         }
     }
 }
@@ -263,10 +281,16 @@ fn merge_list(
 
 /// An atomic list: the patch's items, less those that only carry a directive.
 fn replace_list(patch: Vec<Value>) -> Result<Vec<Value>, Error> {
-    if patch.iter().any(|item| item.get(PATCH).and_then(Value::as_str) == Some("delete")) {
+    if patch
+        .iter()
+        .any(|item| item.get(PATCH).and_then(Value::as_str) == Some("delete"))
+    {
         return Err(Error::DeleteWithoutKey);
     }
-    Ok(patch.into_iter().filter(|item| item.get(PATCH).is_none()).collect())
+    Ok(patch
+        .into_iter()
+        .filter(|item| item.get(PATCH).is_none())
+        .collect())
 }
 
 fn merge_keyed(
@@ -316,7 +340,10 @@ fn merge_keyed(
 fn has_key(key: &'static str, item: &Value) -> Result<(), Error> {
     match item.get(key) {
         Some(value) if !value.is_null() => Ok(()),
-        _ => Err(Error::MissingKey { key, item: item.to_string() }),
+        _ => Err(Error::MissingKey {
+            key,
+            item: item.to_string(),
+        }),
     }
 }
 
@@ -325,7 +352,11 @@ fn clean(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(without_directives(map)),
         Value::Array(items) => Value::Array(
-            items.into_iter().filter(|item| item.get(PATCH).is_none()).map(clean).collect(),
+            items
+                .into_iter()
+                .filter(|item| item.get(PATCH).is_none())
+                .map(clean)
+                .collect(),
         ),
         other => other,
     }
@@ -334,10 +365,8 @@ fn clean(value: Value) -> Value {
 fn without_directives(map: Object) -> Object {
     map.into_iter()
         .filter(|(key, value)| {
-            let directive = key == PATCH
-                || key == RETAIN
-                || key.starts_with(ORDER)
-                || key.starts_with(DELETE);
+            let directive =
+                key == PATCH || key == RETAIN || key.starts_with(ORDER) || key.starts_with(DELETE);
             !directive && !value.is_null()
         })
         .map(|(key, value)| (key, clean(value)))

@@ -83,7 +83,9 @@ fn ports_merge_by_container_port() {
     check(
         pod(),
         containers(json!([{"name": "a", "ports": [{"containerPort": 80, "protocol": "TCP"}]}])),
-        containers(json!([{"name": "a", "ports": [{"containerPort": 80, "name": "web"}, {"containerPort": 81}]}])),
+        containers(
+            json!([{"name": "a", "ports": [{"containerPort": 80, "name": "web"}, {"containerPort": 81}]}]),
+        ),
         containers(json!([{"name": "a", "ports": [
             {"containerPort": 80, "protocol": "TCP", "name": "web"}, {"containerPort": 81}]}])),
     );
@@ -127,7 +129,10 @@ fn retain_keys_clears_the_other_strategy() {
     );
     let bad = json!({"spec": {"strategy": {"$retainKeys": ["type"], "rollingUpdate": {}}}});
     let current = json!({"spec": {"strategy": {"type": "RollingUpdate"}}});
-    assert_eq!(strategic(deployment(), &current, &bad).unwrap_err().code(), 400);
+    assert_eq!(
+        strategic(deployment(), &current, &bad).unwrap_err().code(),
+        400
+    );
 }
 
 #[test]
@@ -166,15 +171,29 @@ fn new_values_lose_their_directives_and_nulls() {
 fn mistakes_are_bad_requests() {
     let current = containers(json!([{"name": "a"}]));
     for (patch, want) in [
-        (containers(json!([{"image": "x"}])), "map: {\"image\":\"x\"} does not contain declared merge key: name"),
-        (json!({"spec": {"$patch": "explode"}}), "unknown patch type found: \"explode\""),
-        (json!({"spec": {"$setElementOrder/containers": 1}}), "$setElementOrder/containers must be a list"),
+        (
+            containers(json!([{"image": "x"}])),
+            "map: {\"image\":\"x\"} does not contain declared merge key: name",
+        ),
+        (
+            json!({"spec": {"$patch": "explode"}}),
+            "unknown patch type found: \"explode\"",
+        ),
+        (
+            json!({"spec": {"$setElementOrder/containers": 1}}),
+            "$setElementOrder/containers must be a list",
+        ),
     ] {
         let status = strategic(pod(), &current, &patch).unwrap_err();
         assert_eq!((status.code(), status.message()), (400, want));
     }
     assert_eq!(merge(pod(), &current, &json!([])).unwrap_err().code(), 400);
-    assert_eq!(json(pod(), &current, &json!({"op": "add"})).unwrap_err().code(), 400);
+    assert_eq!(
+        json(pod(), &current, &json!({"op": "add"}))
+            .unwrap_err()
+            .code(),
+        400
+    );
 }
 
 #[test]
@@ -193,28 +212,55 @@ fn json_patches() {
 
 #[test]
 fn json_patch_bombs_are_bounded() {
-    let copies: Vec<Value> =
-        (0..60).map(|n| json!({"op": "copy", "from": "/a", "path": format!("/a/x{n}")})).collect();
+    let copies: Vec<Value> = (0..60)
+        .map(|n| json!({"op": "copy", "from": "/a", "path": format!("/a/x{n}")}))
+        .collect();
     let current = json!({"a": {"b": "x".repeat(1000)}});
-    assert_eq!(json(pod(), &current, &Value::Array(copies)).unwrap_err().code(), 413);
+    assert_eq!(
+        json(pod(), &current, &Value::Array(copies))
+            .unwrap_err()
+            .code(),
+        413
+    );
     let deep = json!([{"op": "add", "path": "/a".repeat(5000), "value": 1}]);
     assert_eq!(json(pod(), &current, &deep).unwrap_err().code(), 422);
     let many: Vec<Value> = (0..=MAX_JSON_OPERATIONS)
         .map(|_| json!({"op": "test", "path": "", "value": {}}))
         .collect();
-    assert_eq!(json(pod(), &current, &Value::Array(many)).unwrap_err().code(), 413);
+    assert_eq!(
+        json(pod(), &current, &Value::Array(many))
+            .unwrap_err()
+            .code(),
+        413
+    );
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
     let keys = prop_oneof![
-        Just("name".to_owned()), Just("$patch".to_owned()), Just("$setElementOrder/containers".to_owned()),
-        Just("containers".to_owned()), Just("spec".to_owned()), Just("env".to_owned()),
-        Just("$retainKeys".to_owned()), Just("$deleteFromPrimitiveList/finalizers".to_owned()),
-        Just("metadata".to_owned()), Just("finalizers".to_owned()), "[a-c]"
+        Just("name".to_owned()),
+        Just("$patch".to_owned()),
+        Just("$setElementOrder/containers".to_owned()),
+        Just("containers".to_owned()),
+        Just("spec".to_owned()),
+        Just("env".to_owned()),
+        Just("$retainKeys".to_owned()),
+        Just("$deleteFromPrimitiveList/finalizers".to_owned()),
+        Just("metadata".to_owned()),
+        Just("finalizers".to_owned()),
+        "[a-c]"
     ];
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), (0..5).prop_map(Value::from),
-        prop_oneof![Just("delete"), Just("replace"), Just("merge"), Just("a"), Just("b")].prop_map(Value::from)
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0..5).prop_map(Value::from),
+        prop_oneof![
+            Just("delete"),
+            Just("replace"),
+            Just("merge"),
+            Just("a"),
+            Just("b")
+        ]
+        .prop_map(Value::from)
     ];
     leaf.prop_recursive(5, 40, 4, move |inner| {
         prop_oneof![
@@ -227,7 +273,9 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 fn no_directives(value: &Value) -> bool {
     match value {
-        Value::Object(map) => map.iter().all(|(k, v)| !k.starts_with('$') && no_directives(v)),
+        Value::Object(map) => map
+            .iter()
+            .all(|(k, v)| !k.starts_with('$') && no_directives(v)),
         Value::Array(items) => items.iter().all(no_directives),
         _ => true,
     }

@@ -79,9 +79,22 @@ pub fn row_json(kind: &Kind, object: Value, now: Timestamp, include: Include) ->
 }
 
 /// A whole table of one object (GET, watch event).
-pub fn table_of(kind: &Kind, object: Value, now: Timestamp, include: Include, with_columns: bool) -> Value {
-    let version = object.pointer("/metadata/resourceVersion").cloned().unwrap_or_else(|| "".into());
-    let columns = if with_columns { column_definitions(kind) } else { Value::Null };
+pub fn table_of(
+    kind: &Kind,
+    object: Value,
+    now: Timestamp,
+    include: Include,
+    with_columns: bool,
+) -> Value {
+    let version = object
+        .pointer("/metadata/resourceVersion")
+        .cloned()
+        .unwrap_or_else(|| "".into());
+    let columns = if with_columns {
+        column_definitions(kind)
+    } else {
+        Value::Null
+    };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": version},
            "columnDefinitions": columns, "rows": [row_json(kind, object, now, include)]})
 }
