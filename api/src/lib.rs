@@ -12,7 +12,6 @@ pub mod admit;
 pub mod decode;
 pub mod discovery;
 pub mod facts;
-pub mod join;
 pub mod kind;
 pub mod metadata;
 pub mod openapi;

@@ -1,7 +1,15 @@
 //! `Table` answers: upstream's printer columns, one row at a time.
 
+mod apps;
+mod core;
+mod event;
+mod node;
+mod pod;
+#[cfg(test)]
+mod tests;
+
 use crate::kind::Kind;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, human_duration};
 use serde_json::{Value, json};
 
 /// A column.
@@ -41,16 +49,94 @@ impl Include {
     }
 }
 
+/// Columns and the function that fills them, one pair per kind.
+struct Printer {
+    columns: &'static [Column],
+    cells: fn(&Value, Timestamp) -> Vec<Value>,
+}
+
+fn printer(kind: &Kind) -> &'static Printer {
+    match (kind.group, kind.kind) {
+        ("", "Pod") => &pod::PRINTER,
+        ("", "Node") => &node::PRINTER,
+        ("", "Event") => &event::PRINTER,
+        ("", "Namespace") => &core::NAMESPACE,
+        ("", "ConfigMap") => &core::CONFIG_MAP,
+        ("", "Secret") => &core::SECRET,
+        ("apps", "Deployment") => &apps::DEPLOYMENT,
+        ("apps", "ReplicaSet") => &apps::REPLICA_SET,
+        _ => &core::GENERIC,
+    }
+}
+
 /// The columns of a kind.
 pub fn columns(kind: &Kind) -> &'static [Column] {
-    let _ = kind;
-    &[]
+    printer(kind).columns
 }
 
 /// The cells of one object, as many as there are columns.
 pub fn row(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
-    let _ = (kind, object, now);
-    Vec::new()
+    (printer(kind).cells)(object, now)
+}
+
+const fn column(name: &'static str, r#type: &'static str, priority: u8) -> Column {
+    let format = match name.as_bytes() {
+        b"Name" => "name",
+        _ => "",
+    };
+    Column {
+        name,
+        r#type,
+        format,
+        priority,
+        description: "",
+    }
+}
+
+/// A text field by its path of keys; empty when absent.
+fn text<'a>(object: &'a Value, path: &str) -> &'a str {
+    object
+        .pointer(path)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn number(object: &Value, path: &str) -> i64 {
+    object
+        .pointer(path)
+        .and_then(Value::as_i64)
+        .unwrap_or_default()
+}
+
+fn list<'a>(object: &'a Value, path: &str) -> &'a [Value] {
+    object
+        .pointer(path)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn name(object: &Value) -> Value {
+    text(object, "/metadata/name").into()
+}
+
+/// The age since a time stamp, `<unknown>` without one.
+fn age_of(stamp: &str, now: Timestamp) -> String {
+    match Timestamp::parse(stamp) {
+        Some(then) => human_duration(now.since(then)),
+        None => "<unknown>".into(),
+    }
+}
+
+fn age(object: &Value, now: Timestamp) -> Value {
+    age_of(text(object, "/metadata/creationTimestamp"), now).into()
+}
+
+fn or_none(text: &str) -> Value {
+    if text.is_empty() {
+        "<none>".into()
+    } else {
+        text.into()
+    }
 }
 
 /// `columnDefinitions` as JSON.
