@@ -201,6 +201,11 @@ impl Pki {
     }
 }
 
+/// A certificate as PEM.
+pub(crate) fn certificate_pem(der: &CertificateDer<'_>) -> String {
+    certs::to_pem("CERTIFICATE", der)
+}
+
 /// SHA-256 of a certificate in DER.
 #[must_use]
 pub fn fingerprint(der: &[u8]) -> [u8; 32] {
