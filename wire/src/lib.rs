@@ -18,6 +18,7 @@
 //! | [`stream`] | logs (later exec, attach, port-forward) with credit |
 //! | [`publish`] | what the protocol machines hand to the link |
 //! | [`clock`], [`random`] | time and randomness as arguments of the protocol machines |
+//! | [`join`] | how a board becomes a node: token and JSON bodies |
 //! | [`limits`] | every bound in one place |
 #![no_std]
 
@@ -27,6 +28,7 @@ pub mod chunk;
 pub mod clock;
 pub mod document;
 pub mod envelope;
+pub mod join;
 pub mod limits;
 pub mod local;
 pub mod message;
