@@ -351,9 +351,10 @@ impl<'a> Connection<'a> {
 
     fn open(&mut self) {
         self.phase = Phase::Open;
-        self.inbox.change(Event::Subscribed);
         let mut outgoing = self.shared.outgoing();
+        // Before the reader hears of it, so that it can send at once.
         outgoing.open = true;
+        self.inbox.change(Event::Subscribed);
         outgoing.pump(&self.shared.counters);
     }
 
@@ -457,10 +458,10 @@ fn mqtt_options(options: &Options, url: &BrokerUrl, resume: Resume) -> MqttOptio
     if let Some((user, password)) = &options.credentials {
         mqtt.set_credentials(user, password);
     }
-    if let Some(will) = &options.will {
+    if let Some(will) = options.will.as_ref().map(|source| source.make()) {
         let payload = will.payload.to_vec();
         mqtt.set_last_will(LastWill::new(
-            &will.topic,
+            will.topic,
             payload,
             QoS::AtLeastOnce,
             false,

@@ -39,4 +39,4 @@ pub use counters::Counters;
 pub use event::{Event, Reason};
 pub use inbox::Events;
 pub use link::{Error, Handle, Link, Refused};
-pub use options::{BrokerUrl, Delivery, Options, Subscription, Will};
+pub use options::{BrokerUrl, Delivery, Options, Subscription, Will, WillSource};

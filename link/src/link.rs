@@ -84,13 +84,6 @@ impl Link {
         {
             return Err(Error::Topic(bad.clone()));
         }
-        if let Some(will) = options
-            .will
-            .as_ref()
-            .filter(|will| !rumqttc::valid_topic(&will.topic))
-        {
-            return Err(Error::Topic(will.topic.clone()));
-        }
         let counters = Arc::new(Live::default());
         let inbox = Inbox::new(
             options.inbox_messages,

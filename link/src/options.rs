@@ -163,6 +163,28 @@ pub struct Will {
     pub payload: Bytes,
 }
 
+/// Makes the will of the connection that is about to be made, once for each attempt: it names the
+/// connection, so that a stale one can be told.
+#[derive(Clone)]
+pub struct WillSource(Arc<dyn Fn() -> Will + Send + Sync>);
+
+impl WillSource {
+    /// A will made anew for each attempt. Called from the link's task; must not block.
+    pub fn new(make: impl Fn() -> Will + Send + Sync + 'static) -> WillSource {
+        WillSource(Arc::new(make))
+    }
+
+    pub(crate) fn make(&self) -> Will {
+        (self.0)()
+    }
+}
+
+impl From<Will> for WillSource {
+    fn from(will: Will) -> WillSource {
+        WillSource::new(move || will.clone())
+    }
+}
+
 /// Everything a link needs to know before it starts.
 #[derive(Clone)]
 pub struct Options {
@@ -179,7 +201,7 @@ pub struct Options {
     /// Filters to subscribe to on every connection.
     pub subscriptions: Vec<Subscription>,
     /// The last will.
-    pub will: Option<Will>,
+    pub will: Option<WillSource>,
     /// Ping interval. Raised to [`KEEP_ALIVE_MIN`] unless `short_keep_alive`.
     pub keep_alive: Duration,
     /// Allows a keep-alive down to 5 s, which is rumqttc's own floor. For tests.

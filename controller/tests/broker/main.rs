@@ -1,0 +1,42 @@
+//! The broker contract: what the node protocol needs of a broker, run against the embedded broker
+//! and against mosquitto, through the real link and real TLS. What only the embedded broker can
+//! promise (client ids, revocation, the plain port) follows in `embedded`.
+
+mod bed;
+mod cases;
+mod embedded;
+mod proxy;
+
+/// Runs each case against both brokers.
+macro_rules! contract {
+    ($($case:ident),* $(,)?) => {
+        mod with_embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                crate::cases::$case(crate::bed::Bed::embedded().await).await;
+            })*
+        }
+        mod with_mosquitto {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                crate::cases::$case(crate::bed::Bed::mosquitto().await).await;
+            })*
+        }
+    };
+}
+
+contract!(
+    own_topics_go_both_ways,
+    foreign_topics_are_refused,
+    controller_state_is_retained,
+    will_is_delivered_when_the_connection_is_cut,
+    good_bye_suppresses_the_will,
+    largest_message_is_delivered,
+    oversize_message_disturbs_nobody,
+    restart_without_storage_heals,
+    half_open_connection_is_noticed,
+    stalled_broker_never_blocks_a_sender,
+    stale_session_does_no_harm,
+    duplicates_do_no_harm,
+    many_nodes_at_once,
+);
