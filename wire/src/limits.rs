@@ -3,6 +3,9 @@
 /// Version of the protocol, in every envelope. Another version is dropped and counted.
 pub const PROTOCOL: u8 = 1;
 
+/// Newest schema of documents that this build writes and reads ([`crate::message::Birth::schemas`]).
+pub const SCHEMA: u16 = 1;
+
 /// Largest MQTT payload, in bytes. A larger one is never built; one received is dropped and counted.
 pub const PACKET_MAX: usize = 256 * 1024;
 

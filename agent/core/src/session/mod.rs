@@ -22,16 +22,22 @@
 //! forgotten; `gone` is on disk before it is observed.
 
 mod document;
+mod fetch;
+mod reporter;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bramble_wire::clock::Millis;
-use bramble_wire::envelope::{self, KeyId, Sequence};
-use bramble_wire::message::Life;
+use bramble_wire::envelope::{self, KeyId, Message, Opened, ReplayGuard, Sequence};
+use bramble_wire::limits::SCHEMA;
+use bramble_wire::message::{self, Answer, Life};
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::PodUid;
 use bramble_wire::publish::{Delivery, Publish};
+use bramble_wire::random::Random;
 use bramble_wire::report::{NodeFacts, PodReport};
 use bramble_wire::stream;
 use bramble_wire::topic::{StreamId, Topic};
@@ -39,6 +45,9 @@ use bramble_wire::version::{Boot, Nonce, Version};
 use bramble_wire::{SigningKey, VerifyingKey};
 
 pub use document::{Document, Stored};
+
+use fetch::{Fetch, Judgement, Progress};
+use reporter::Reporter;
 
 /// Who this node is and whom it obeys.
 #[derive(Debug, Clone)]
@@ -154,9 +163,75 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
+    me: KeyId,
+    controller: KeyId,
+    random: Random,
+    seq: u64,
+    guard: ReplayGuard,
+    stream_guard: ReplayGuard,
     document: Option<Arc<Document>>,
+    connection: Option<Connection>,
+    fetch: Fetch,
+    /// Nonce of the question that is out.
+    asked: Option<Nonce>,
+    ask_timer: Retry,
+    reporter: Reporter,
+    report_timer: Retry,
+    sum_due: Millis,
+    last_sum: Option<Millis>,
+    outputs: VecDeque<Output>,
     counters: Counters,
 }
+
+/// A connection that stands.
+#[derive(Debug)]
+struct Connection {
+    /// The nonce in its last will.
+    nonce: Nonce,
+    /// Nonce of the birth that waits for its welcome; `None` when welcomed.
+    birth: Option<Nonce>,
+    /// When the next birth is due.
+    birth_timer: Retry,
+    /// Facts in the last birth.
+    facts: NodeFacts,
+    /// The boot of the controller that welcomed us.
+    controller: Option<Boot>,
+}
+
+/// When to do something (again): 10 s doubling to 5 min, plus or minus half.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    due: Millis,
+    attempt: u32,
+}
+
+impl Retry {
+    const FIRST_MS: u64 = 10_000;
+    const MOST_MS: u64 = 300_000;
+    const NONE: Self = Self {
+        due: Millis::NEVER,
+        attempt: 0,
+    };
+
+    fn back_off(&mut self, now: Millis, random: &mut Random) {
+        let delay = (Self::FIRST_MS << self.attempt.min(5)).min(Self::MOST_MS);
+        self.due = now + random.jitter(delay);
+        self.attempt += 1;
+    }
+
+    fn is_due(&self, now: Millis) -> bool {
+        self.due <= now
+    }
+}
+
+/// Nodes announce themselves anew within this time when another controller process appears.
+const ANNOUNCE_WITHIN_MS: u64 = 30_000;
+/// Digests are compared at least so often.
+const SUM_INTERVAL_MS: u64 = 15 * 60_000;
+/// After a change, changes are gathered for so long before digests are compared.
+const SUM_GATHER_MS: u64 = 30_000;
+/// Two sums are at least so far apart.
+const SUM_SPACING_MS: u64 = 10_000;
 
 impl Session {
     /// A session of a process that has just started.
@@ -164,10 +239,26 @@ impl Session {
     /// `document` is the one accepted in an earlier life, as read from disk; `seed` is 32 fresh
     /// random bytes.
     pub fn new(config: Arc<Config>, document: Option<Arc<Document>>, seed: &[u8; 32]) -> Self {
-        let _ = seed;
+        let mut reporter = Reporter::default();
+        reporter.set_document(document.as_deref(), "");
         Self {
+            me: KeyId::of(&config.identity.verifying_key()),
+            controller: KeyId::of(&config.controller),
             config,
+            random: Random::new(seed, "bramble/session/1"),
+            seq: 0,
+            guard: ReplayGuard::default(),
+            stream_guard: ReplayGuard::default(),
             document,
+            connection: None,
+            fetch: Fetch::default(),
+            asked: None,
+            ask_timer: Retry::NONE,
+            reporter,
+            report_timer: Retry::NONE,
+            sum_due: Millis::NEVER,
+            last_sum: None,
+            outputs: VecDeque::new(),
             counters: Counters::default(),
         }
     }
@@ -175,6 +266,11 @@ impl Session {
     /// The accepted document; it is on disk.
     pub fn document(&self) -> Option<&Arc<Document>> {
         self.document.as_ref()
+    }
+
+    /// Whether the controller has welcomed this connection.
+    pub fn is_welcomed(&self) -> bool {
+        self.reporter.session().is_some()
     }
 
     /// What was dropped and done so far.
@@ -185,51 +281,487 @@ impl Session {
     /// The link is connected and subscribed to [`bramble_wire::topic::node_filters`]; `connection`
     /// is the nonce in its last will.
     pub fn handle_connected(&mut self, connection: Nonce, now: Millis) {
-        let _ = (connection, now);
+        self.connection = Some(Connection {
+            nonce: connection,
+            birth: None,
+            birth_timer: Retry {
+                due: now,
+                attempt: 0,
+            },
+            facts: NodeFacts::default(),
+            controller: None,
+        });
+        self.announce(now);
     }
 
-    /// The link is gone.
-    pub fn handle_disconnected(&mut self, now: Millis) {
-        let _ = now;
+    /// The link is gone. Containers do not notice; what was pulled of a document stays.
+    pub fn handle_disconnected(&mut self, _now: Millis) {
+        self.connection = None;
+        self.end_session();
     }
 
     /// A message arrived.
     pub fn handle_packet(&mut self, topic: &str, payload: &[u8], now: Millis) {
-        let _ = (topic, payload, now);
+        if let Err(error) = self.dispatch(topic, payload, now) {
+            self.count(error);
+        }
     }
 
     /// The document of [`Output::Persist`] with this version is on disk.
     pub fn handle_persisted(&mut self, version: Version, now: Millis) {
-        let _ = (version, now);
+        let Some(document) = self.fetch.handle_persisted(version) else {
+            return;
+        };
+        self.document = Some(document);
+        self.document_changed(now);
+        self.forget();
+        self.look_at_hint(now);
     }
 
     /// What the node sees of itself now.
     pub fn handle_observed(&mut self, observation: Observation, now: Millis) {
-        let _ = (observation, now);
+        self.reporter.observe(observation, self.document.as_deref());
+        self.report(now);
     }
 
     /// Time has passed; harmless when nothing is due.
     pub fn handle_timeout(&mut self, now: Millis) {
-        let _ = now;
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        if connection.birth_timer.is_due(now) {
+            self.announce(now);
+            return;
+        }
+        if self.ask_timer.is_due(now) {
+            self.counters.retries += u64::from(self.asked.is_some());
+            self.asked = None;
+            self.ask(now);
+        }
+        if self.report_timer.is_due(now) {
+            self.counters.retries += 1;
+            self.send_report(now);
+        }
+        if self.sum_due <= now {
+            self.send_sum(now);
+        }
     }
 
     /// The next thing to do; `None` when there is nothing more.
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
 
     /// When to call [`Session::handle_timeout`].
     pub fn next_wake(&self) -> Option<Millis> {
-        None
+        let connection = self.connection.as_ref()?;
+        let timers = [
+            connection.birth_timer.due,
+            self.ask_timer.due,
+            self.report_timer.due,
+            self.sum_due,
+        ];
+        timers.into_iter().min().filter(|due| *due != Millis::NEVER)
     }
 
     /// Signs output of a stream.
-    pub fn stream_out(&mut self, id: StreamId, out: &stream::Out) -> Publish {
-        let _ = out;
-        Publish {
-            topic: Topic::StreamOut(self.config.node.clone(), id),
-            payload: Vec::new(),
-            delivery: Delivery::Message,
+    pub fn stream_out(&mut self, id: StreamId, out: &stream::Out) -> Option<Publish> {
+        self.sign(
+            Topic::StreamOut(self.config.node.clone(), id),
+            Delivery::Message,
+            out,
+        )
+    }
+
+    fn dispatch(&mut self, topic: &str, payload: &[u8], now: Millis) -> Result<(), Dropped> {
+        let parsed = Topic::parse(&self.config.cluster, topic).ok_or(Dropped::Topic)?;
+        if parsed.node().is_some_and(|node| *node != self.config.node) {
+            return Err(Dropped::Topic);
         }
+        match parsed {
+            Topic::Head(_) => {
+                let head: message::Head = self.open(topic, payload)?;
+                self.handle_head(head, now);
+            }
+            Topic::Response(_, boot) if boot == self.config.boot => {
+                let opened = self.verify::<message::Response>(topic, payload)?;
+                let sender = opened.sequence.boot;
+                if sender < self.guard.boot() && self.is_fresh(opened.message.nonce) {
+                    // A restored controller counts its boots from an older number. What echoes a
+                    // nonce of ours is no replay.
+                    self.guard = ReplayGuard::from_boot(sender);
+                    self.stream_guard = ReplayGuard::from_boot(sender);
+                }
+                self.guard.accept(opened.sequence)?;
+                self.handle_response(opened.sequence.boot, opened.message, now);
+            }
+            Topic::Controller => {
+                let opened = self.verify::<message::ControllerState>(topic, payload)?;
+                self.handle_controller(opened.message, now);
+            }
+            Topic::StreamOpen(_, id) => {
+                let opened = self.verify::<stream::Open>(topic, payload)?;
+                self.stream_guard.accept(opened.sequence)?;
+                if opened.message.boot != self.config.boot {
+                    return Err(Dropped::Envelope(envelope::Error::Replay));
+                }
+                self.outputs
+                    .push_back(Output::StreamOpen(id, opened.message));
+            }
+            Topic::StreamIn(_, id) => {
+                let opened = self.verify::<stream::In>(topic, payload)?;
+                self.stream_guard.accept(opened.sequence)?;
+                self.outputs.push_back(Output::StreamIn(id, opened.message));
+            }
+            Topic::Response(..)
+            | Topic::Request(..)
+            | Topic::Birth(_)
+            | Topic::Life(_)
+            | Topic::Sum(_)
+            | Topic::Report(_)
+            | Topic::StreamOut(..) => return Err(Dropped::Topic),
+        }
+        Ok(())
+    }
+
+    /// Whether a nonce is one that an answer of this moment must echo.
+    fn is_fresh(&self, nonce: Nonce) -> bool {
+        let birth = self
+            .connection
+            .as_ref()
+            .and_then(|connection| connection.birth);
+        [birth, self.asked, self.reporter.session()].contains(&Some(nonce))
+    }
+
+    fn verify<M: Message>(&self, topic: &str, payload: &[u8]) -> Result<Opened<M>, Dropped> {
+        Ok(envelope::open(
+            payload,
+            topic,
+            self.me,
+            &self.config.controller,
+        )?)
+    }
+
+    fn open<M: Message>(&mut self, topic: &str, payload: &[u8]) -> Result<M, Dropped> {
+        let opened = self.verify::<M>(topic, payload)?;
+        self.guard.accept(opened.sequence)?;
+        Ok(opened.message)
+    }
+
+    fn count(&mut self, dropped: Dropped) {
+        let counters = &mut self.counters;
+        let counter = match dropped {
+            Dropped::Topic => &mut counters.topic,
+            Dropped::Envelope(error) => match error {
+                envelope::Error::Oversize(_) => &mut counters.oversize,
+                envelope::Error::Malformed
+                | envelope::Error::Protocol(_)
+                | envelope::Error::Kind(_)
+                | envelope::Error::Body => &mut counters.malformed,
+                envelope::Error::Sender | envelope::Error::Signature => &mut counters.signature,
+                envelope::Error::Recipient => &mut counters.recipient,
+                envelope::Error::Replay => &mut counters.replay,
+            },
+        };
+        *counter += 1;
+    }
+
+    fn handle_head(&mut self, head: message::Head, now: Millis) {
+        let judgement = self.fetch.handle_head(self.document.as_deref(), head);
+        match judgement {
+            Judgement::Newer => {}
+            // The controller wants to know whether we are here and what we hold.
+            Judgement::Same => self.sum_soon(now, 0),
+            Judgement::Older => {
+                self.counters.refused += 1;
+                self.sum_soon(now, 0);
+            }
+            Judgement::Conflict(_) => {
+                self.counters.refused += 1;
+                self.document_changed(now);
+            }
+        }
+        if self.is_welcomed() && self.asked.is_none() && self.ask_timer.due == Millis::NEVER {
+            self.ask(now);
+        }
+    }
+
+    fn handle_controller(&mut self, state: message::ControllerState, now: Millis) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        // The boot that this connection has been welcomed by, or is being announced to at this moment.
+        let known = match connection.controller {
+            Some(boot) => boot == state.boot,
+            None => connection.birth_timer.attempt <= 1,
+        };
+        if state.online && !known {
+            let within = now + self.random.below(ANNOUNCE_WITHIN_MS);
+            connection.birth_timer = Retry {
+                due: within.min(connection.birth_timer.due),
+                attempt: 0,
+            };
+        }
+    }
+
+    fn handle_response(&mut self, from: Boot, response: message::Response, now: Millis) {
+        let nonce = response.nonce;
+        match response.answer {
+            Answer::Welcome {
+                session,
+                head,
+                unix_s,
+            } => {
+                let Some(connection) = &mut self.connection else {
+                    return;
+                };
+                if connection.birth != Some(nonce) {
+                    self.counters.unasked += 1;
+                    return;
+                }
+                connection.birth = None;
+                connection.birth_timer = Retry::NONE;
+                connection.controller = Some(from);
+                self.reporter.begin(session, connection.facts.clone());
+                self.outputs.push_back(Output::TimeFloor { unix_s });
+                self.sum_due = now + self.random.jitter(SUM_INTERVAL_MS);
+                self.ask_timer = Retry::NONE;
+                self.handle_head(head, now);
+                self.report(now);
+            }
+            Answer::ReportAck { number, forget } => {
+                if !self.reporter.handle_ack(nonce, number, forget) {
+                    self.counters.unasked += 1;
+                    return;
+                }
+                self.report_timer = Retry::NONE;
+                self.sum_soon(now, SUM_GATHER_MS);
+                self.forget();
+                self.report(now);
+            }
+            Answer::Announce => {
+                let asked = self.asked == Some(nonce) || self.reporter.session() == Some(nonce);
+                if asked {
+                    self.announce(now);
+                } else {
+                    self.counters.unasked += 1;
+                }
+            }
+            answer @ (Answer::Index { .. }
+            | Answer::Objects(_)
+            | Answer::Chunk { .. }
+            | Answer::Superseded(_)) => {
+                if self.asked != Some(nonce) {
+                    self.counters.unasked += 1;
+                    return;
+                }
+                self.asked = None;
+                self.ask_timer.due = Millis::NEVER;
+                self.handle_answer(from, answer, now);
+            }
+        }
+    }
+
+    fn handle_answer(&mut self, from: Boot, answer: Answer, now: Millis) {
+        match self
+            .fetch
+            .handle_answer(self.document.as_deref(), from, answer)
+        {
+            Progress::More => {
+                self.ask_timer.attempt = 0;
+                self.ask(now);
+            }
+            Progress::Complete(document) => {
+                self.ask_timer = Retry::NONE;
+                self.outputs.push_back(Output::Persist(document));
+            }
+            Progress::Done => {
+                self.ask_timer = Retry::NONE;
+                self.look_at_hint(now);
+            }
+            Progress::Refused => {
+                self.counters.refused += 1;
+                self.ask_timer = Retry::NONE;
+                self.document_changed(now);
+                self.look_at_hint(now);
+            }
+            Progress::Invalid => {
+                self.counters.invalid += 1;
+                self.ask_timer.back_off(now, &mut self.random);
+            }
+        }
+    }
+
+    fn look_at_hint(&mut self, now: Millis) {
+        if let Some(head) = self.fetch.take_hint() {
+            self.handle_head(head, now);
+        }
+    }
+
+    /// Says who we are; the session ends until the controller has welcomed us.
+    fn announce(&mut self, now: Millis) {
+        self.end_session();
+        let have = self.document.as_ref();
+        let nonce = self.random.nonce();
+        let facts = self.reporter.facts().clone();
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let birth = message::Birth {
+            boot: self.config.boot,
+            nonce,
+            connection: connection.nonce,
+            schemas: (SCHEMA, SCHEMA),
+            have: have.map(|document| (document.version, document.history)),
+            digest: have.map(|document| document.digest).unwrap_or_default(),
+            facts: facts.clone(),
+        };
+        self.counters.retries += u64::from(connection.birth.is_some());
+        connection.birth = Some(nonce);
+        connection.facts = facts;
+        connection.controller = None;
+        connection.birth_timer.back_off(now, &mut self.random);
+        self.publish(
+            Topic::Birth(self.config.node.clone()),
+            Delivery::State,
+            &birth,
+        );
+    }
+
+    fn end_session(&mut self) {
+        self.reporter.end();
+        self.asked = None;
+        self.ask_timer = Retry::NONE;
+        self.report_timer = Retry::NONE;
+        self.sum_due = Millis::NEVER;
+    }
+
+    fn ask(&mut self, now: Millis) {
+        self.ask_timer.due = Millis::NEVER;
+        let Some(ask) = self.fetch.ask(self.document.as_deref()) else {
+            return;
+        };
+        let nonce = self.random.nonce();
+        self.asked = Some(nonce);
+        self.ask_timer.back_off(now, &mut self.random);
+        let topic = Topic::Request(self.config.node.clone(), self.config.boot);
+        self.publish(topic, Delivery::Message, &message::Request { nonce, ask });
+    }
+
+    fn document_changed(&mut self, now: Millis) {
+        self.reporter
+            .set_document(self.document.as_deref(), self.fetch.rejected());
+        self.report(now);
+    }
+
+    fn report(&mut self, now: Millis) {
+        if !self.reporter.is_in_flight() {
+            self.report_timer = Retry::NONE;
+            self.send_report(now);
+        }
+    }
+
+    fn send_report(&mut self, now: Millis) {
+        self.report_timer.due = Millis::NEVER;
+        if let Some(report) = self.reporter.next() {
+            self.report_timer.back_off(now, &mut self.random);
+            self.publish(
+                Topic::Report(self.config.node.clone()),
+                Delivery::State,
+                &report,
+            );
+        }
+    }
+
+    fn sum_soon(&mut self, now: Millis, gather: u64) {
+        if self.is_welcomed() {
+            let spaced = self.last_sum.map_or(now, |last| last + SUM_SPACING_MS);
+            self.sum_due = self.sum_due.min((now + gather).max(spaced));
+        }
+        if self.sum_due <= now {
+            self.send_sum(now);
+        }
+    }
+
+    fn send_sum(&mut self, now: Millis) {
+        if self.reporter.is_in_flight() {
+            // Both ends differ until it is acknowledged; it says as well that we are here.
+            self.counters.retries += 1;
+            self.send_report(now);
+            self.last_sum = Some(now);
+            self.sum_due = now + SUM_SPACING_MS;
+            return;
+        }
+        self.sum_due = now + self.random.jitter(SUM_INTERVAL_MS);
+        self.reporter.repeat_endings();
+        let Some(sum) = self.reporter.sum(self.document.as_deref()) else {
+            return;
+        };
+        self.last_sum = Some(now);
+        self.publish(Topic::Sum(self.config.node.clone()), Delivery::State, &sum);
+        self.report(now);
+    }
+
+    fn forget(&mut self) {
+        let pods = self.reporter.forget(self.document.as_deref());
+        if !pods.is_empty() {
+            self.outputs.push_back(Output::Forget(pods));
+        }
+    }
+
+    fn publish<M: Message>(&mut self, topic: Topic, delivery: Delivery, message: &M) {
+        if let Some(publish) = self.sign(topic, delivery, message) {
+            self.outputs.push_back(Output::Publish(publish));
+        }
+    }
+
+    fn sign<M: Message>(
+        &mut self,
+        topic: Topic,
+        delivery: Delivery,
+        message: &M,
+    ) -> Option<Publish> {
+        self.seq += 1;
+        let epoch = self
+            .document
+            .as_ref()
+            .map_or(0, |document| document.version.epoch);
+        let sequence = Sequence {
+            epoch,
+            boot: self.config.boot,
+            seq: self.seq,
+        };
+        let text = topic.text(&self.config.cluster);
+        let signed = envelope::sign(
+            &self.config.identity,
+            &text,
+            self.controller,
+            sequence,
+            message,
+        );
+        match signed {
+            Ok(payload) => Some(Publish {
+                topic,
+                payload,
+                delivery,
+            }),
+            Err(_) => {
+                self.counters.oversize += 1;
+                None
+            }
+        }
+    }
+}
+
+/// Why a packet was dropped.
+#[derive(Debug, Clone, Copy)]
+enum Dropped {
+    Topic,
+    Envelope(envelope::Error),
+}
+
+impl From<envelope::Error> for Dropped {
+    fn from(error: envelope::Error) -> Self {
+        Self::Envelope(error)
     }
 }
