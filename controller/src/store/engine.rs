@@ -29,6 +29,13 @@ pub(super) struct Engine {
     limits: Limits,
 }
 
+/// The store's whole durable state at one revision.
+pub(super) struct Snapshot {
+    pub(super) revision: Revision,
+    pub(super) reserved: Revision,
+    pub(super) entries: Vec<Arc<Entry>>,
+}
+
 struct State {
     revision: Revision,
     visible: Revision,
@@ -275,13 +282,17 @@ impl Engine {
     }
 
     /// Everything that belongs on disk, at the current revision. Whatever is queued is part of it.
-    pub(super) fn snapshot(&self) -> (Revision, Vec<Arc<Entry>>) {
+    pub(super) fn snapshot(&self) -> Snapshot {
         let state = self.read();
         let buckets = state.buckets.values().flat_map(BTreeMap::values);
-        (
-            state.revision,
-            buckets.flat_map(Bucket::stored).cloned().collect(),
-        )
+        Snapshot {
+            revision: state.revision,
+            reserved: state
+                .journal
+                .as_ref()
+                .map_or(state.revision, Journal::reserved),
+            entries: buckets.flat_map(Bucket::stored).cloned().collect(),
+        }
     }
 
     /// Everything taken by the drain that returned `upto` is durable.
@@ -347,6 +358,14 @@ impl Engine {
         for op in ops {
             if !keys.insert(op.key()) {
                 return Err(Error::Twice(op.key().clone()));
+            }
+            if let Op::Put { body, .. } = op {
+                let at = body.revision_at.unwrap_or(0);
+                assert!(
+                    at <= body.json.len(),
+                    "revision_at lies outside of {}",
+                    op.key()
+                );
             }
             if let Op::Put { body, .. } = op
                 && body.json.len() > self.limits.object_bytes
@@ -506,16 +525,14 @@ impl State {
 
 /// A new entry, its revision written where the body says.
 fn put(key: Key, body: Body, created: Revision, modified: Revision) -> Entry {
-    let Body {
-        mut json,
-        revision_at,
-    } = body;
-    if let Some(at) = revision_at {
-        json.splice(at..at, modified.to_string().into_bytes());
-    }
+    let Body { json, revision_at } = body;
+    let json = match revision_at {
+        Some(at) => splice(&json, at, at, modified),
+        None => Bytes::from(json.into_boxed_slice()),
+    };
     Entry {
         key,
-        json: Bytes::from(json),
+        json,
         created,
         modified,
         revision_at,
@@ -524,17 +541,30 @@ fn put(key: Key, body: Body, created: Revision, modified: Revision) -> Entry {
 
 /// The last state of a removed object, under the revision of the removal.
 fn stamp(entry: &Entry, revision: Revision) -> Entry {
-    let mut json = entry.json.clone();
-    if let Some(at) = entry.revision_at {
-        let old = entry.modified.to_string().len();
-        let mut bytes = json.to_vec();
-        bytes.splice(at..at + old, revision.to_string().into_bytes());
-        json = Bytes::from(bytes);
-    }
+    let json = match entry.revision_at {
+        Some(at) => splice(
+            &entry.json,
+            at,
+            at + entry.modified.to_string().len(),
+            revision,
+        ),
+        None => entry.json.clone(),
+    };
     Entry {
         key: entry.key.clone(),
         json,
         modified: revision,
         ..*entry
     }
+}
+
+/// `json` with the revision in place of a range, in a buffer of exactly the right size: it stays
+/// in memory for as long as the object.
+fn splice(json: &[u8], start: usize, end: usize, revision: Revision) -> Bytes {
+    let digits = revision.to_string();
+    let mut bytes = Vec::with_capacity(json.len() - (end - start) + digits.len());
+    bytes.extend_from_slice(&json[..start]);
+    bytes.extend_from_slice(digits.as_bytes());
+    bytes.extend_from_slice(&json[end..]);
+    Bytes::from(bytes)
 }

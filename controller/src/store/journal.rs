@@ -11,8 +11,9 @@ use super::types::{Durability, Entry, Error, Expect, Key, Op, Revision};
 /// start skips the rest of a block: 2^40 revisions in an epoch are a million starts.
 pub(super) const BLOCK: u64 = 1 << 20;
 
-/// Room that only deletes may use, so that a full disk can be emptied.
-const DELETE_RESERVE: usize = 64 << 10;
+/// Room that only deletes may use, so that a full disk can be emptied: at most this much, and at
+/// most a sixteenth.
+pub(super) const DELETE_RESERVE: usize = 64 << 10;
 
 /// Soft changes beyond this are written without waiting for a hard one.
 const SOFT_BYTES: usize = 256 << 10;
@@ -100,6 +101,11 @@ impl Journal {
         key_cost(op.key()) + body
     }
 
+    /// The last revision that may be issued without another reservation.
+    pub(super) fn reserved(&self) -> Revision {
+        self.reserved
+    }
+
     pub(super) fn set_room(&mut self, room: usize, full: bool) {
         self.in_flight = 0;
         self.room = room;
@@ -112,11 +118,8 @@ impl Journal {
             return Ok(());
         }
         let deletes = ops.iter().all(|op| matches!(op, Op::Delete { .. }));
-        let room = if deletes {
-            self.room
-        } else {
-            self.room.saturating_sub(DELETE_RESERVE)
-        };
+        let reserve = if deletes { 0 } else { DELETE_RESERVE.min(self.room / 16) };
+        let room = self.room - reserve;
         let waiting = self.in_flight + self.commit_bytes + self.soft_bytes;
         if waiting + size <= room {
             return Ok(());

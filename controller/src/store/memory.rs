@@ -1,4 +1,4 @@
-//! A store without a disk: for tests, and the reference that `LedgerStore` is compared with.
+//! A store without a disk: for tests, and the reference that [`super::LedgerStore`] is compared with.
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@
 //! The model is etcd's (range at a revision, compare-and-put, watch with previous value, compact),
 //! so that etcd can stand behind the same trait. State is owned by one [`engine`] behind a lock
 //! that is never held across an await or a disk access. [`MemoryStore`] is that engine alone;
-//! `LedgerStore` adds a thread that writes what must survive.
+//! [`LedgerStore`] adds a thread that writes what must survive.
 //!
 //! **Reads see pending writes.** `get` and `list` return what is committed in memory, which
 //! controllers in this process may act on inwardly. Whatever leaves the process first waits:
@@ -18,10 +18,15 @@
 mod engine;
 mod history;
 mod journal;
+mod ledger;
 mod memory;
+mod record;
+#[cfg(test)]
+mod tests;
 mod types;
 mod watch;
 
+pub use ledger::{LedgerStore, OpenError, Settings};
 pub use memory::MemoryStore;
 pub use types::{
     Body, Commit, Durability, Durable, Entry, Error, Event, EventKind, Expect, Key, Limits,
@@ -55,6 +60,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// What the first failing expectation says; [`Error::Full`], [`Error::Busy`] and
     /// [`Error::Failed`] leave the old state in place too.
+    ///
+    /// # Panics
+    /// When a body's `revision_at` lies outside of its JSON.
     fn commit(&self, ops: Vec<Op>) -> Result<Commit, Error>;
 
     /// Events after `from`, without a gap, each only once it may be shown outside.

@@ -277,7 +277,7 @@ fn spread(n: usize) -> impl Iterator<Item = usize> {
     let step = n.div_ceil(24).max(1);
     (0..n)
         .step_by(step)
-        .chain((n > 0 && (n - 1) % step != 0).then(|| n - 1))
+        .chain((n > 0 && !(n - 1).is_multiple_of(step)).then(|| n - 1))
 }
 
 /// A small generator (SplitMix64): the same sweep every time.

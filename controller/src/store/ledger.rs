@@ -1,0 +1,442 @@
+//! The store on disk: the engine, and one thread that writes what must survive.
+//!
+//! In: what the engine queued. Out: the news that it is durable, or that the disk has failed. The
+//! thread owns the ledger. Commits that arrive while it waits for the disk share the next sync.
+//! Snapshots are written by a second thread that lives as long as one takes, so that no commit
+//! waits for them. With nothing queued nothing runs and nothing is written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use bramble_ledger::{
+    Compacted, Compaction, Error as LedgerError, Ledger, Media, Options, Origin, Rejection,
+};
+use bytes::Bytes;
+
+use super::{
+    MemoryStore, Store,
+    engine::{Engine, Snapshot},
+    journal::{BLOCK, Batch, Change, DELETE_RESERVE, Journal, Signal},
+    record::{Json, Object, Record, Write},
+    types::{Commit, Durable, Entry, Error, Key, Limits, Listing, Op, Page, Revision, Scope},
+    watch::Watcher,
+};
+
+/// Room that is not promised to anybody: frames and reservations take a little.
+const SLACK: usize = 256;
+
+/// Why a store did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The ledger did not open.
+    #[error("cannot open the store's ledger")]
+    Ledger(#[from] LedgerError),
+    /// No thread.
+    #[error("cannot start the store's thread")]
+    Thread(#[source] io::Error),
+}
+
+/// How a store on disk is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bounds on memory.
+    pub limits: Limits,
+    /// Sizes on disk.
+    pub ledger: Options,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            ledger: Options::controller(),
+        }
+    }
+}
+
+/// A store that survives. Dropping the last handle writes what is still pending, soft changes
+/// included, and ends the thread.
+pub struct LedgerStore {
+    engine: Arc<Engine>,
+    signal: Arc<Signal>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LedgerStore {
+    /// Opens the store in a directory, which is created if need be.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Corruption is reported, never repaired.
+    pub fn open(directory: impl AsRef<Path>, settings: Settings) -> Result<Self, OpenError> {
+        let mut loader = Loader::default();
+        let ledger = Ledger::open(directory, settings.ledger, |o, r| loader.visit(o, r))?;
+        Self::start(ledger, loader, settings)
+    }
+
+    /// [`LedgerStore::open`] on any [`Media`].
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_on<M: Media>(media: M, settings: Settings) -> Result<Self, OpenError> {
+        let mut loader = Loader::default();
+        let ledger = Ledger::open_on(media, settings.ledger, |o, r| loader.visit(o, r))?;
+        Self::start(ledger, loader, settings)
+    }
+
+    fn start<M: Media>(
+        mut ledger: Ledger<M>,
+        loader: Loader,
+        settings: Settings,
+    ) -> Result<Self, OpenError> {
+        // Any revision up to the reserved one may have been seen outside, by somebody who also saw
+        // soft changes that are lost now. So this life starts at one that nobody has seen.
+        let start = loader
+            .reserved
+            .map_or(MemoryStore::START, |last| Revision(last.0 + 1));
+        let reserved = Revision(start.0 + BLOCK);
+        ledger.commit([Record::Reserve(reserved.0).encode()])?;
+        let segment = settings.ledger.segment_bytes;
+        let mut limits = settings.limits;
+        // What can never fit must be refused as too large, not as busy.
+        limits.commit_bytes = limits.commit_bytes.min(segment / 2);
+        limits.object_bytes = limits.object_bytes.min(limits.commit_bytes);
+        let signal = Arc::new(Signal::default());
+        let journal = Journal::new(signal.clone(), reserved, 0);
+        let entries = loader.entries.into_values();
+        let engine = Arc::new(Engine::new(limits, start, entries, Some(journal)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writer = Writer {
+            engine: engine.clone(),
+            signal: signal.clone(),
+            stop: stop.clone(),
+            ledger,
+            compaction: None,
+            compact_beyond: 0,
+            low_room: limits.commit_bytes + DELETE_RESERVE.min(segment / 16) + 2 * SLACK,
+        };
+        writer.make_room()?;
+        let thread = thread::Builder::new()
+            .name("store".into())
+            .spawn(move || writer.run());
+        let thread = Some(thread.map_err(OpenError::Thread)?);
+        Ok(Self {
+            engine,
+            signal,
+            stop,
+            thread,
+        })
+    }
+}
+
+impl Drop for LedgerStore {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.signal.raise();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's thread panicked");
+        }
+    }
+}
+
+/// Rebuilds the objects from the records.
+#[derive(Default)]
+struct Loader {
+    reserved: Option<Revision>,
+    /// Changes up to here came with the snapshot.
+    snapshot: u64,
+    entries: BTreeMap<Key, Arc<Entry>>,
+    names: BTreeSet<Arc<str>>,
+}
+
+impl Loader {
+    fn visit(&mut self, origin: Origin, record: &[u8]) -> Result<(), Rejection> {
+        match Record::decode(record)? {
+            Record::Reserve(last) => self.reserved = self.reserved.max(Some(Revision(last))),
+            Record::Snapshot(upto) => self.snapshot = upto,
+            Record::Commit(writes) => {
+                for write in writes {
+                    if origin == Origin::Snapshot || write.modified > self.snapshot {
+                        self.apply(&write);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, write: &Write<'_>) {
+        let key = Key {
+            group: self.name(write.group),
+            resource: self.name(write.resource),
+            namespace: self.name(write.namespace),
+            name: write.name.into(),
+        };
+        let Some(object) = &write.object else {
+            self.entries.remove(&key);
+            return;
+        };
+        let entry = Entry {
+            key: key.clone(),
+            json: Bytes::copy_from_slice(object.json.0),
+            created: Revision(object.created),
+            modified: Revision(write.modified),
+            revision_at: object.revision_at.map(|at| at as usize),
+        };
+        self.entries.insert(key, Arc::new(entry));
+    }
+
+    /// Thousands of keys share a few groups, resources and namespaces.
+    fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return known.clone();
+        }
+        let name: Arc<str> = name.into();
+        self.names.insert(name.clone());
+        name
+    }
+}
+
+/// Fails the engine when dropped.
+struct FailAtEnd(Arc<Engine>);
+
+impl Drop for FailAtEnd {
+    fn drop(&mut self) {
+        self.0.fail();
+    }
+}
+
+type Compacting = JoinHandle<Result<Compacted, LedgerError>>;
+
+/// The thread that writes.
+struct Writer<M: Media> {
+    engine: Arc<Engine>,
+    signal: Arc<Signal>,
+    stop: Arc<AtomicBool>,
+    ledger: Ledger<M>,
+    compaction: Option<Compacting>,
+    /// After a snapshot that found no space: try again when the log is longer than this.
+    compact_beyond: u64,
+    /// With less room than this the next segment is made ready.
+    low_room: usize,
+}
+
+impl<M: Media> Writer<M> {
+    fn run(mut self) {
+        // However this thread ends, nobody must wait for it any longer.
+        let _end = FailAtEnd(self.engine.clone());
+        if let Err(error) = self.serve() {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the store has failed"
+            );
+            self.engine.fail();
+        }
+        if let Some(compaction) = self.compaction.take() {
+            // Nobody needs its result any more; the next start finds it, or its remains.
+            let _ = compaction.join();
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), LedgerError> {
+        loop {
+            self.signal.wait();
+            let stopping = self.stop.load(Ordering::Acquire);
+            loop {
+                let batch = self.engine.drain(stopping);
+                if let Some(batch) = &batch {
+                    self.write(batch)?;
+                    self.engine.settle(batch.upto);
+                }
+                if !stopping {
+                    self.compact()?;
+                }
+                self.make_room()?;
+                if batch.is_none() {
+                    break;
+                }
+            }
+            if stopping {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A full disk is an error here: room was promised before the commit was accepted.
+    fn write(&mut self, batch: &Batch) -> Result<(), LedgerError> {
+        if let Some(last) = batch.reserve {
+            self.ledger.append(&Record::Reserve(last.0).encode())?;
+        }
+        for commit in &batch.commits {
+            self.ledger.append(&encode(commit))?;
+        }
+        for change in &batch.soft {
+            self.ledger.append(&encode(std::slice::from_ref(change)))?;
+        }
+        self.ledger.sync()
+    }
+
+    /// Tells the engine how much may queue up, after making sure that it is enough.
+    fn make_room(&mut self) -> Result<(), LedgerError> {
+        let mut full = false;
+        // A snapshot under way ends with an old segment becoming the next one, so it is worth
+        // waiting for, up to a point.
+        let low = if self.compaction.is_some() {
+            self.low_room / 2
+        } else {
+            self.low_room
+        };
+        if self.ledger.room() < low {
+            match self.ledger.prepare() {
+                Err(LedgerError::Full) => full = true,
+                other => other?,
+            }
+        }
+        self.engine
+            .set_room(self.ledger.room().saturating_sub(SLACK), full);
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), LedgerError> {
+        if let Some(done) = self
+            .compaction
+            .take_if(|compaction| compaction.is_finished())
+        {
+            match done.join() {
+                Ok(Ok(compacted)) => {
+                    self.ledger.finish_compaction(compacted)?;
+                    self.compact_beyond = 0;
+                }
+                Ok(Err(LedgerError::Full)) => self.postpone_compaction(),
+                Ok(Err(error)) => return Err(error),
+                // It has reported itself. The log stays longer, which is safe.
+                Err(_) => self.postpone_compaction(),
+            }
+        }
+        let due = self.ledger.wants_compaction() && self.ledger.log_bytes() > self.compact_beyond;
+        if self.compaction.is_some() || !due {
+            return Ok(());
+        }
+        let compaction = match self.ledger.begin_compaction() {
+            Err(LedgerError::Full) => {
+                self.postpone_compaction();
+                return Ok(());
+            }
+            other => other?,
+        };
+        // Taken after the log moved on: everything in older segments is part of it.
+        let snapshot = self.engine.snapshot();
+        let signal = self.signal.clone();
+        let thread = thread::Builder::new()
+            .name("store-snapshot".into())
+            .spawn(move || {
+                let result = write_snapshot(compaction, &snapshot);
+                signal.raise();
+                result
+            });
+        match thread {
+            Ok(thread) => self.compaction = Some(thread),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "no thread for a snapshot"
+                );
+                self.postpone_compaction();
+            }
+        }
+        Ok(())
+    }
+
+    fn postpone_compaction(&mut self) {
+        tracing::warn!(
+            log_bytes = self.ledger.log_bytes(),
+            "no snapshot of the store was made"
+        );
+        self.compact_beyond = self.ledger.log_bytes() + self.low_room as u64;
+    }
+}
+
+fn write_snapshot<M: Media>(
+    mut compaction: Compaction<M>,
+    snapshot: &Snapshot,
+) -> Result<Compacted, LedgerError> {
+    compaction.append(&Record::Snapshot(snapshot.revision.0).encode())?;
+    compaction.append(&Record::Reserve(snapshot.reserved.0).encode())?;
+    for entry in &snapshot.entries {
+        let change = Change {
+            entry: entry.clone(),
+            deleted: false,
+        };
+        compaction.append(&encode(&[change]))?;
+    }
+    compaction.finish()
+}
+
+fn encode(changes: &[Change]) -> Vec<u8> {
+    let writes = changes.iter().map(|Change { entry, deleted }| Write {
+        group: &entry.key.group,
+        resource: &entry.key.resource,
+        namespace: &entry.key.namespace,
+        name: &entry.key.name,
+        modified: entry.modified.0,
+        object: (!deleted).then(|| Object {
+            created: entry.created.0,
+            revision_at: entry.revision_at.map(|at| at as u32),
+            json: Json(&entry.json),
+        }),
+    });
+    Record::Commit(writes.collect()).encode()
+}
+
+impl Store for LedgerStore {
+    fn revision(&self) -> Revision {
+        self.engine.revision()
+    }
+
+    fn visible(&self) -> Revision {
+        self.engine.visible()
+    }
+
+    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.engine.get(key)
+    }
+
+    fn list(&self, scope: &Scope, page: &Page) -> Result<Listing, Error> {
+        self.engine.list(scope, page)
+    }
+
+    fn commit(&self, ops: Vec<Op>) -> Result<Commit, Error> {
+        self.engine.commit(ops)
+    }
+
+    fn watch(&self, scope: &Scope, from: Revision) -> Result<Watcher, Error> {
+        self.engine.watch(scope, from, false)
+    }
+
+    fn watch_pending(&self, scope: &Scope, from: Revision) -> Result<Watcher, Error> {
+        self.engine.watch(scope, from, true)
+    }
+
+    fn settled(&self, revision: Revision) -> Durable {
+        self.engine.settled(revision)
+    }
+
+    fn raise_epoch(&self, epoch: u32) -> Result<Commit, Error> {
+        self.engine.raise_epoch(epoch)
+    }
+
+    fn failed(&self) -> Durable {
+        // No revision is ever this high: it resolves by failing only.
+        self.engine.settled(Revision(u64::MAX))
+    }
+}

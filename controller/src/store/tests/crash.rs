@@ -1,0 +1,144 @@
+//! Power cuts under the store: what was acknowledged is there, whole commits only, and no revision
+//! that anybody saw is ever issued again.
+
+use std::collections::BTreeMap;
+
+use bramble_ledger::harness::{Depth, Image, Recorder, sweep};
+
+use crate::store::{
+    Durability::{Hard, Memory, Soft},
+    Expect, Op, Revision, Store,
+    tests::{delete, hard, key, open, put, soon, value},
+};
+
+/// What was true outside when a mark was made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Rounds whose hard commit was acknowledged.
+    rounds: u64,
+    /// The newest revision that was shown.
+    revision: Revision,
+}
+
+/// Hard commits of two objects that change together and one that comes and goes; soft and memory
+/// writes between.
+fn round(number: u64) -> Vec<Vec<Op>> {
+    let text = number.to_string();
+    let mut pair = vec![hard("left", &text), hard("right", &text)];
+    pair.push(match number % 2 {
+        1 => put(key("odd"), Expect::Absent, &text, Hard),
+        _ => delete(key("odd"), Hard),
+    });
+    let soft = put(key("soft"), Expect::Any, &text, Soft);
+    let heartbeat = put(key("left"), Expect::Any, &text, Memory);
+    vec![vec![soft], pair, vec![heartbeat]]
+}
+
+async fn live(disk: &Recorder, rounds: u64, restart_every: u64) -> BTreeMap<u64, Seen> {
+    let mut seen = BTreeMap::from([(0, Seen::default())]);
+    let mut store = open(disk);
+    for number in 1..=rounds {
+        for commit in round(number) {
+            soon(store.commit(commit).unwrap().durable()).await.unwrap();
+        }
+        seen.insert(
+            number,
+            Seen {
+                rounds: number,
+                revision: store.visible(),
+            },
+        );
+        disk.mark(number);
+        if number % restart_every == 0 {
+            drop(store);
+            store = open(disk);
+        }
+    }
+    seen
+}
+
+fn check(image: &Image, seen: &BTreeMap<u64, Seen>) -> Result<(), String> {
+    let store = crate::store::LedgerStore::open_on(image.disk(), super::small())
+        .map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
+    let seen = seen[&image.mark];
+    let found = |name| value(&store, &key(name)).map_or(0, |text| text.parse::<u64>().unwrap());
+    let (left, right, odd) = (found("left"), found("right"), found("odd"));
+    if left < seen.rounds {
+        return Err(format!(
+            "round {} was acknowledged, {left} found",
+            seen.rounds
+        ));
+    }
+    if left != right || odd != if left % 2 == 1 { left } else { 0 } {
+        return Err(format!(
+            "half a commit: left {left} right {right} odd {odd}"
+        ));
+    }
+    if store.revision() <= seen.revision {
+        return Err(format!(
+            "revision {} was seen, now at {}",
+            seen.revision,
+            store.revision()
+        ));
+    }
+    let newest = ["left", "right", "odd", "soft"].map(|name| store.get(&key(name)));
+    if newest
+        .iter()
+        .flatten()
+        .any(|entry| entry.modified >= store.revision())
+    {
+        return Err("an object is newer than the store".into());
+    }
+    let next = store
+        .commit(vec![hard("left", "0")])
+        .map_err(|error| error.to_string())?;
+    if next.first <= seen.revision {
+        return Err(format!("revision {} is issued again", next.first));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn acknowledged_commits_survive_every_power_cut() {
+    let disk = Recorder::new();
+    let seen = live(&disk, 40, 15).await;
+    let depth = Depth {
+        random: 4,
+        stride: 1,
+    };
+    match sweep(&disk, depth, |image| check(image, &seen)) {
+        Ok(images) => assert!(images > 500, "only {images} images"),
+        Err((image, error)) => {
+            panic!("{error}, after call {}, kept {}", image.calls, image.kept)
+        }
+    }
+    let compacted = |call: &bramble_ledger::harness::Call| matches!(call, bramble_ledger::harness::Call::Rename { to, .. } if to.starts_with("snapshot"));
+    let snapshots = disk.trace().iter().filter(|call| compacted(call)).count();
+    assert!(snapshots > 1, "the run is too short to compact");
+}
+
+#[tokio::test]
+async fn the_sweep_notices_a_disk_that_does_not_sync() {
+    let disk = Recorder::new();
+    disk.forget_data_syncs();
+    let seen = live(&disk, 4, 100).await;
+    assert!(sweep(&disk, Depth::default(), |image| check(image, &seen)).is_err());
+}
+
+#[tokio::test]
+async fn revisions_grow_over_restarts_and_epochs() {
+    let disk = Recorder::new();
+    let mut last = Revision(0);
+    for epoch in [1, 1, 4, 4, 5] {
+        let store = open(&disk);
+        assert!(store.revision() > last);
+        soon(store.raise_epoch(epoch).unwrap().durable())
+            .await
+            .unwrap();
+        last = soon(store.commit(vec![hard("a", "1")]).unwrap().durable())
+            .await
+            .unwrap();
+        assert_eq!(last.epoch(), epoch);
+    }
+    assert_eq!(open(&disk).revision().epoch(), 5);
+}
