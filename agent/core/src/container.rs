@@ -1,7 +1,6 @@
 //! From a container of the document to what the runtime is told: arguments, environment, user,
 //! rights. Nothing is left for the runtime to choose.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use bramble_wire::object::{Container, Mount, Pod, PodUid, Resources, Security};
@@ -27,20 +26,14 @@ pub struct ContainerInput {
     pub image_id: String,
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// `NAME=value`; each name once.
-    pub env: Vec<String>,
+    /// Names and values; each name once.
+    pub env: Vec<(String, String)>,
     /// Working directory.
     pub cwd: String,
     /// Who it runs as.
     pub user: User,
-    /// Capabilities.
-    pub capabilities: Capabilities,
-    /// Every device, no masked paths.
-    pub privileged: bool,
-    /// `no_new_privs`.
-    pub no_new_privileges: bool,
-    /// Root file system is read-only.
-    pub read_only_root: bool,
+    /// Rights; the users in it are settled in `user`.
+    pub security: Security,
     /// Limits and requests.
     pub resources: Resources,
     /// Volumes.
@@ -75,15 +68,6 @@ pub struct User {
     pub supplemental: Vec<u32>,
 }
 
-/// Capabilities of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Capabilities {
-    /// Everything that the kernel has.
-    All,
-    /// These, without `CAP_`.
-    Only(BTreeSet<String>),
-}
-
 /// Why a container can't be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -108,25 +92,7 @@ impl Error {
     }
 }
 
-/// Capabilities that a container has unless the manifest says otherwise, as with containerd.
-pub const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "NET_RAW",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
-
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Id of one life of a container.
 pub fn life_id(uid: PodUid, container: &str, life: u32) -> String {
@@ -151,7 +117,6 @@ pub fn compile(
     life: u32,
     image: &Image,
 ) -> Result<ContainerInput, Error> {
-    let security = &container.security;
     let user = user(pod, container, image)?;
     let variables = env::resolve(desired, host, pod, address, container)?;
     let lookup = |name: &str| variables.get(name).cloned();
@@ -163,15 +128,15 @@ pub fn compile(
         return Err(Error::NoCommand);
     }
     let mut environment = Environment::default();
-    environment.set(DEFAULT_PATH.into());
-    environment.set(format!("HOSTNAME={}", pod.hostname));
-    image
-        .env
-        .iter()
-        .for_each(|line| environment.set(line.clone()));
-    variables
-        .iter()
-        .for_each(|(name, value)| environment.set(format!("{name}={value}")));
+    environment.set("PATH", DEFAULT_PATH);
+    environment.set("HOSTNAME", &pod.hostname);
+    for line in &image.env {
+        let (name, value) = line.split_once('=').unwrap_or((line, ""));
+        environment.set(name, value);
+    }
+    for (name, value) in &variables {
+        environment.set(name, value);
+    }
     let cwd = [container.working_dir.as_deref(), Some(&image.working_dir)]
         .into_iter()
         .flatten()
@@ -189,10 +154,7 @@ pub fn compile(
         env: environment.0,
         cwd,
         user,
-        capabilities: capabilities(security),
-        privileged: security.privileged,
-        no_new_privileges: !security.allow_privilege_escalation && !security.privileged,
-        read_only_root: security.read_only_root,
+        security: container.security.clone(),
         resources: container.resources,
         mounts: container.mounts.clone(),
         termination_message_path: container.termination_message_path.clone(),
@@ -255,93 +217,15 @@ fn check_non_root(pod: &Pod, container: &Container, image_user: &str) -> Result<
     Err(Error::NonRoot(text))
 }
 
-fn capabilities(security: &Security) -> Capabilities {
-    let has_all = |list: &[String]| list.iter().any(|name| name.eq_ignore_ascii_case("ALL"));
-    let (add, drop) = (&security.capabilities_add, &security.capabilities_drop);
-    if security.privileged || (has_all(add) && drop.is_empty()) {
-        return Capabilities::All;
-    }
-    let named = |list: &[String]| -> BTreeSet<String> {
-        list.iter()
-            .map(|name| name.to_ascii_uppercase())
-            .map(|name| {
-                name.strip_prefix("CAP_")
-                    .map_or(name.clone(), str::to_owned)
-            })
-            .filter(|name| name != "ALL")
-            .collect()
-    };
-    let mut set: BTreeSet<String> = match (has_all(add), has_all(drop)) {
-        (true, _) => ALL_CAPABILITIES.map(str::to_owned).into(),
-        (false, true) => BTreeSet::new(),
-        (false, false) => DEFAULT_CAPABILITIES.map(str::to_owned).into(),
-    };
-    set.extend(named(add));
-    for name in named(drop) {
-        set.remove(&name);
-    }
-    Capabilities::Only(set)
-}
-
-/// Every capability that Linux has had since 5.9.
-pub const ALL_CAPABILITIES: [&str; 41] = [
-    "AUDIT_CONTROL",
-    "AUDIT_READ",
-    "AUDIT_WRITE",
-    "BLOCK_SUSPEND",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "KILL",
-    "LEASE",
-    "LINUX_IMMUTABLE",
-    "MAC_ADMIN",
-    "MAC_OVERRIDE",
-    "MKNOD",
-    "NET_ADMIN",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_RAW",
-    "PERFMON",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYSLOG",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_CHROOT",
-    "SYS_MODULE",
-    "SYS_NICE",
-    "SYS_PACCT",
-    "SYS_PTRACE",
-    "SYS_RAWIO",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "WAKE_ALARM",
-];
-
-/// `NAME=value` lines in which a later one of the same name replaces the earlier.
+/// Variables in which a later one of the same name replaces the earlier.
 #[derive(Default)]
-struct Environment(Vec<String>);
+struct Environment(Vec<(String, String)>);
 
 impl Environment {
-    fn set(&mut self, line: String) {
-        let name_of = |line: &str| {
-            line.split_once('=')
-                .map_or(line.len(), |(name, _)| name.len())
-        };
-        let name = &line[..name_of(&line)];
-        match self.0.iter_mut().find(|old| old[..name_of(old)] == *name) {
-            Some(old) => *old = line,
-            None => self.0.push(line),
+    fn set(&mut self, name: &str, value: &str) {
+        match self.0.iter_mut().find(|(old, _)| old == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.0.push((name.to_owned(), value.to_owned())),
         }
     }
 }

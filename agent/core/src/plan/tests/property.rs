@@ -91,10 +91,7 @@ fn happen(toy: &mut Toy, event: Event) {
                 seen.sandbox = Sandbox::Lost;
             }
         }
-        Event::AgentRestarts => {
-            // Addresses and endings are hard, so what runs is known.
-            toy.memory = toy.disk.clone();
-        }
+        Event::AgentRestarts => toy.agent_restarts(),
         Event::PowerCut => toy.power_cut(),
         Event::Pass => drop(toy.pass()),
         Event::Advance(ms) => toy.advance(ms),

@@ -177,12 +177,30 @@ impl Toy {
         seen.run = Run::Exited(exit_of(&seen.run, code, now));
     }
 
+    /// The agent is killed and comes back: what runs goes on. A count that was not on disk and of
+    /// which nothing is left may be used again, except where a container must not run twice.
+    pub(super) fn agent_restarts(&mut self) {
+        self.memory = self.disk.clone();
+        for ((uid, name), lives) in &mut self.started {
+            let known = self.memory.get(uid);
+            if known.is_some_and(|pod| pod.restart_policy == RestartPolicy::Never) {
+                continue;
+            }
+            let remembered = known
+                .and_then(|pod| pod.containers.get(name))
+                .map_or(0, |known| known.lives);
+            let seen = (self.observed.pods.get(uid))
+                .and_then(|pod| pod.containers.get(name))
+                .map_or(0, |seen| seen.life);
+            lives.retain(|life| *life <= remembered.max(seen));
+        }
+    }
+
     /// The power fails: only what is on disk comes back, and nothing runs.
     pub(super) fn power_cut(&mut self) {
-        self.memory = self.disk.clone();
         self.observed.pods.clear();
         self.observed.failures.clear();
-        self.started.clear();
+        self.agent_restarts();
         self.now.boot_ms = 5_000;
     }
 
