@@ -1,1 +1,406 @@
-//! Protocol of the shim's socket.
+//! Protocol of a shim's socket (`<pod dir>/shim.sock`): the agent asks, the shim answers and pushes
+//! exits. It is versioned because a shim outlives the agent that started it: an upgraded agent must
+//! still steer the shims of its predecessor.
+//!
+//! A frame is a little-endian `u32` length (at most [`FRAME_MAX`]) followed by that many bytes of
+//! postcard. The agent sends [`Ask`]s, the shim [`Answer`]s with the same number; event answers
+//! carry number 0. The first ask of a connection is [`Request::Hello`]. New variants are added at
+//! the end of an enum only, so that an old peer refuses what it doesn't know and keeps the rest.
+//!
+//! The same file holds what shim and agent share on disk ([`ExitRecord`], [`ShimRecord`],
+//! [`ContainerRecord`]) and what `bramble-oci` reports back ([`OciReport`]).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Version spoken by this build.
+pub const VERSION: u16 = 1;
+
+/// Largest frame body, in bytes. A peer that announces more is cut off.
+pub const FRAME_MAX: usize = 64 * 1024;
+
+/// Most containers (all lives not yet deleted) of one shim.
+pub const CONTAINERS_MAX: usize = 64;
+
+/// Most agent connections at once; one more is closed at once.
+pub const CONNECTIONS_MAX: usize = 8;
+
+/// Files under a pod's directory, relative to it.
+pub mod path {
+    /// The socket.
+    pub const SOCKET: &str = "shim.sock";
+    /// [`super::ShimRecord`] of the shim.
+    pub const SHIM: &str = "shim";
+    /// What the shim printed when it could not go on.
+    pub const SHIM_ERRORS: &str = "shim.err";
+    /// Bind mounts of the pod's namespaces: `net`, `ipc`, `uts`.
+    pub const NAMESPACES: &str = "ns";
+    /// State directory of the OCI runtime.
+    pub const OCI: &str = "oci";
+    /// One directory for each container id: bundle and records.
+    pub const CONTAINERS: &str = "c";
+    /// [`super::ContainerRecord`], in the container's directory.
+    pub const CONTAINER: &str = "pid";
+    /// [`super::ExitRecord`], in the container's directory.
+    pub const EXIT: &str = "exit";
+}
+
+/// What the agent sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Chosen by the agent, not 0; comes back in the answer.
+    pub number: u32,
+    /// What is wanted.
+    pub request: Request,
+}
+
+/// Requests. All but [`Request::Create`] are idempotent: what is already so is success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Says which version the agent speaks; answered by [`Reply::Hello`].
+    Hello {
+        /// Highest version the agent speaks.
+        version: u16,
+    },
+    /// Every container; answered by [`Reply::State`].
+    State,
+    /// Creates a container; answered by [`Reply::Running`] or [`Reply::Created`].
+    Create(Create),
+    /// Starts a created container.
+    Start {
+        /// Which.
+        id: String,
+    },
+    /// Sends a signal to a container's first process. Success when it has ended already.
+    Signal {
+        /// Which.
+        id: String,
+        /// Number of the signal.
+        signal: i32,
+    },
+    /// Sends TERM, and KILL to everything in it after the grace. Answered at once; the end comes
+    /// as an event. A second stop may shorten the grace, never lengthen it.
+    Stop {
+        /// Which.
+        id: String,
+        /// Milliseconds between TERM and KILL; 0 kills at once.
+        grace_ms: u32,
+    },
+    /// Frees an ended container: runtime state, cgroup. Kills it first if it still runs. The
+    /// bundle is the agent's to remove.
+    Delete {
+        /// Which.
+        id: String,
+    },
+    /// Kills what runs, frees the namespaces and ends the shim. Answered when that is done.
+    Shutdown,
+    /// From now on this connection gets events; answered by [`Reply::Done`], then
+    /// [`Reply::Event`]s with number 0. Exits that happened before are in [`Request::State`].
+    WaitEvents,
+}
+
+/// How to create a container. Its bundle is `<pod dir>/c/<id>` with `config.json` in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Create {
+    /// Runtime's id: letters, digits, `-`, `_`, `.`.
+    pub id: String,
+    /// Absolute path of the log file; its directory exists.
+    pub log: String,
+    /// Written to `oom_score_adj` where the kernel allows it.
+    pub oom_score_adj: i32,
+    /// File with an `oom_kill N` line of the container's cgroup; empty: not known.
+    pub oom_events: String,
+    /// Start it as soon as it has been created.
+    pub start: bool,
+}
+
+/// What the shim sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Number of the ask, or 0 for an event.
+    pub number: u32,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// Answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To [`Request::Hello`].
+    Hello(Hello),
+    /// To [`Request::State`].
+    State(Vec<ContainerInfo>),
+    /// Created, not started.
+    Created(ContainerRecord),
+    /// Created and started.
+    Running(ContainerRecord),
+    /// Done.
+    Done,
+    /// Not done, and why.
+    Failed(Failure),
+    /// A container ended.
+    Event(Event),
+}
+
+/// Who the shim is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Version this connection speaks: the lower of both.
+    pub version: u16,
+    /// UID of its pod.
+    pub pod: String,
+    /// The shim itself.
+    pub shim: ShimRecord,
+}
+
+/// A process, safe against reuse of its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShimRecord {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since boot (`/proc/<pid>/stat`, field 22).
+    pub start_time: u64,
+}
+
+/// First process of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// Process id as the host sees it.
+    pub pid: i32,
+    /// Start time in clock ticks since boot.
+    pub start_time: u64,
+    /// When it was created, milliseconds of the Unix epoch.
+    pub created_unix_ms: i64,
+}
+
+/// A container as the shim knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerInfo {
+    /// Its id.
+    pub id: String,
+    /// Its state.
+    pub state: ContainerState,
+}
+
+/// Life of a container under its shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContainerState {
+    /// The runtime is at work.
+    Creating,
+    /// Waits for its start.
+    Created(ContainerRecord),
+    /// Runs.
+    Running(ContainerRecord),
+    /// Ended.
+    Exited(ExitRecord),
+}
+
+/// How a container's first process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// Exit code; 128 + signal when a signal ended it.
+    pub code: i32,
+    /// The signal, or 0.
+    pub signal: i32,
+    /// The kernel killed something in it for want of memory.
+    pub oom_killed: bool,
+    /// When it was created, milliseconds of the Unix epoch.
+    pub created_unix_ms: i64,
+    /// When it ended, milliseconds of the Unix epoch.
+    pub finished_unix_ms: i64,
+}
+
+/// Pushed to connections that asked for events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A container ended; its exit record is on disk.
+    Exited {
+        /// Which.
+        id: String,
+        /// How.
+        exit: ExitRecord,
+    },
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Sort of failure.
+    pub kind: FailureKind,
+    /// For a person.
+    pub message: String,
+}
+
+/// Sorts of failure that the agent tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// No such container.
+    NotFound,
+    /// The id is taken.
+    Exists,
+    /// The request makes no sense (bad id, wrong state, limit reached).
+    Invalid,
+    /// The command isn't in the image.
+    CommandNotFound,
+    /// The command can't be executed (not a file, no execute bit, a directory).
+    CommandNotExecutable,
+    /// The working directory can't be entered.
+    WorkingDirectory,
+    /// The runtime failed for another reason.
+    Runtime,
+    /// The runtime took too long and was killed.
+    TimedOut,
+}
+
+/// Last thing `bramble-oci` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OciReport {
+    /// Done. The pid of a created or executed process, else 0; and what was left out.
+    Done {
+        /// Process id.
+        pid: i32,
+        /// What couldn't be honoured and doesn't endanger the workload.
+        warnings: Vec<String>,
+    },
+    /// Not done.
+    Failed(Failure),
+}
+
+/// Encodes one frame: length, then body.
+///
+/// # Panics
+/// Never for the types of this module: see [`crate::encode`].
+pub fn frame<T: Serialize>(value: &T) -> Vec<u8> {
+    let body = crate::encode(value);
+    let length = u32::try_from(body.len()).expect("frames are far smaller than 4 GiB");
+    let mut out = Vec::with_capacity(body.len() + 4);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&body);
+    out
+}
+
+/// What [`split_frame`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Split<T> {
+    /// Not enough bytes yet.
+    More,
+    /// A value, and how many bytes it took.
+    Frame(T, usize),
+}
+
+/// A frame that can't be read; the connection is of no further use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`FRAME_MAX`].
+    #[error("frame of {0} bytes is over the limit")]
+    TooLong(usize),
+    /// Not a value of the expected type.
+    #[error(transparent)]
+    Decode(#[from] crate::DecodeError),
+}
+
+/// Takes the first frame off a buffer.
+///
+/// # Errors
+/// [`FrameError`] when the frame is too long or not a value of the expected type.
+pub fn split_frame<T: DeserializeOwned>(
+    buffer: &[u8],
+    what: &'static str,
+) -> Result<Split<T>, FrameError> {
+    let Some((head, rest)) = buffer.split_first_chunk::<4>() else {
+        return Ok(Split::More);
+    };
+    let length = u32::from_le_bytes(*head) as usize;
+    if length > FRAME_MAX {
+        return Err(FrameError::TooLong(length));
+    }
+    match rest.get(..length) {
+        None => Ok(Split::More),
+        Some(body) => Ok(Split::Frame(crate::decode(body, what)?, 4 + length)),
+    }
+}
+
+/// Whether a text may be a container id: it becomes a directory and a cgroup name.
+pub fn valid_container_id(id: &str) -> bool {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !id.is_empty() && id.len() <= 128 && !id.starts_with('.') && id.bytes().all(ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn ask() -> Ask {
+        Ask {
+            number: 7,
+            request: Request::Create(Create {
+                id: "web-0".to_string(),
+                log: "/l".to_string(),
+                oom_score_adj: -1,
+                oom_events: "/o".to_string(),
+                start: true,
+            }),
+        }
+    }
+
+    #[test]
+    fn frames_round_trip_and_report_what_is_missing() {
+        let bytes = frame(&ask());
+        for cut in 0..bytes.len() {
+            assert_eq!(split_frame::<Ask>(&bytes[..cut], "ask"), Ok(Split::More));
+        }
+        assert_eq!(
+            split_frame::<Ask>(&bytes, "ask"),
+            Ok(Split::Frame(ask(), bytes.len()))
+        );
+    }
+
+    /// Shims of this release run under the agents of later ones: these bytes must load for ever.
+    #[test]
+    fn version_1_bytes_are_stable() {
+        assert_eq!(
+            frame(&ask()),
+            b"\x10\0\0\0\x07\x02\x05web-0\x02/l\x01\x02/o\x01"
+        );
+        let exit = ExitRecord {
+            code: 137,
+            signal: 9,
+            oom_killed: true,
+            created_unix_ms: 1,
+            finished_unix_ms: 2,
+        };
+        assert_eq!(crate::encode(&exit), vec![0x92, 0x02, 18, 1, 2, 4]);
+    }
+
+    #[test]
+    fn an_oversized_frame_is_refused_before_it_is_read() {
+        let head = u32::to_le_bytes(FRAME_MAX as u32 + 1);
+        assert_eq!(
+            split_frame::<Ask>(&head, "ask"),
+            Err(FrameError::TooLong(FRAME_MAX + 1))
+        );
+    }
+
+    #[test]
+    fn ids_that_would_leave_their_directory_are_refused() {
+        for bad in ["", ".", "..", "a/b", "../x", "a b", ".hidden", "ü"] {
+            assert!(!valid_container_id(bad), "{bad:?}");
+        }
+        for good in ["a", "web-0", "A_b.c"] {
+            assert!(valid_container_id(good), "{good:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = split_frame::<Ask>(&bytes, "ask");
+            let _ = split_frame::<Answer>(&bytes, "answer");
+        }
+    }
+}

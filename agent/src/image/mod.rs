@@ -1,0 +1,2 @@
+//! Container images on this board.
+pub(crate) mod rooted;

@@ -1,0 +1,308 @@
+//! cgroups of pods, on a board with cgroup v2 only and on the hybrid v1 layout of development
+//! machines. The runtime makes and fills the containers' own; here are the pod's directories, the
+//! shim's place, and the removal of all of it.
+//!
+//! ```text
+//! <hierarchy>/<parent>/pod<uid>/shim            the shim, away from the agent
+//! <hierarchy>/<parent>/pod<uid>/<container id>  one per life of a container, made by bramble-oci
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Period of the processor limit.
+pub const CPU_PERIOD_US: u64 = 100_000;
+
+/// v1 shares of a request, as upstream: 1024 for a core, at least 2.
+pub fn shares(milli: u64) -> u64 {
+    (milli * 1024 / 1000).clamp(2, 262_144)
+}
+
+/// Quota of a limit within [`CPU_PERIOD_US`]; the kernel takes no less than 1 ms.
+pub fn cpu_quota_us(milli: u64) -> u64 {
+    (milli * CPU_PERIOD_US / 1000).max(1000)
+}
+
+/// The mounted hierarchies and our place in them.
+#[derive(Debug, Clone)]
+pub struct Cgroups {
+    /// Mount points, v2 first where it is mounted.
+    roots: Vec<Root>,
+    parent: String,
+}
+
+#[derive(Debug, Clone)]
+struct Root {
+    path: PathBuf,
+    /// v1 controllers; empty for v2 and for named hierarchies.
+    controllers: Vec<String>,
+    v2: bool,
+}
+
+impl Cgroups {
+    /// Reads the mount table.
+    ///
+    /// # Errors
+    /// When the mount table can't be read or mounts no cgroups.
+    pub fn discover(parent: &str) -> io::Result<Self> {
+        let table = fs::read_to_string("/proc/self/mountinfo")?;
+        let roots = parse_mounts(&table);
+        if roots.is_empty() {
+            return Err(io::Error::other("no cgroup hierarchy is mounted"));
+        }
+        Ok(Self {
+            roots,
+            parent: parent.trim_matches('/').to_owned(),
+        })
+    }
+
+    /// cgroup v2 carries the controllers (there is no v1 beside it).
+    pub fn v2_only(&self) -> bool {
+        self.roots.iter().all(|r| r.v2)
+    }
+
+    fn pod(&self, uid: &str) -> String {
+        format!("{}/pod{uid}", self.parent)
+    }
+
+    /// `cgroupsPath` of a container.
+    pub fn container_path(&self, uid: &str, id: &str) -> String {
+        format!("/{}/{id}", self.pod(uid))
+    }
+
+    /// File with the count of OOM kills of a container; empty when memory is not controlled.
+    pub fn oom_events(&self, uid: &str, id: &str) -> PathBuf {
+        let own = |root: &Root, file: &str| root.path.join(self.pod(uid)).join(id).join(file);
+        let v1 = self
+            .roots
+            .iter()
+            .find(|r| r.controllers.iter().any(|c| c == "memory"));
+        match (v1, self.roots.iter().find(|r| r.v2)) {
+            (Some(root), _) => own(root, "memory.oom_control"),
+            (None, Some(root)) => own(root, "memory.events"),
+            (None, None) => PathBuf::new(),
+        }
+    }
+
+    /// Makes the shim's cgroup everywhere; returns the files to join by. Best effort: a shim that
+    /// can't leave our cgroup still works.
+    pub fn ensure_shim(&self, uid: &str) -> Vec<PathBuf> {
+        let mut procs = Vec::new();
+        for root in &self.roots {
+            // A new cpuset has no processors: nothing may join before they are copied down.
+            if root.controllers.iter().any(|c| c == "cpuset") {
+                continue;
+            }
+            let dir = root.path.join(self.pod(uid)).join("shim");
+            if fs::create_dir_all(&dir).is_ok() {
+                procs.push(dir.join("cgroup.procs"));
+            }
+        }
+        procs
+    }
+
+    /// Kills what is left in a pod's cgroups and removes them; what is gone is fine. Blocks for a
+    /// moment while processes die.
+    pub fn remove_pod(&self, uid: &str) -> Vec<String> {
+        let mut errors = Vec::new();
+        for root in &self.roots {
+            let dir = root.path.join(self.pod(uid));
+            if let Err(error) = remove_tree(&dir) {
+                errors.push(format!("remove cgroup {}: {error}", dir.display()));
+            }
+        }
+        errors
+    }
+
+    /// Pods that have a cgroup.
+    pub fn pods(&self) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        for root in &self.roots {
+            for entry in fs::read_dir(root.path.join(&self.parent))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                if let Some(uid) = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|n| n.strip_prefix("pod"))
+                {
+                    out.push(uid.to_owned());
+                }
+            }
+        }
+        out.sort();
+        out.dedup();
+        out
+    }
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    // Processes that were just killed may take a moment to leave; ours are killed outright.
+    for _ in 0..50 {
+        match fs::remove_dir(dir) {
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
+                kill_all(dir);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => return Ok(()),
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::ResourceBusy))
+}
+
+fn kill_all(dir: &Path) {
+    if fs::write(dir.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in procs
+        .lines()
+        .filter_map(|l| l.parse().ok())
+        .filter_map(rustix::process::Pid::from_raw)
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Hierarchies of a `mountinfo` table. Of several mounts of one hierarchy the first counts; one
+/// that shows only a part of its hierarchy does not.
+fn parse_mounts(table: &str) -> Vec<Root> {
+    let mut out: Vec<Root> = Vec::new();
+    for line in table.lines() {
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
+        let left: Vec<_> = left.split(' ').collect();
+        let right: Vec<_> = right.split(' ').collect();
+        let (Some(root), Some(mount), Some(kind)) = (left.get(3), left.get(4), right.first())
+        else {
+            continue;
+        };
+        let v2 = *kind == "cgroup2";
+        if (*kind != "cgroup" && !v2) || *root != "/" {
+            continue;
+        }
+        let options = right.get(2).copied().unwrap_or_default();
+        let known = [
+            "cpu",
+            "cpuacct",
+            "cpuset",
+            "memory",
+            "devices",
+            "freezer",
+            "blkio",
+            "pids",
+            "net_cls",
+            "net_prio",
+            "perf_event",
+            "hugetlb",
+            "rdma",
+            "misc",
+        ];
+        let controllers: Vec<String> = if v2 {
+            Vec::new()
+        } else {
+            options
+                .split(',')
+                .filter(|o| known.contains(o))
+                .map(str::to_owned)
+                .collect()
+        };
+        let new = Root {
+            path: PathBuf::from(mount),
+            controllers,
+            v2,
+        };
+        let same = |r: &Root| {
+            r.v2 == new.v2 && r.controllers == new.controllers && (v2 || !r.controllers.is_empty())
+        };
+        if !out.iter().any(same) {
+            out.push(new);
+        }
+    }
+    out.sort_by_key(|r| !r.v2);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+24 1 0:21 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+25 24 0:22 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+26 24 0:23 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:1 - cgroup cgroup rw,cpu,cpuacct
+27 24 0:24 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+28 24 0:25 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+29 1 0:22 /docker/x /mnt/part rw,relatime - cgroup cgroup rw,memory
+30 1 0:22 / /mnt/again rw,relatime - cgroup cgroup rw,memory
+";
+    const UNIFIED: &str =
+        "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn cgroups(table: &str) -> Cgroups {
+        Cgroups {
+            roots: parse_mounts(table),
+            parent: "bramble".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_hybrid_layout_keeps_memory_in_v1() {
+        let found = cgroups(HYBRID);
+        let paths: Vec<_> = found
+            .roots
+            .iter()
+            .map(|r| r.path.to_str().unwrap())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "/sys/fs/cgroup/unified",
+                "/sys/fs/cgroup/memory",
+                "/sys/fs/cgroup/cpu,cpuacct",
+                "/sys/fs/cgroup/systemd"
+            ]
+        );
+        assert!(!found.v2_only());
+        assert_eq!(
+            found.oom_events("u", "c").to_str().unwrap(),
+            "/sys/fs/cgroup/memory/bramble/podu/c/memory.oom_control"
+        );
+    }
+
+    #[test]
+    fn the_unified_layout_has_one_root() {
+        let found = cgroups(UNIFIED);
+        assert!(found.v2_only());
+        assert_eq!(
+            found.oom_events("u", "c").to_str().unwrap(),
+            "/sys/fs/cgroup/bramble/podu/c/memory.events"
+        );
+        assert_eq!(found.container_path("u", "c"), "/bramble/podu/c");
+    }
+
+    #[test]
+    fn requests_and_limits_become_upstreams_numbers() {
+        assert_eq!([0, 1, 250, 1000, 4000].map(shares), [2, 2, 256, 1024, 4096]);
+        assert_eq!(
+            [1, 10, 500, 2500].map(cpu_quota_us),
+            [1000, 1000, 50_000, 250_000]
+        );
+    }
+}

@@ -1,0 +1,602 @@
+//! The runtime on a real kernel: shims, overlays, cgroups.
+//!
+//! ```text
+//! <run dir>/pods/<uid>/               see bramble_wire::shim::path; gone after a reboot
+//! <run dir>/pods/<uid>/c/<id>/        bundle: config.json, rootfs (overlay), records of the shim
+//! <run dir>/logs/<uid>/<container>/<attempt>.log
+//! <data dir>/pods/<uid>/<id>/         upper and work directory of the overlay
+//! ```
+//!
+//! Calls for one pod must not overlap; calls for different pods may.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bramble_wire::object::PodUid;
+use bramble_wire::shim::{
+    ContainerRecord, ContainerState, Create, ExitRecord, Reply, Request, ShimRecord, path,
+};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::process::Command;
+use tokio::sync::watch;
+
+use super::cgroup::Cgroups;
+use super::client::ShimClient;
+use super::spec::{ContainerConfig, Surroundings, runtime_spec};
+use super::{
+    ContainerFact, Error, ObservedContainer, ObservedPod, PodConfig, PodHandle, Runtime, mounts,
+};
+
+/// A shim has this long to end after it was told to.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// Where things are and how much is allowed; all of it from flags.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Memory-backed, empty after a boot.
+    pub run_dir: PathBuf,
+    /// Survives a boot.
+    pub data_dir: PathBuf,
+    /// Name of the cgroup that holds all pods.
+    pub cgroup_parent: String,
+    /// The program `bramble-shim`.
+    pub shim: PathBuf,
+    /// The program `bramble-oci`.
+    pub oci: PathBuf,
+    /// A container's log is rotated at this size.
+    pub log_bytes: u64,
+    /// Rotated log files kept beside the current one.
+    pub log_files: u32,
+}
+
+impl Options {
+    /// Programs beside our own, 1 MiB logs with one predecessor.
+    ///
+    /// # Errors
+    /// When the path of the running program is not known.
+    pub fn beside_this_program(
+        run_dir: &Path,
+        data_dir: &Path,
+        cgroup_parent: &str,
+    ) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
+        let folder = program.parent().unwrap_or(Path::new("/"));
+        Ok(Self {
+            run_dir: run_dir.to_owned(),
+            data_dir: data_dir.to_owned(),
+            cgroup_parent: cgroup_parent.to_owned(),
+            shim: folder.join("bramble-shim"),
+            oci: folder.join("bramble-oci"),
+            log_bytes: 1 << 20,
+            log_files: 1,
+        })
+    }
+
+    /// Log file of one life of a container.
+    pub fn log_path(&self, pod: PodUid, container: &str, attempt: u32) -> PathBuf {
+        self.log_dir(pod)
+            .join(container)
+            .join(format!("{attempt}.log"))
+    }
+
+    /// Log files of a pod.
+    pub fn log_dir(&self, pod: PodUid) -> PathBuf {
+        self.run_dir.join("logs").join(pod.to_string())
+    }
+
+    fn pods(&self) -> PathBuf {
+        self.run_dir.join("pods")
+    }
+
+    fn pod_dir(&self, pod: PodUid) -> PathBuf {
+        self.pods().join(pod.to_string())
+    }
+
+    fn data(&self, pod: PodUid) -> PathBuf {
+        self.data_dir.join("pods").join(pod.to_string())
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct KernelRuntime {
+    options: Options,
+    cgroups: Cgroups,
+    shims: Mutex<BTreeMap<PodUid, ShimClient>>,
+    changes: watch::Sender<u64>,
+}
+
+impl KernelRuntime {
+    /// Adopts every shim in the run directory. One that doesn't answer is left for
+    /// [`Runtime::observe`] to report.
+    ///
+    /// # Errors
+    /// When the directories can't be made or no cgroups are mounted.
+    pub async fn open(options: Options) -> io::Result<Self> {
+        make_dir(&options.pods())?;
+        make_dir(&options.data_dir.join("pods"))?;
+        let cgroups = Cgroups::discover(&options.cgroup_parent)?;
+        let changes = watch::Sender::new(0);
+        let this = Self {
+            options,
+            cgroups,
+            shims: Mutex::default(),
+            changes,
+        };
+        for pod in this.pods_on_disk() {
+            if let Err(error) = this.adopt(pod).await {
+                tracing::warn!(%pod, %error, "shim not adopted");
+            }
+        }
+        Ok(this)
+    }
+
+    /// Options it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn client(&self, pod: PodUid) -> Option<ShimClient> {
+        let shims = self.shims.lock().unwrap_or_else(PoisonError::into_inner);
+        shims.get(&pod).filter(|c| !c.gone()).cloned()
+    }
+
+    fn forget(&self, pod: PodUid) -> Option<ShimClient> {
+        self.shims
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&pod)
+    }
+
+    fn pods_on_disk(&self) -> Vec<PodUid> {
+        names(&self.options.pods())
+            .iter()
+            .filter_map(|n| PodUid::parse(n))
+            .collect()
+    }
+
+    /// Connects to a pod's shim and makes sure that it is the one that the pod's directory names.
+    async fn adopt(&self, pod: PodUid) -> io::Result<ShimClient> {
+        let dir = self.options.pod_dir(pod);
+        let client = ShimClient::connect(&dir.join(path::SOCKET), self.changes.clone()).await?;
+        let record: ShimRecord = read_record(&dir.join(path::SHIM), "shim record")
+            .ok_or_else(|| io::Error::other("the shim left no record"))?;
+        let hello = &client.hello;
+        if hello.pod != pod.to_string()
+            || hello.shim != record
+            || !alive(record.pid, record.start_time)
+        {
+            return Err(io::Error::other(
+                "another shim answers than the one recorded",
+            ));
+        }
+        let mut shims = self.shims.lock().unwrap_or_else(PoisonError::into_inner);
+        shims.insert(pod, client.clone());
+        Ok(client)
+    }
+
+    async fn spawn_shim(&self, pod: &PodConfig) -> Result<(), Error> {
+        let dir = self.options.pod_dir(pod.uid);
+        let failed = |message: String| Error::Shim {
+            pod: pod.uid,
+            message,
+        };
+        make_dir(&dir).map_err(|e| failed(format!("make {}: {e}", dir.display())))?;
+        let mut command = Command::new(&self.options.shim);
+        command
+            .arg("--pod-dir")
+            .arg(&dir)
+            .arg("--pod")
+            .arg(pod.uid.to_string());
+        command
+            .arg("--hostname")
+            .arg(&pod.hostname)
+            .arg("--oci")
+            .arg(&self.options.oci);
+        command
+            .arg("--log-bytes")
+            .arg(self.options.log_bytes.to_string());
+        command
+            .arg("--log-files")
+            .arg(self.options.log_files.to_string());
+        for procs in self.cgroups.ensure_shim(&pod.uid.to_string()) {
+            command.arg("--cgroup-procs").arg(procs);
+        }
+        if pod.host_network {
+            command.arg("--host-network");
+        }
+        command
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let output = command
+            .output()
+            .await
+            .map_err(|e| failed(format!("run {}: {e}", self.options.shim.display())))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(failed(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ))
+    }
+
+    fn handle(&self, pod: &PodConfig) -> PodHandle {
+        let directory = self.options.pod_dir(pod.uid);
+        let netns = (!pod.host_network).then(|| directory.join(path::NAMESPACES).join("net"));
+        PodHandle { netns, directory }
+    }
+
+    /// Root file system and `config.json`.
+    fn prepare(&self, pod: PodUid, config: &ContainerConfig) -> Result<(), Error> {
+        let bundle = self.bundle(pod, &config.id);
+        let upper = self.options.data(pod).join(&config.id);
+        let step = |what: &'static str| {
+            let id = config.id.clone();
+            move |source| Error::Prepare { id, what, source }
+        };
+        mounts::unmount_all(&bundle.join("rootfs")).map_err(step("unmount an old root"))?;
+        remove_dir(&upper).map_err(step("empty the upper directory"))?;
+        make_dir(&bundle).map_err(step("make the bundle"))?;
+        make_dir(&upper).map_err(step("make the upper directory"))?;
+        let rootfs = bundle.join("rootfs");
+        mounts::mount_overlay(
+            &config.layers,
+            &upper.join("upper"),
+            &upper.join("work"),
+            &rootfs,
+        )
+        .map_err(step("mount the root file system"))?;
+        crate::image::rooted::ensure_dir(&rootfs, Path::new(&config.working_dir))
+            .map_err(step("make the working directory"))?;
+        if let Some(parent) = config.log.parent() {
+            make_dir(parent).map_err(step("make the log directory"))?;
+        }
+        let uid = pod.to_string();
+        let dir = self.options.pod_dir(pod);
+        let around = Surroundings {
+            namespaces: dir.join(path::NAMESPACES),
+            host_network: !dir.join(path::NAMESPACES).join("net").exists(),
+            cgroup: self.cgroups.container_path(&uid, &config.id),
+            cgroup_v2: self.cgroups.v2_only(),
+            rootfs,
+        };
+        let spec = runtime_spec(config, &around).to_string();
+        fs::write(bundle.join("config.json"), spec).map_err(step("write config.json"))
+    }
+
+    fn bundle(&self, pod: PodUid, id: &str) -> PathBuf {
+        self.options.pod_dir(pod).join(path::CONTAINERS).join(id)
+    }
+
+    /// Takes away what [`KernelRuntime::prepare`] made. Blocks while it removes files.
+    async fn dismantle(&self, pod: PodUid, id: &str) -> Vec<String> {
+        let (bundle, upper) = (self.bundle(pod, id), self.options.data(pod).join(id));
+        blocking(move || {
+            let mut errors = mounts::unmount_below(&bundle);
+            for dir in [bundle, upper] {
+                if let Err(error) = remove_dir(&dir) {
+                    errors.push(format!("remove {}: {error}", dir.display()));
+                }
+            }
+            errors
+        })
+        .await
+    }
+
+    /// The pod's shim is gone: what it wrote and what `/proc` says.
+    fn observe_disk(&self, pod: PodUid) -> Vec<ObservedContainer> {
+        let dir = self.options.pod_dir(pod).join(path::CONTAINERS);
+        let fact = |id: &str| {
+            let own = dir.join(id);
+            if let Some(exit) = read_record::<ExitRecord>(&own.join(path::EXIT), "exit record") {
+                return ContainerFact::Exited(exit);
+            }
+            match read_record::<ContainerRecord>(&own.join(path::CONTAINER), "pid record") {
+                Some(record) if alive(record.pid, record.start_time) => {
+                    ContainerFact::Running(record)
+                }
+                _ => ContainerFact::Unknown,
+            }
+        };
+        let ids = names(&dir);
+        ids.into_iter()
+            .map(|id| ObservedContainer {
+                state: fact(&id),
+                id,
+            })
+            .collect()
+    }
+
+    /// Runs `bramble-oci` ourselves, for a pod whose shim is gone.
+    async fn delete_without_shim(&self, pod: PodUid, id: &str) -> Vec<String> {
+        let root = self.options.pod_dir(pod).join(path::OCI);
+        let output = Command::new(&self.options.oci)
+            .args(["delete", "--id", id, "--root"])
+            .arg(root)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .output()
+            .await;
+        match output {
+            Ok(output) if output.status.success() => Vec::new(),
+            Ok(output) => vec![String::from_utf8_lossy(&output.stdout).trim().to_owned()],
+            Err(error) => vec![format!("run {}: {error}", self.options.oci.display())],
+        }
+    }
+}
+
+impl Runtime for KernelRuntime {
+    async fn ensure_pod(&self, pod: &PodConfig) -> Result<PodHandle, Error> {
+        if self.client(pod.uid).is_some() || self.adopt(pod.uid).await.is_ok() {
+            return Ok(self.handle(pod));
+        }
+        // Containers without a parent can't be taken over; they must be deleted with their pod.
+        if !self.observe_disk(pod.uid).is_empty() {
+            return Err(Error::ShimGone { pod: pod.uid });
+        }
+        self.spawn_shim(pod).await?;
+        self.adopt(pod.uid).await.map_err(|e| Error::Shim {
+            pod: pod.uid,
+            message: e.to_string(),
+        })?;
+        Ok(self.handle(pod))
+    }
+
+    async fn start_container(
+        &self,
+        pod: PodUid,
+        config: &ContainerConfig,
+    ) -> Result<ContainerRecord, Error> {
+        let client = self.client(pod).ok_or(Error::ShimGone { pod })?;
+        if let Some(ContainerState::Running(record)) = client.containers().get(&config.id) {
+            return Ok(*record);
+        }
+        if let Err(error) = self.prepare(pod, config) {
+            self.dismantle(pod, &config.id).await;
+            return Err(error);
+        }
+        let create = Create {
+            id: config.id.clone(),
+            log: config.log.to_string_lossy().into_owned(),
+            oom_score_adj: config.oom_score_adj,
+            oom_events: self
+                .cgroups
+                .oom_events(&pod.to_string(), &config.id)
+                .to_string_lossy()
+                .into_owned(),
+            start: true,
+        };
+        match client.ask(Request::Create(create)).await {
+            Ok(Reply::Running(record) | Reply::Created(record)) => Ok(record),
+            Ok(Reply::Failed(failure)) => {
+                self.dismantle(pod, &config.id).await;
+                Err(Error::from_failure(pod, failure))
+            }
+            Ok(_) | Err(_) => Err(Error::ShimGone { pod }),
+        }
+    }
+
+    async fn stop_container(&self, pod: PodUid, id: &str, grace: Duration) -> Result<(), Error> {
+        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        if let Some(client) = self.client(pod) {
+            let stop = Request::Stop {
+                id: id.to_owned(),
+                grace_ms,
+            };
+            return match client.ask(stop).await {
+                Ok(Reply::Failed(failure)) => Err(Error::from_failure(pod, failure)),
+                Ok(_) => Ok(()),
+                Err(_) => Err(Error::ShimGone { pod }),
+            };
+        }
+        let file = self.bundle(pod, id).join(path::CONTAINER);
+        if let Some(record) = read_record::<ContainerRecord>(&file, "pid record") {
+            stop_process(record, grace, self.changes.clone());
+        }
+        Ok(())
+    }
+
+    async fn delete_container(&self, pod: PodUid, id: &str) -> Result<(), Error> {
+        let mut errors = Vec::new();
+        match self.client(pod) {
+            Some(client) => match client.ask(Request::Delete { id: id.to_owned() }).await {
+                Ok(Reply::Failed(failure)) => return Err(Error::from_failure(pod, failure)),
+                Ok(_) => {}
+                Err(_) => return Err(Error::ShimGone { pod }),
+            },
+            None if self.bundle(pod, id).exists() => {
+                errors.extend(self.delete_without_shim(pod, id).await);
+            }
+            None => {}
+        }
+        errors.extend(self.dismantle(pod, id).await);
+        clean(pod, errors)
+    }
+
+    async fn delete_pod(&self, pod: PodUid) -> Result<(), Error> {
+        let record: Option<ShimRecord> =
+            read_record(&self.options.pod_dir(pod).join(path::SHIM), "shim record");
+        let client = match self.client(pod) {
+            Some(client) => Some(client),
+            None => self.adopt(pod).await.ok(),
+        };
+        if let Some(client) = client {
+            // Whether it answers or not, its end is made sure of below.
+            let _ = tokio::time::timeout(SHUTDOWN, client.ask(Request::Shutdown)).await;
+        }
+        self.forget(pod);
+        if let Some(ShimRecord { pid, start_time }) = record {
+            wait_for_end(pid, start_time).await;
+        }
+        let uid = pod.to_string();
+        let cgroups = self.cgroups.clone();
+        let run = self.options.pod_dir(pod);
+        let dirs = [
+            run.clone(),
+            self.options.data(pod),
+            self.options.log_dir(pod),
+        ];
+        let errors = blocking(move || {
+            // First the processes, so that nothing keeps a mount busy.
+            let mut errors = cgroups.remove_pod(&uid);
+            errors.extend(mounts::unmount_below(&run));
+            if errors.is_empty() {
+                for dir in dirs {
+                    if let Err(error) = remove_dir(&dir) {
+                        errors.push(format!("remove {}: {error}", dir.display()));
+                    }
+                }
+            }
+            errors
+        })
+        .await;
+        self.changes.send_modify(|n| *n += 1);
+        clean(pod, errors)
+    }
+
+    async fn observe(&self) -> Vec<ObservedPod> {
+        let mut out = Vec::new();
+        for pod in self.pods_on_disk() {
+            let (shim, containers) = match self.client(pod) {
+                Some(client) => (
+                    true,
+                    client.containers().into_iter().map(observed).collect(),
+                ),
+                None => (false, self.observe_disk(pod)),
+            };
+            out.push(ObservedPod {
+                uid: pod,
+                shim,
+                containers,
+            });
+        }
+        out
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+fn observed((id, state): (String, ContainerState)) -> ObservedContainer {
+    let state = match state {
+        ContainerState::Creating => ContainerFact::Creating,
+        ContainerState::Created(record) => ContainerFact::Created(record),
+        ContainerState::Running(record) => ContainerFact::Running(record),
+        ContainerState::Exited(exit) => ContainerFact::Exited(exit),
+    };
+    ObservedContainer { id, state }
+}
+
+fn clean(pod: PodUid, errors: Vec<String>) -> Result<(), Error> {
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::CleanUp { pod, errors })
+    }
+}
+
+/// Runs work that blocks; a panic in it is an error like any other.
+async fn blocking(work: impl FnOnce() -> Vec<String> + Send + 'static) -> Vec<String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(errors) => errors,
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(dir)
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut out: Vec<_> = entries
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
+    out.sort();
+    out
+}
+
+fn read_record<T: serde::de::DeserializeOwned>(file: &Path, what: &'static str) -> Option<T> {
+    bramble_wire::decode(&fs::read(file).ok()?, what).ok()
+}
+
+/// Whether the process is still the one of the record.
+fn alive(pid: i32, start_time: u64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The command in parentheses may itself hold spaces and parentheses.
+    let fields: Vec<_> = stat
+        .rsplit_once(')')
+        .map_or("", |(_, r)| r)
+        .split_whitespace()
+        .collect();
+    fields.get(19).and_then(|f| f.parse().ok()) == Some(start_time)
+        && fields
+            .first()
+            .is_some_and(|state| !matches!(*state, "Z" | "X"))
+}
+
+/// TERM now and KILL after the grace, for a container that lost its shim.
+fn stop_process(record: ContainerRecord, grace: Duration, changes: watch::Sender<u64>) {
+    let ContainerRecord {
+        pid, start_time, ..
+    } = record;
+    // The descriptor is taken before the check, so what we signal is what we checked.
+    let Some(fd) = Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok()) else {
+        return;
+    };
+    if !alive(pid, start_time) {
+        return;
+    }
+    let first = if grace.is_zero() {
+        Signal::KILL
+    } else {
+        Signal::TERM
+    };
+    let _ = pidfd_send_signal(&fd, first);
+    tokio::spawn(async move {
+        tokio::time::sleep(grace).await;
+        let _ = pidfd_send_signal(&fd, Signal::KILL);
+        wait_for_end(pid, start_time).await;
+        changes.send_modify(|n| *n += 1);
+    });
+}
+
+/// Waits until a process that was told to end has done so; kills it when it takes too long.
+async fn wait_for_end(pid: i32, start_time: u64) {
+    let mut waited = Duration::ZERO;
+    let step = Duration::from_millis(5);
+    while alive(pid, start_time) {
+        if waited > Duration::from_secs(2) {
+            if let Some(fd) =
+                Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok())
+            {
+                if alive(pid, start_time) {
+                    let _ = pidfd_send_signal(&fd, Signal::KILL);
+                }
+            }
+            waited = Duration::ZERO;
+        }
+        tokio::time::sleep(step).await;
+        waited += step;
+    }
+}

@@ -1,0 +1,414 @@
+//! What a container shall be, as the OCI runtime wants it (`config.json`). Pure: values in, JSON
+//! out; every path and number in it was chosen by somebody else.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::cgroup;
+
+/// Docker's and containerd's default capabilities, without `CAP_`, less MKNOD: on cgroup v2 a device
+/// filter needs an eBPF program that we don't load yet, and without one a made device node is a way
+/// to the board's disk.
+pub const DEFAULT_CAPABILITIES: [&str; 13] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+/// Every capability that the runtime knows (up to `CHECKPOINT_RESTORE`), for privileged containers.
+pub const ALL_CAPABILITIES: [&str; 41] = [
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+];
+
+/// As Kubernetes and Docker mask them; a privileged container sees them.
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// Search path of an image that sets none.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Everything about one life of a container; nothing is left to choose.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContainerConfig {
+    /// Runtime's id of this life, unique in the pod: `<name>-<attempt>`.
+    pub id: String,
+    /// Unpacked layers of its image, lowest first.
+    pub layers: Vec<PathBuf>,
+    /// Command and arguments; never empty.
+    pub args: Vec<String>,
+    /// Environment in order; a later entry of the same name wins.
+    pub env: Vec<(String, String)>,
+    /// Working directory; made if missing.
+    pub working_dir: String,
+    /// Who runs it.
+    pub user: User,
+    /// Limits.
+    pub limits: Limits,
+    /// Rights.
+    pub rights: Rights,
+    /// Further bind mounts, in order.
+    pub mounts: Vec<BindMount>,
+    /// Log file; its directory is made.
+    pub log: PathBuf,
+    /// Which of the board's processes the kernel sacrifices first (-1000 to 1000).
+    pub oom_score_adj: i32,
+}
+
+/// User and groups of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Further groups.
+    pub groups: Vec<u32>,
+}
+
+/// Limits; `None` is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Processor weight, from the request, thousandths of a core.
+    pub cpu_request_milli: Option<u64>,
+    /// Processor limit, thousandths of a core.
+    pub cpu_limit_milli: Option<u64>,
+    /// Memory limit, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Most processes and threads.
+    pub pids: Option<u64>,
+}
+
+/// Rights of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rights {
+    /// Everything allowed, all devices, nothing masked.
+    pub privileged: bool,
+    /// May gain privileges by set-user-id programs.
+    pub allow_privilege_escalation: bool,
+    /// Root file system is read-only.
+    pub read_only_root: bool,
+    /// Added to the default set, without `CAP_`.
+    pub capabilities_add: Vec<String>,
+    /// Removed from it; `ALL` empties it.
+    pub capabilities_drop: Vec<String>,
+}
+
+/// A directory or file of the board that appears in the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindMount {
+    /// Path on the board.
+    pub source: PathBuf,
+    /// Absolute path in the container.
+    pub destination: String,
+    /// Not writable.
+    pub read_only: bool,
+}
+
+/// The pod around a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Directory with the namespace files of the pod.
+    pub namespaces: PathBuf,
+    /// The pod shares the board's network.
+    pub host_network: bool,
+    /// cgroup of the container, absolute within each hierarchy.
+    pub cgroup: String,
+    /// The kernel mounts cgroup v2 only.
+    pub cgroup_v2: bool,
+    /// Root file system of the container.
+    pub rootfs: PathBuf,
+}
+
+/// `config.json` of a container.
+pub fn runtime_spec(config: &ContainerConfig, around: &Surroundings) -> Value {
+    let rights = &config.rights;
+    let mut linux = json!({
+        "cgroupsPath": around.cgroup,
+        "namespaces": namespaces(around),
+        "resources": resources(config),
+    });
+    if !rights.privileged {
+        linux["maskedPaths"] = json!(MASKED);
+        linux["readonlyPaths"] = json!(READ_ONLY);
+    }
+    let capabilities = capabilities(rights);
+    let user = &config.user;
+    // Without ambient capabilities a user other than root keeps only what files grant, as upstream.
+    let mut process = json!({
+        "terminal": false,
+        "args": config.args,
+        "env": environment(&config.env),
+        "cwd": if config.working_dir.is_empty() { "/" } else { &config.working_dir },
+        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
+        "capabilities": {
+            "bounding": capabilities,
+            "effective": capabilities,
+            "permitted": capabilities,
+            "inheritable": [],
+            "ambient": [],
+        },
+    });
+    process["noNewPrivileges"] = json!(!rights.allow_privilege_escalation && !rights.privileged);
+    json!({
+        "ociVersion": "1.0.2",
+        "process": process,
+        "root": { "path": around.rootfs, "readonly": rights.read_only_root },
+        "mounts": mounts(config, around),
+        "linux": linux,
+    })
+}
+
+/// The default set with additions and removals; unknown names are left to the API to refuse.
+fn capabilities(rights: &Rights) -> Vec<String> {
+    let bare = |name: &String| {
+        let upper = name.to_ascii_uppercase();
+        upper
+            .strip_prefix("CAP_")
+            .map(str::to_owned)
+            .unwrap_or(upper)
+    };
+    let all = || ALL_CAPABILITIES.iter().map(|c| (*c).to_owned());
+    let mut set: Vec<String> = if rights.privileged {
+        all().collect()
+    } else {
+        DEFAULT_CAPABILITIES
+            .iter()
+            .map(|c| (*c).to_owned())
+            .collect()
+    };
+    let drop: Vec<_> = rights.capabilities_drop.iter().map(bare).collect();
+    let add: Vec<_> = rights.capabilities_add.iter().map(bare).collect();
+    if drop.iter().any(|c| c == "ALL") {
+        set.clear();
+    }
+    if add.iter().any(|c| c == "ALL") {
+        set = all().collect();
+    }
+    set.retain(|c| !drop.contains(c));
+    set.extend(
+        add.into_iter()
+            .filter(|c| ALL_CAPABILITIES.contains(&c.as_str())),
+    );
+    set.sort();
+    set.dedup();
+    set.into_iter().map(|c| format!("CAP_{c}")).collect()
+}
+
+fn environment(env: &[(String, String)]) -> Vec<String> {
+    let mut out: Vec<(&str, &str)> = Vec::new();
+    for (name, value) in env {
+        match out.iter_mut().find(|(n, _)| n == name) {
+            Some(entry) => entry.1 = value,
+            None => out.push((name, value)),
+        }
+    }
+    if !out.iter().any(|(n, _)| *n == "PATH") {
+        out.insert(0, ("PATH", DEFAULT_PATH));
+    }
+    out.into_iter().map(|(n, v)| format!("{n}={v}")).collect()
+}
+
+fn namespaces(around: &Surroundings) -> Value {
+    let join =
+        |kind: &str, file: &str| json!({ "type": kind, "path": around.namespaces.join(file) });
+    let mut out = vec![
+        json!({ "type": "pid" }),
+        json!({ "type": "mount" }),
+        join("ipc", "ipc"),
+        join("uts", "uts"),
+    ];
+    if !around.host_network {
+        out.push(join("network", "net"));
+    }
+    if around.cgroup_v2 {
+        out.push(json!({ "type": "cgroup" }));
+    }
+    json!(out)
+}
+
+fn resources(config: &ContainerConfig) -> Value {
+    let Limits {
+        cpu_request_milli,
+        cpu_limit_milli,
+        memory_bytes,
+        pids,
+    } = config.limits;
+    let mut cpu = json!({ "shares": cgroup::shares(cpu_request_milli.unwrap_or(0)) });
+    if let Some(milli) = cpu_limit_milli {
+        cpu["period"] = json!(cgroup::CPU_PERIOD_US);
+        cpu["quota"] = json!(cgroup::cpu_quota_us(milli));
+    }
+    let mut out = json!({ "cpu": cpu });
+    if let Some(bytes) = memory_bytes {
+        out["memory"] = json!({ "limit": bytes });
+    }
+    if let Some(count) = pids {
+        out["pids"] = json!({ "limit": count });
+    }
+    out["devices"] = if config.rights.privileged {
+        json!([{ "allow": true, "access": "rwm" }])
+    } else {
+        json!([{ "allow": false, "access": "rwm" }])
+    };
+    out
+}
+
+fn mounts(config: &ContainerConfig, around: &Surroundings) -> Vec<Value> {
+    let fs = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
+    let sys = if config.rights.privileged { "rw" } else { "ro" };
+    let hide = ["nosuid", "noexec", "nodev"];
+    let mut out = vec![
+        fs("/proc", "proc", "proc", &[]),
+        fs(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
+        fs(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
+        ),
+        fs(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+        ),
+        fs("/dev/mqueue", "mqueue", "mqueue", &hide),
+    ];
+    if around.host_network {
+        // sysfs can only be mounted anew by the owner of the network namespace.
+        out.push(fs(
+            "/sys",
+            "bind",
+            "/sys",
+            &["rbind", "nosuid", "noexec", "nodev", sys],
+        ));
+    } else {
+        out.push(fs(
+            "/sys",
+            "sysfs",
+            "sysfs",
+            &["nosuid", "noexec", "nodev", sys],
+        ));
+        out.push(fs(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", sys],
+        ));
+    }
+    for mount in &config.mounts {
+        let access = if mount.read_only { "ro" } else { "rw" };
+        out.push(fs(
+            &mount.destination,
+            "bind",
+            &text(&mount.source),
+            &["rbind", "rprivate", access],
+        ));
+    }
+    out
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Command of a container by Kubernetes' rules: `command` replaces the entrypoint and drops the
+/// image's arguments, `args` replaces the image's arguments.
+pub fn command_line(
+    command: &[String],
+    args: &[String],
+    image_entrypoint: &[String],
+    image_cmd: &[String],
+) -> Vec<String> {
+    let (head, tail) = match (command.is_empty(), args.is_empty()) {
+        (false, _) => (command, args),
+        (true, false) => (image_entrypoint, args),
+        (true, true) => (image_entrypoint, image_cmd),
+    };
+    head.iter().chain(tail).cloned().collect()
+}
+
+#[cfg(test)]
+#[path = "spec_tests.rs"]
+mod tests;
