@@ -2,6 +2,8 @@
 //! and against mosquitto, through the real link and real TLS. What only the embedded broker can
 //! promise (client ids, revocation, the plain port) follows in `embedded`.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod bed;
 mod cases;
 mod embedded;
