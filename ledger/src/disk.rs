@@ -103,6 +103,11 @@ impl Media for Disk {
         self.directory.sync_all()
     }
 
+    fn free(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.directory)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     fn salt(&self) -> io::Result<u64> {
         getrandom::u64().map_err(io::Error::other)
     }

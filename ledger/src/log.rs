@@ -403,6 +403,9 @@ impl<M: Media> Ledger<M> {
 /// Makes a zero-filled file. Zeroes are written, not only reserved: otherwise every later sync
 /// would also have to write the file's metadata.
 fn create_spare<M: Media>(media: &M, size: u64) -> io::Result<()> {
+    if media.free()? < size {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     let file = media.create(SPARE_NEW)?;
     fill(&file, size)?;
     media.rename(SPARE_NEW, SPARE)

@@ -52,6 +52,15 @@ pub trait Media: Send + Sync + 'static {
     /// What the system says.
     fn sync_dir(&self) -> io::Result<()>;
 
+    /// How many bytes can still be stored, as far as the system knows.
+    ///
+    /// Asked before a large file is begun: on a full disk every attempt would otherwise write to
+    /// the flash whatever still fits, only to give it back.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn free(&self) -> io::Result<u64>;
+
     /// A number that nobody can foresee.
     ///
     /// # Errors

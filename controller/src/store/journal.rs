@@ -118,7 +118,11 @@ impl Journal {
             return Ok(());
         }
         let deletes = ops.iter().all(|op| matches!(op, Op::Delete { .. }));
-        let reserve = if deletes { 0 } else { DELETE_RESERVE.min(self.room / 16) };
+        let reserve = if deletes {
+            0
+        } else {
+            DELETE_RESERVE.min(self.room / 16)
+        };
         let room = self.room - reserve;
         let waiting = self.in_flight + self.commit_bytes + self.soft_bytes;
         if waiting + size <= room {

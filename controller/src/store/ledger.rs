@@ -51,6 +51,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Sizes on disk.
     pub ledger: Options,
+    /// A deliberate mistake, to see that the tests find it.
+    #[cfg(test)]
+    pub(super) late: bool,
 }
 
 impl Default for Settings {
@@ -58,6 +61,8 @@ impl Default for Settings {
         Self {
             limits: Limits::default(),
             ledger: Options::controller(),
+            #[cfg(test)]
+            late: false,
         }
     }
 }
@@ -121,6 +126,8 @@ impl LedgerStore {
             ledger,
             compaction: None,
             compact_beyond: 0,
+            #[cfg(test)]
+            late: settings.late.then(Vec::new),
             low_room: limits.commit_bytes + DELETE_RESERVE.min(segment / 16) + 2 * SLACK,
         };
         writer.make_room()?;
@@ -227,6 +234,8 @@ struct Writer<M: Media> {
     compaction: Option<Compacting>,
     /// After a snapshot that found no space: try again when the log is longer than this.
     compact_beyond: u64,
+    #[cfg(test)]
+    late: Option<Vec<Vec<Change>>>,
     /// With less room than this the next segment is made ready.
     low_room: usize,
 }
@@ -276,6 +285,14 @@ impl<M: Media> Writer<M> {
     fn write(&mut self, batch: &Batch) -> Result<(), LedgerError> {
         if let Some(last) = batch.reserve {
             self.ledger.append(&Record::Reserve(last.0).encode())?;
+        }
+        #[cfg(test)]
+        if let Some(late) = &mut self.late {
+            // Acknowledged now, written with the next batch.
+            for commit in std::mem::replace(late, batch.commits.clone()) {
+                self.ledger.append(&encode(&commit))?;
+            }
+            return self.ledger.sync();
         }
         for commit in &batch.commits {
             self.ledger.append(&encode(commit))?;
@@ -438,5 +455,72 @@ impl Store for LedgerStore {
     fn failed(&self) -> Durable {
         // No revision is ever this high: it resolves by failing only.
         self.engine.settled(Revision(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A snapshot may be newer than records that follow it in the log: it is taken from memory,
+    /// they are written when the disk gets to them.
+    #[test]
+    fn the_log_never_takes_an_object_back_behind_its_snapshot() {
+        let write = |name, modified, json: Option<&'static [u8]>| Write {
+            group: "",
+            resource: "pods",
+            namespace: "default",
+            name,
+            modified,
+            object: json.map(|json| Object {
+                created: 1,
+                revision_at: None,
+                json: Json(json),
+            }),
+        };
+        let mut loader = Loader::default();
+        let snapshot = [
+            Record::Snapshot(10),
+            Record::Reserve(100),
+            Record::Commit(vec![write("kept", 10, Some(b"new"))]),
+        ];
+        let log = [
+            Record::Commit(vec![
+                write("kept", 9, Some(b"old")),
+                write("gone", 8, Some(b"old")),
+            ]),
+            Record::Commit(vec![
+                write("kept", 7, None),
+                write("late", 11, Some(b"late")),
+            ]),
+            Record::Reserve(50),
+        ];
+        for record in &snapshot {
+            loader.visit(Origin::Snapshot, &record.encode()).unwrap();
+        }
+        for record in &log {
+            loader.visit(Origin::Log, &record.encode()).unwrap();
+        }
+        let found: Vec<_> = loader
+            .entries
+            .values()
+            .map(|e| (&*e.key.name, e.modified.0, &e.json[..]))
+            .collect();
+        assert_eq!(
+            found,
+            [("kept", 10, &b"new"[..]), ("late", 11, &b"late"[..])]
+        );
+        assert_eq!(loader.reserved, Some(Revision(100)));
+    }
+
+    #[test]
+    fn a_strange_record_is_rejected() {
+        let error = Loader::default()
+            .visit(Origin::Log, &[250, 1, 2])
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("not a record of this store"),
+            "{error}"
+        );
     }
 }

@@ -67,6 +67,7 @@ struct State {
     salt: u64,
     fault: Option<Fault>,
     space: Option<u64>,
+    hide_full: bool,
     forget_data: bool,
     forget_dir: bool,
 }
@@ -163,6 +164,11 @@ impl Recorder {
     /// Lets the files together grow to so many bytes; `None` for no limit.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.state().space = bytes;
+    }
+
+    /// Lets a full disk show only when it is written to, as under a quota.
+    pub fn hide_full(&self) {
+        self.state().hide_full = true;
     }
 
     /// A deliberately dishonest disk: `sync_data` says yes and does nothing.
@@ -292,6 +298,13 @@ impl Media for Recorder {
             state.trace.push(Call::SyncDir);
         }
         Ok(())
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let state = self.state();
+        let hidden = state.hide_full;
+        let left = state.space.map(|space| space.saturating_sub(state.used()));
+        Ok(left.filter(|_| !hidden).unwrap_or(u64::MAX))
     }
 
     fn salt(&self) -> io::Result<u64> {

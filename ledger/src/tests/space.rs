@@ -8,7 +8,16 @@ use crate::{
 
 #[test]
 fn a_full_disk_is_a_clean_error_and_space_makes_it_go_on() {
-    let disk = Recorder::new();
+    for hidden in [false, true] {
+        let disk = Recorder::new();
+        if hidden {
+            disk.hide_full();
+        }
+        runs_full(&disk);
+    }
+}
+
+fn runs_full(disk: &Recorder) {
     let mut counter = Counter::open(disk.clone()).unwrap();
     // One segment fits, a second one does not.
     disk.set_space(Some(1500));
@@ -23,6 +32,10 @@ fn a_full_disk_is_a_clean_error_and_space_makes_it_go_on() {
     // What does not need a new segment still goes through.
     assert!(matches!(counter.compact(), Err(Error::Full)));
     assert!(matches!(counter.ledger.prepare(), Err(Error::Full)));
+    assert!(
+        !disk.files().contains_key("spare.new"),
+        "what the attempt took is given back"
+    );
     drop(counter);
     let mut counter = Counter::open(disk.clone()).unwrap();
     assert_eq!(counter.count, count, "the old state stands");
@@ -30,7 +43,7 @@ fn a_full_disk_is_a_clean_error_and_space_makes_it_go_on() {
     counter.add(3).unwrap();
     counter.compact().unwrap();
     drop(counter);
-    assert_eq!(Counter::open(disk).unwrap().count, count + 3);
+    assert_eq!(Counter::open(disk.clone()).unwrap().count, count + 3);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use bramble_ledger::harness::{Depth, Image, Recorder, sweep};
 
 use crate::store::{
+    Commit,
     Durability::{Hard, Memory, Soft},
-    Expect, Op, Revision, Store,
-    tests::{delete, hard, key, open, put, soon, value},
+    Error, Expect, LedgerStore, Op, OpenError, Revision, Settings, Store,
+    tests::{delete, hard, key, open, put, small, soon, value},
 };
 
 /// What was true outside when a mark was made.
@@ -34,31 +35,50 @@ fn round(number: u64) -> Vec<Vec<Op>> {
     vec![vec![soft], pair, vec![heartbeat]]
 }
 
-async fn live(disk: &Recorder, rounds: u64, restart_every: u64) -> BTreeMap<u64, Seen> {
+/// Rounds in bursts, so that commits share syncs and snapshots meet commits that are pending.
+async fn live(disk: &Recorder, settings: Settings, bursts: u64) -> BTreeMap<u64, Seen> {
+    let open = || LedgerStore::open_on(disk.clone(), settings).unwrap();
     let mut seen = BTreeMap::from([(0, Seen::default())]);
-    let mut store = open(disk);
-    for number in 1..=rounds {
-        for commit in round(number) {
-            soon(store.commit(commit).unwrap().durable()).await.unwrap();
+    let mut store = open();
+    let mut number = 0;
+    for burst in 1..=bursts {
+        let mut last = store.settled(store.visible());
+        for _ in 0..burst % 4 {
+            number += 1;
+            for ops in round(number) {
+                last = commit(&store, ops).await.handle();
+            }
         }
+        soon(last.wait()).await.unwrap();
+        let revision = store.visible();
         seen.insert(
-            number,
+            burst,
             Seen {
                 rounds: number,
-                revision: store.visible(),
+                revision,
             },
         );
-        disk.mark(number);
-        if number % restart_every == 0 {
+        disk.mark(burst);
+        if burst % 15 == 0 {
             drop(store);
-            store = open(disk);
+            store = open();
         }
     }
     seen
 }
 
+/// Commits as soon as the tiny disk has room.
+async fn commit(store: &LedgerStore, ops: Vec<Op>) -> Commit {
+    loop {
+        match store.commit(ops.clone()) {
+            Err(Error::Busy) => tokio::task::yield_now().await,
+            other => return other.unwrap(),
+        }
+    }
+}
+
 fn check(image: &Image, seen: &BTreeMap<u64, Seen>) -> Result<(), String> {
-    let store = crate::store::LedgerStore::open_on(image.disk(), super::small())
+    let store = LedgerStore::open_on(image.disk(), small())
         .map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
     let seen = seen[&image.mark];
     let found = |name| value(&store, &key(name)).map_or(0, |text| text.parse::<u64>().unwrap());
@@ -101,7 +121,7 @@ fn check(image: &Image, seen: &BTreeMap<u64, Seen>) -> Result<(), String> {
 #[tokio::test]
 async fn acknowledged_commits_survive_every_power_cut() {
     let disk = Recorder::new();
-    let seen = live(&disk, 40, 15).await;
+    let seen = live(&disk, small(), 40).await;
     let depth = Depth {
         random: 4,
         stride: 1,
@@ -121,8 +141,24 @@ async fn acknowledged_commits_survive_every_power_cut() {
 async fn the_sweep_notices_a_disk_that_does_not_sync() {
     let disk = Recorder::new();
     disk.forget_data_syncs();
-    let seen = live(&disk, 4, 100).await;
+    let seen = live(&disk, small(), 4).await;
     assert!(sweep(&disk, Depth::default(), |image| check(image, &seen)).is_err());
+}
+
+#[tokio::test]
+async fn the_sweep_notices_an_acknowledgement_before_the_write() {
+    let disk = Recorder::new();
+    let seen = live(
+        &disk,
+        Settings {
+            late: true,
+            ..small()
+        },
+        4,
+    )
+    .await;
+    let (_, error) = sweep(&disk, Depth::default(), |image| check(image, &seen)).unwrap_err();
+    assert!(error.contains("was acknowledged"), "{error}");
 }
 
 #[tokio::test]
@@ -141,4 +177,27 @@ async fn revisions_grow_over_restarts_and_epochs() {
         assert_eq!(last.epoch(), epoch);
     }
     assert_eq!(open(&disk).revision().epoch(), 5);
+}
+
+#[tokio::test]
+async fn a_store_on_a_real_disk_comes_back_and_is_held_by_one_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || LedgerStore::open(directory.path(), small());
+    let store = open().unwrap();
+    for number in 1..=20 {
+        for ops in round(number) {
+            let pending = commit(&store, ops).await;
+            // As a server does: whoever waits may be another task.
+            soon(tokio::spawn(pending.durable()))
+                .await
+                .unwrap()
+                .unwrap();
+        }
+    }
+    assert!(matches!(
+        open(),
+        Err(OpenError::Ledger(bramble_ledger::Error::Locked))
+    ));
+    drop(store);
+    assert_eq!(value(&open().unwrap(), &key("left")).unwrap(), "20");
 }

@@ -109,7 +109,11 @@ fn small() -> Settings {
         max_batch: 4096,
         compact_bytes: 3000,
     };
-    Settings { limits, ledger }
+    Settings {
+        limits,
+        ledger,
+        ..Settings::default()
+    }
 }
 
 fn open(disk: &Recorder) -> LedgerStore {
