@@ -464,7 +464,7 @@ fn mqtt_options(options: &Options, url: &BrokerUrl, resume: Resume) -> MqttOptio
             will.topic,
             payload,
             QoS::AtLeastOnce,
-            false,
+            will.retain,
             None,
         ));
     }

@@ -161,6 +161,8 @@ pub struct Will {
     pub topic: String,
     /// Bytes.
     pub payload: Bytes,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
 }
 
 /// Makes the will of the connection that is about to be made, once for each attempt: it names the

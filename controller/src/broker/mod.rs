@@ -15,6 +15,7 @@
 
 mod access;
 mod front;
+mod members;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -228,6 +229,22 @@ impl Drop for Broker {
         self.stop.shutdown();
         self.task.abort();
     }
+}
+
+/// Options for the controller's link to a broker that somebody else runs. `tls` carries our client
+/// certificate where the broker wants one; `credentials` is a user and password where it wants that.
+/// The broker's own access rules must keep the nodes apart: see the contract suite's `mosquitto.acl`.
+pub fn external(
+    cluster: &ClusterId,
+    urls: Vec<BrokerUrl>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    credentials: Option<(String, String)>,
+) -> bramble_link::Options {
+    let client_id = format!("{CONTROLLER_CLIENT_ID}-{cluster}");
+    let mut options = bramble_link::Options::new(client_id, urls);
+    options.tls = tls;
+    options.credentials = credentials;
+    options.for_controller()
 }
 
 fn broker_config(clients_max: usize) -> BrokerConfig {

@@ -88,6 +88,7 @@ pub async fn will_is_delivered_when_the_connection_is_cut(bed: Bed) {
         Will {
             topic: topic.clone(),
             payload: "lost, boot 7".into(),
+            retain: false,
         }
         .into(),
     );
@@ -112,6 +113,7 @@ pub async fn good_bye_suppresses_the_will(bed: Bed) {
         Will {
             topic,
             payload: "lost".into(),
+            retain: false,
         }
         .into(),
     );

@@ -151,6 +151,7 @@ async fn will_on_a_foreign_topic_is_refused() {
             Will {
                 topic: topic.clone(),
                 payload: "forged".into(),
+                retain: false,
             }
             .into(),
         );
