@@ -17,26 +17,26 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, SanType}
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const MOSQUITTO: &str = "/usr/sbin/mosquitto";
 
 /// The cluster's CA.
-pub struct Ca {
+pub(crate) struct Ca {
     issuer: rcgen::Issuer<'static, KeyPair>,
-    pub der: CertificateDer<'static>,
+    pub(crate) der: CertificateDer<'static>,
     pem: String,
 }
 
 /// A certificate as files want it and as rustls wants it.
-pub struct Leaf {
-    pub der: CertificateDer<'static>,
+pub(crate) struct Leaf {
+    pub(crate) der: CertificateDer<'static>,
     key: Vec<u8>,
     pem: String,
     key_pem: String,
 }
 
 impl Ca {
-    pub fn new() -> Ca {
+    pub(crate) fn new() -> Ca {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -52,7 +52,7 @@ impl Ca {
         }
     }
 
-    pub fn leaf(&self, name: &str) -> Leaf {
+    pub(crate) fn leaf(&self, name: &str) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -71,7 +71,7 @@ impl Ca {
 }
 
 impl Leaf {
-    pub fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
         Identity {
             chain: vec![self.der.clone()],
@@ -82,10 +82,10 @@ impl Leaf {
 
 /// Members of the cluster, with revocation.
 #[derive(Default)]
-pub struct Table(Mutex<HashMap<[u8; 32], Member>>);
+pub(crate) struct Table(Mutex<HashMap<[u8; 32], Member>>);
 
 impl Table {
-    pub fn add(&self, certificate: &CertificateDer<'_>, node: &str) {
+    pub(crate) fn add(&self, certificate: &CertificateDer<'_>, node: &str) {
         let member = Member {
             node: NodeName::new(node).unwrap(),
             site: None,
@@ -96,7 +96,7 @@ impl Table {
             .insert(Fingerprint::of(certificate).0, member);
     }
 
-    pub fn revoke(&self, node: &str) {
+    pub(crate) fn revoke(&self, node: &str) {
         self.0
             .lock()
             .unwrap()
@@ -129,19 +129,19 @@ impl Drop for Killed {
 }
 
 /// A broker with TLS, and everything to connect to it.
-pub struct Bed {
-    pub ca: Ca,
-    pub table: Arc<Table>,
-    pub address: SocketAddr,
+pub(crate) struct Bed {
+    pub(crate) ca: Ca,
+    pub(crate) table: Arc<Table>,
+    pub(crate) address: SocketAddr,
     running: Running,
 }
 
 impl Bed {
-    pub async fn embedded() -> Bed {
+    pub(crate) async fn embedded() -> Bed {
         Bed::embedded_with(|_| {}).await
     }
 
-    pub async fn embedded_with(adjust: impl FnOnce(&mut Config)) -> Bed {
+    pub(crate) async fn embedded_with(adjust: impl FnOnce(&mut Config)) -> Bed {
         let (ca, table) = (Ca::new(), Arc::new(Table::default()));
         let mut config = embedded_config(&ca, (Ipv4Addr::LOCALHOST, 0).into());
         adjust(&mut config);
@@ -155,7 +155,7 @@ impl Bed {
         }
     }
 
-    pub async fn mosquitto() -> Bed {
+    pub(crate) async fn mosquitto() -> Bed {
         assert!(
             Path::new(MOSQUITTO).exists(),
             "{MOSQUITTO} is missing: `apt-get install mosquitto`, or run ./x test, which installs it"
@@ -182,7 +182,7 @@ impl Bed {
         }
     }
 
-    pub fn broker(&self) -> &Broker {
+    pub(crate) fn broker(&self) -> &Broker {
         match &self.running {
             Running::Embedded(Some(broker)) => broker,
             _ => panic!("not the embedded broker"),
@@ -190,7 +190,7 @@ impl Bed {
     }
 
     /// Stops the broker hard and starts another at the same address, without anything stored.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         match &mut self.running {
             Running::Embedded(broker) => {
                 broker.take().unwrap().shutdown().await;
@@ -206,7 +206,7 @@ impl Bed {
     }
 
     /// Options of a node's link, all its filters subscribed.
-    pub fn node_options(&self, node: &str, boot: u64) -> Options {
+    pub(crate) fn node_options(&self, node: &str, boot: u64) -> Options {
         let leaf = self.ca.leaf(node);
         self.table.add(&leaf.der, node);
         let mut options = self.options_with(&format!("bramble-{node}"), Some(&leaf));
@@ -220,7 +220,7 @@ impl Bed {
     }
 
     /// Options of a link with this certificate and nothing subscribed.
-    pub fn options_with(&self, client_id: &str, leaf: Option<&Leaf>) -> Options {
+    pub(crate) fn options_with(&self, client_id: &str, leaf: Option<&Leaf>) -> Options {
         let mut options = Options::new(client_id, vec![url(self.address)]);
         let (roots, clock) = ([self.ca.der.clone()], FloorClock::new(0));
         options.tls = Some(client_config(&roots, leaf.map(Leaf::identity), clock).unwrap());
@@ -228,7 +228,7 @@ impl Bed {
         options
     }
 
-    pub fn controller_options(&self) -> Options {
+    pub(crate) fn controller_options(&self) -> Options {
         let mut options = match &self.running {
             Running::Embedded(_) => self.broker().link_options(),
             Running::Mosquitto { .. } => self
@@ -244,11 +244,11 @@ impl Bed {
         options
     }
 
-    pub async fn node(&self, node: &str, boot: u64) -> Peer {
+    pub(crate) async fn node(&self, node: &str, boot: u64) -> Peer {
         Peer::start(self.node_options(node, boot)).await
     }
 
-    pub async fn controller(&self) -> Peer {
+    pub(crate) async fn controller(&self) -> Peer {
         Peer::start(self.controller_options()).await
     }
 }
@@ -307,11 +307,11 @@ fn free_port() -> u16 {
         .port()
 }
 
-pub fn cluster() -> ClusterId {
+pub(crate) fn cluster() -> ClusterId {
     ClusterId::new("contract").unwrap()
 }
 
-pub fn url(address: SocketAddr) -> BrokerUrl {
+pub(crate) fn url(address: SocketAddr) -> BrokerUrl {
     format!("mqtts://{address}").parse().unwrap()
 }
 
@@ -321,31 +321,31 @@ fn quick(options: &mut Options) {
 }
 
 /// `nodes/<node>/<rest>` of the test's cluster.
-pub fn node_topic(node: &str, rest: &str) -> String {
+pub(crate) fn node_topic(node: &str, rest: &str) -> String {
     format!("bramble/v1/{}/nodes/{node}/{rest}", cluster())
 }
 
 /// A link and what came over it.
-pub struct Peer {
-    pub link: Handle,
-    pub events: Events,
+pub(crate) struct Peer {
+    pub(crate) link: Handle,
+    pub(crate) events: Events,
 }
 
 impl Peer {
     /// Starts a link and waits until it is subscribed.
-    pub async fn start(options: Options) -> Peer {
+    pub(crate) async fn start(options: Options) -> Peer {
         let mut peer = Peer::spawn(options);
         peer.until(|event| matches!(event, Event::Subscribed)).await;
         peer
     }
 
-    pub fn spawn(options: Options) -> Peer {
+    pub(crate) fn spawn(options: Options) -> Peer {
         let (link, events) = Link::spawn(options).unwrap();
         Peer { link, events }
     }
 
     /// Reads events until one is right, which it returns; the ones before it are gone.
-    pub async fn until(&mut self, right: impl Fn(&Event) -> bool) -> Event {
+    pub(crate) async fn until(&mut self, right: impl Fn(&Event) -> bool) -> Event {
         let mut seen = Vec::new();
         let search = async {
             loop {
@@ -363,7 +363,7 @@ impl Peer {
     }
 
     /// The next message, whatever else happens before it.
-    pub async fn message(&mut self) -> (String, Vec<u8>) {
+    pub(crate) async fn message(&mut self) -> (String, Vec<u8>) {
         match self
             .until(|event| matches!(event, Event::Message { .. }))
             .await
@@ -375,7 +375,7 @@ impl Peer {
 
     /// Expects this to be the next message.
     #[track_caller]
-    pub fn expect<'a>(
+    pub(crate) fn expect<'a>(
         &'a mut self,
         topic: &'a str,
         payload: &'a [u8],

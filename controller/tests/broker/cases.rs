@@ -8,7 +8,7 @@ use bramble_wire::limits;
 use crate::bed::{Bed, Peer, cluster, node_topic, url};
 use crate::proxy::{Proxy, Weather};
 
-pub async fn own_topics_go_both_ways(bed: Bed) {
+pub(crate) async fn own_topics_go_both_ways(bed: Bed) {
     let mut controller = bed.controller().await;
     let mut node = bed.node("n1", 7).await;
     for rest in ["s/birth", "s/report", "rpc/7/rq", "cmd/3/out"] {
@@ -23,7 +23,7 @@ pub async fn own_topics_go_both_ways(bed: Bed) {
     }
 }
 
-pub async fn foreign_topics_are_refused(bed: Bed) {
+pub(crate) async fn foreign_topics_are_refused(bed: Bed) {
     let mut controller = bed.controller().await;
     let mut victim = bed.node("n2", 1).await;
     let mut options = bed.node_options("n1", 1);
@@ -69,7 +69,7 @@ pub async fn foreign_topics_are_refused(bed: Bed) {
     node.expect(&node_topic("n1", "d/head"), b"for n1").await;
 }
 
-pub async fn controller_state_is_retained(bed: Bed) {
+pub(crate) async fn controller_state_is_retained(bed: Bed) {
     let controller = bed.controller().await;
     let topic = format!("bramble/v1/{}/c/state", cluster());
     controller.link.put_retained(&topic, "online").unwrap();
@@ -78,7 +78,7 @@ pub async fn controller_state_is_retained(bed: Bed) {
     late.expect(&topic, b"online").await;
 }
 
-pub async fn will_is_delivered_when_the_connection_is_cut(bed: Bed) {
+pub(crate) async fn will_is_delivered_when_the_connection_is_cut(bed: Bed) {
     let mut controller = bed.controller().await;
     let proxy = Proxy::to(bed.address).await;
     let mut options = bed.node_options("n1", 7);
@@ -105,7 +105,7 @@ pub async fn will_is_delivered_when_the_connection_is_cut(bed: Bed) {
         .await;
 }
 
-pub async fn good_bye_suppresses_the_will(bed: Bed) {
+pub(crate) async fn good_bye_suppresses_the_will(bed: Bed) {
     let mut controller = bed.controller().await;
     let mut options = bed.node_options("n1", 7);
     let topic = node_topic("n1", "s/life");
@@ -144,7 +144,7 @@ pub async fn good_bye_suppresses_the_will(bed: Bed) {
         .await;
 }
 
-pub async fn largest_message_is_delivered(bed: Bed) {
+pub(crate) async fn largest_message_is_delivered(bed: Bed) {
     let mut controller = bed.controller().await;
     let mut node = bed.node("n1", 7).await;
     let largest: Vec<u8> = (0..limits::PACKET_MAX).map(|i| (i % 251) as u8).collect();
@@ -155,7 +155,7 @@ pub async fn largest_message_is_delivered(bed: Bed) {
     node.expect(&down, &largest).await;
 }
 
-pub async fn oversize_message_disturbs_nobody(bed: Bed) {
+pub(crate) async fn oversize_message_disturbs_nobody(bed: Bed) {
     let mut controller = bed.controller().await;
     let node = bed.node("n1", 7).await;
     let topic = node_topic("n1", "s/report");
@@ -198,7 +198,7 @@ async fn rogue_publish(bed: &Bed, node: &str, payload: Vec<u8>) {
     }
 }
 
-pub async fn restart_without_storage_heals(mut bed: Bed) {
+pub(crate) async fn restart_without_storage_heals(mut bed: Bed) {
     let mut controller = bed.controller().await;
     let mut node = bed.node("n1", 7).await;
     bed.restart().await;
@@ -222,7 +222,7 @@ fn bed_is_embedded(bed: &Bed) -> bool {
     bed.controller_options().credentials.is_some()
 }
 
-pub async fn half_open_connection_is_noticed(bed: Bed) {
+pub(crate) async fn half_open_connection_is_noticed(bed: Bed) {
     let mut controller = bed.controller().await;
     let proxy = Proxy::to(bed.address).await;
     let mut options = bed.node_options("n1", 7);
@@ -247,7 +247,7 @@ pub async fn half_open_connection_is_noticed(bed: Bed) {
     assert_eq!(node.link.counters().stalled, 1);
 }
 
-pub async fn stalled_broker_never_blocks_a_sender(bed: Bed) {
+pub(crate) async fn stalled_broker_never_blocks_a_sender(bed: Bed) {
     let mut controller = bed.controller().await;
     let proxy = Proxy::to(bed.address).await;
     let mut options = bed.node_options("n1", 7);
@@ -298,7 +298,7 @@ pub async fn stalled_broker_never_blocks_a_sender(bed: Bed) {
         .await;
 }
 
-pub async fn stale_session_does_no_harm(bed: Bed) {
+pub(crate) async fn stale_session_does_no_harm(bed: Bed) {
     let controller = bed.controller().await;
     let proxy = Proxy::to(bed.address).await;
     let mut options = bed.node_options("n1", 1);
@@ -334,7 +334,7 @@ pub async fn stale_session_does_no_harm(bed: Bed) {
     assert_eq!(next.link.counters().dropped_in, 1);
 }
 
-pub async fn duplicates_do_no_harm(bed: Bed) {
+pub(crate) async fn duplicates_do_no_harm(bed: Bed) {
     let controller = bed.controller().await;
     let proxy = Proxy::to(bed.address).await;
     let mut options = bed.node_options("n1", 7);
@@ -353,7 +353,7 @@ pub async fn duplicates_do_no_harm(bed: Bed) {
     node.expect(&topic, b"next").await;
 }
 
-pub async fn many_nodes_at_once(bed: Bed) {
+pub(crate) async fn many_nodes_at_once(bed: Bed) {
     const NODES: usize = 40;
     let mut controller = bed.controller().await;
     let nodes: Vec<(String, Peer)> = (0..NODES)

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 /// What happens to the bytes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weather {
+pub(crate) enum Weather {
     Fine,
     /// Taken and lost, both ways: the peer is gone and nobody says so.
     BlackHole,
@@ -23,14 +23,14 @@ pub enum Weather {
     Cut,
 }
 
-pub struct Proxy {
-    pub address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
     connections: Arc<Mutex<Vec<watch::Sender<Weather>>>>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
-    pub async fn to(broker: SocketAddr) -> Proxy {
+    pub(crate) async fn to(broker: SocketAddr) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(Mutex::new(Vec::new()));
@@ -51,7 +51,7 @@ impl Proxy {
     }
 
     /// Changes the weather of all present connections; new ones start fine.
-    pub fn set(&self, weather: Weather) {
+    pub(crate) fn set(&self, weather: Weather) {
         for connection in self.connections.lock().unwrap().iter() {
             connection.send_replace(weather);
         }
