@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::media::{File, Media};
@@ -68,6 +68,10 @@ struct State {
     fault: Option<Fault>,
     space: Option<u64>,
     hide_full: bool,
+    /// Data syncs wait.
+    held: bool,
+    /// How many are waiting.
+    waiting: usize,
     forget_data: bool,
     forget_dir: bool,
 }
@@ -85,6 +89,7 @@ enum Fault {
 #[derive(Clone, Default)]
 pub struct Recorder {
     state: Arc<Mutex<State>>,
+    changed: Arc<Condvar>,
 }
 
 impl Recorder {
@@ -164,6 +169,25 @@ impl Recorder {
     /// Lets the files together grow to so many bytes; `None` for no limit.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.state().space = bytes;
+    }
+
+    /// Makes data syncs wait for [`Recorder::release_syncs`]: a disk that takes its time.
+    pub fn hold_syncs(&self) {
+        self.state().held = true;
+    }
+
+    /// Returns once a data sync waits.
+    pub fn wait_until_held(&self) {
+        let state = self
+            .changed
+            .wait_while(self.state(), |state| state.waiting == 0);
+        drop(state.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Lets data syncs go on.
+    pub fn release_syncs(&self) {
+        self.state().held = false;
+        self.changed.notify_all();
     }
 
     /// Lets a full disk show only when it is written to, as under a quota.
@@ -366,7 +390,13 @@ impl File for RecorderFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let changed = &self.recorder.changed;
         let mut state = self.recorder.state();
+        state.waiting += 1;
+        changed.notify_all();
+        let waited = changed.wait_while(state, |state| state.held);
+        state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
         state.check_sync()?;
         if !state.forget_data {
             state.trace.push(Call::SyncData { file: self.file });
