@@ -1,7 +1,5 @@
 //! A disk that fails, fills up, or takes its time.
 
-use std::sync::Arc;
-
 use bramble_ledger::harness::{Call, Recorder};
 
 use crate::store::{
@@ -203,27 +201,81 @@ async fn heartbeats_and_soft_changes_write_nothing_by_themselves() {
 #[tokio::test]
 async fn writes_that_arrive_together_share_a_sync() {
     let disk = Recorder::new();
-    let store = Arc::new(open(&disk));
-    let syncs = |disk: &Recorder| {
-        disk.trace()
+    let store = open(&disk);
+    let start = store.visible();
+    let syncs = || {
+        let trace = disk.trace();
+        trace
             .iter()
             .filter(|call| matches!(call, Call::SyncData { .. }))
             .count()
     };
-    let before = syncs(&disk);
-    // One lock for all of them would be cheating; this many in a row outrun the writer by far.
-    let commits: Vec<_> = (0..64)
-        .filter_map(|i| store.commit(vec![hard(&format!("p{i}"), "1")]).ok())
+    let before = syncs();
+    disk.hold_syncs();
+    let first = store.commit(vec![hard("first", "1")]).unwrap();
+    disk.wait_until_held();
+    let later: Vec<_> = (0..6)
+        .map(|i| store.commit(vec![hard(&format!("p{i}"), "1")]).unwrap())
         .collect();
-    let count = commits.len();
-    for commit in commits {
+    assert_eq!(store.visible(), start);
+    assert_eq!(everything(&store).len(), 7, "inside, all of them are there");
+    disk.release_syncs();
+    soon(first.durable()).await.unwrap();
+    for commit in later {
         soon(commit.durable()).await.unwrap();
     }
-    assert!(
-        syncs(&disk) - before <= count,
-        "{} syncs for {count}",
-        syncs(&disk) - before
+    assert_eq!(syncs() - before, 2);
+}
+
+#[tokio::test]
+async fn too_much_waiting_for_the_disk_is_refused() {
+    let disk = Recorder::new();
+    let store = open(&disk);
+    disk.hold_syncs();
+    let mut accepted = Vec::new();
+    let refused = loop {
+        match store.commit(vec![hard(
+            &format!("p{}", accepted.len()),
+            &"x".repeat(300),
+        )]) {
+            Ok(commit) => accepted.push(commit),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, Error::Busy);
+    let count = accepted.len();
+    assert!(count > 1);
+    disk.release_syncs();
+    for commit in accepted {
+        soon(commit.durable()).await.unwrap();
+    }
+    drop(store);
+    assert_eq!(
+        everything(&open(&disk)).len(),
+        count,
+        "what was accepted was also written"
     );
+}
+
+#[tokio::test]
+async fn a_soft_change_never_overtakes_a_later_hard_one() {
+    let disk = Recorder::new();
+    let store = open(&disk);
+    for name in ["changed", "gone"] {
+        let _ = store
+            .commit(vec![put(key(name), Expect::Any, "soft", Soft)])
+            .unwrap();
+    }
+    let ops = vec![hard("changed", "hard"), delete(key("gone"), Hard)];
+    soon(store.commit(ops).unwrap().durable()).await.unwrap();
+    let _ = store
+        .commit(vec![put(key("changed"), Expect::Any, "later", Soft)])
+        .unwrap();
+    // Cut off here: the last soft change was never written.
+    let cut = Recorder::with_files(&disk.files());
+    assert_eq!(everything(&open(&cut)), ["default/changed=hard"]);
+    drop(store);
+    assert_eq!(everything(&open(&disk)), ["default/changed=later"]);
 }
 
 #[tokio::test]
