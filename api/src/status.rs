@@ -359,6 +359,26 @@ impl Status {
         Self::about(403, "Forbidden", group, resource, name, message)
     }
 
+    /// 403 for a path that is no resource: `forbidden: …`.
+    pub fn forbidden_path(why: &str) -> Self {
+        let mut status = Self::plain(403, "Forbidden", format!("forbidden: {why}"));
+        status.details = Some(Box::default());
+        status
+    }
+
+    /// 504 for a revision that was never issued; clients know it by its cause.
+    pub fn too_large_resource_version(requested: u64, current: u64) -> Self {
+        let message = format!("Too large resource version: {requested}, current: {current}");
+        let mut status = Self::timeout(format!("Timeout: {message}"), 1);
+        let cause = Cause::new(
+            "ResourceVersionTooLarge",
+            "",
+            "Too large resource version".into(),
+        );
+        status.details.get_or_insert_default().causes = vec![cause];
+        status
+    }
+
     /// 401.
     pub fn unauthorized() -> Self {
         Self::plain(401, "Unauthorized", "Unauthorized")

@@ -68,9 +68,18 @@ mod tests {
             "spec":{"containers":[{"name":"c","image":"i","resources":{"requests":{"cpu":"100m","memory":"1Gi"}}}],
             "nodeName":"n","unknown":1},"status":{"phase":"Running"}}"#;
         let pod: Pod = decode(json).unwrap();
-        assert_eq!((pod.metadata.name.as_str(), pod.spec.node_name.as_str()), ("a", "n"));
-        assert_eq!(pod.spec.containers[0].resources.requests.milli("cpu"), Some(100));
-        assert_eq!(pod.metadata.creation_timestamp.unwrap().seconds, 1_767_225_601);
+        assert_eq!(
+            (pod.metadata.name.as_str(), pod.spec.node_name.as_str()),
+            ("a", "n")
+        );
+        assert_eq!(
+            pod.spec.containers[0].resources.requests.milli("cpu"),
+            Some(100)
+        );
+        assert_eq!(
+            pod.metadata.creation_timestamp.unwrap().seconds,
+            1_767_225_601
+        );
         let full: FullPod = decode(json).unwrap();
         assert_eq!(full.spec.containers[0].image, "i");
     }
@@ -83,12 +92,30 @@ mod tests {
             ("{}", true),
             (r#"{"matchLabels":{"a":"1"}}"#, true),
             (r#"{"matchLabels":{"a":"2"}}"#, false),
-            (r#"{"matchExpressions":[{"key":"a","operator":"In","values":["1","2"]}]}"#, true),
-            (r#"{"matchExpressions":[{"key":"a","operator":"NotIn","values":["1"]}]}"#, false),
-            (r#"{"matchExpressions":[{"key":"b","operator":"NotIn","values":["1"]}]}"#, true),
-            (r#"{"matchExpressions":[{"key":"b","operator":"Exists"}]}"#, false),
-            (r#"{"matchExpressions":[{"key":"b","operator":"DoesNotExist"}]}"#, true),
-            (r#"{"matchExpressions":[{"key":"b","operator":"Gt","values":["1"]}]}"#, false),
+            (
+                r#"{"matchExpressions":[{"key":"a","operator":"In","values":["1","2"]}]}"#,
+                true,
+            ),
+            (
+                r#"{"matchExpressions":[{"key":"a","operator":"NotIn","values":["1"]}]}"#,
+                false,
+            ),
+            (
+                r#"{"matchExpressions":[{"key":"b","operator":"NotIn","values":["1"]}]}"#,
+                true,
+            ),
+            (
+                r#"{"matchExpressions":[{"key":"b","operator":"Exists"}]}"#,
+                false,
+            ),
+            (
+                r#"{"matchExpressions":[{"key":"b","operator":"DoesNotExist"}]}"#,
+                true,
+            ),
+            (
+                r#"{"matchExpressions":[{"key":"b","operator":"Gt","values":["1"]}]}"#,
+                false,
+            ),
         ] {
             assert_eq!(selector(json).matches(&labels), want, "{json}");
         }

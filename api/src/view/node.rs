@@ -21,7 +21,10 @@ pub struct Node {
 impl Node {
     /// Whether its Ready condition is true.
     pub fn is_ready(&self) -> bool {
-        self.status.conditions.iter().any(|c| c.kind == "Ready" && c.is_true())
+        self.status
+            .conditions
+            .iter()
+            .any(|c| c.kind == "Ready" && c.is_true())
     }
 }
 

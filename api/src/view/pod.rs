@@ -81,7 +81,9 @@ fn required_terms<'de, D: serde::Deserializer<'de>>(
         node_selector_terms: Vec<AffinityTerm>,
     }
     let affinity: Option<Affinity> = Deserialize::deserialize(deserializer)?;
-    let required = affinity.and_then(|a| a.node_affinity).and_then(|a| a.required);
+    let required = affinity
+        .and_then(|a| a.node_affinity)
+        .and_then(|a| a.required);
     Ok(required.map(|terms| terms.node_selector_terms))
 }
 
@@ -124,12 +126,14 @@ impl ResourceList {
 
     /// Thousandths of a resource, rounded up; `None` when it is not listed.
     pub fn milli(&self, resource: &str) -> Option<u64> {
-        self.quantity(resource).map(|q| u64::try_from(q.milli()).unwrap_or(0))
+        self.quantity(resource)
+            .map(|q| u64::try_from(q.milli()).unwrap_or(0))
     }
 
     /// Whole units of a resource, rounded up; `None` when it is not listed.
     pub fn units(&self, resource: &str) -> Option<u64> {
-        self.quantity(resource).map(|q| u64::try_from(q.value()).unwrap_or(0))
+        self.quantity(resource)
+            .map(|q| u64::try_from(q.value()).unwrap_or(0))
     }
 }
 
@@ -210,6 +214,10 @@ impl Pod {
 
     /// Restarts of all its containers.
     pub fn restarts(&self) -> i32 {
-        self.status.container_statuses.iter().map(|c| c.restart_count).sum()
+        self.status
+            .container_statuses
+            .iter()
+            .map(|c| c.restart_count)
+            .sum()
     }
 }

@@ -258,4 +258,3 @@ view! {
         mode: Option<u32>,
     }
 }
-

@@ -185,7 +185,10 @@ impl Template {
 
     /// As a value; an absent template is an empty object.
     pub fn value(&self) -> serde_json::Value {
-        let parsed = self.0.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let parsed = self
+            .0
+            .as_ref()
+            .and_then(|raw| serde_json::from_str(raw.get()).ok());
         parsed.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()))
     }
 
@@ -197,6 +200,9 @@ impl Template {
             metadata: Metadata,
         }
         let text = self.0.as_ref().map_or("{}", |raw| raw.get());
-        serde_json::from_str::<Labelled>(text).unwrap_or_default().metadata.labels
+        serde_json::from_str::<Labelled>(text)
+            .unwrap_or_default()
+            .metadata
+            .labels
     }
 }
