@@ -3,10 +3,23 @@
 //! `create` and `update` change the object in place into what will be stored and return the
 //! warnings for the client. They never look at other objects.
 
+mod config;
+mod defaults;
+mod errors;
+mod meta;
+mod node;
+mod pod;
+mod pod_update;
+#[cfg(test)]
+mod tests;
+mod workload;
+
 use crate::kind::Kind;
 use crate::status::Status;
+use crate::support;
 use crate::time::Timestamp;
-use serde_json::Value;
+use errors::Errors;
+use serde_json::{Map, Value, json};
 
 /// A text for a `Warning: 299 - "…"` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +53,29 @@ pub struct Update<'a> {
 /// Makes a decoded object ready to be stored for the first time: name, uid, creation time,
 /// generation, defaults, no status that the client may not set; or says what is wrong.
 pub fn create(kind: &Kind, object: &mut Value, ctx: &Create<'_>) -> Result<Vec<Warning>, Status> {
-    let _ = (kind, object, ctx);
-    Err(Status::internal("admission is not built"))
+    let (warnings, refusals) = support::review(kind, object);
+    let map = object_of(object)?;
+    meta::prepare_create(kind, map, ctx)?;
+    match kind.kind {
+        "Pod" => drop(map.insert("status".into(), json!({"phase": "Pending"}))),
+        "Deployment" | "ReplicaSet" => drop(map.insert("status".into(), json!({}))),
+        "Namespace" => {
+            map.insert("spec".into(), json!({"finalizers": ["kubernetes"]}));
+            map.insert("status".into(), json!({"phase": "Active"}));
+        }
+        _ => {}
+    }
+    defaults::apply(kind, map);
+    if kind.kind == "Pod" {
+        let class = pod::qos_class(map.get("spec").unwrap_or(&Value::Null));
+        map["status"]["qosClass"] = class.into();
+    }
+    let mut errors = Errors::default();
+    meta::validate(kind, map, &mut errors);
+    validate(kind, map, &mut errors);
+    errors.extend(refusals);
+    errors.into_result(kind, name_of(map))?;
+    Ok(warnings)
 }
 
 /// Makes `new` ready to replace `old`: system-owned metadata is carried over, the generation moves
@@ -54,6 +88,114 @@ pub fn update(
     new: &mut Value,
     ctx: &Update<'_>,
 ) -> Result<Vec<Warning>, Status> {
-    let _ = (kind, old, new, ctx);
-    Err(Status::internal("admission is not built"))
+    let empty = Map::new();
+    let old = old.as_object().unwrap_or(&empty);
+    if let Some(subresource) = ctx.subresource {
+        return through_subresource(kind, old, object_of(new)?, subresource).map(|()| Vec::new());
+    }
+    let (warnings, refusals) = support::review(kind, new);
+    let map = object_of(new)?;
+    meta::prepare_update(kind, old, map)?;
+    if kind.has_status() {
+        carry(old, map, "status");
+    }
+    if kind.kind == "Namespace" {
+        // Finalizers of a namespace move through `finalize` only.
+        carry(old, map, "spec");
+    }
+    defaults::apply(kind, map);
+    let mut errors = Errors::default();
+    meta::validate(kind, map, &mut errors);
+    meta::validate_update(old, map, &mut errors);
+    validate(kind, map, &mut errors);
+    validate_update(kind, old, map, &mut errors);
+    errors.extend(refusals);
+    errors.into_result(kind, name_of(map))?;
+    if kind.has_generation() && old.get("spec") != map.get("spec") {
+        meta::bump_generation(map);
+    }
+    Ok(warnings)
+}
+
+fn validate(kind: &Kind, object: &Map<String, Value>, errors: &mut Errors) {
+    match kind.kind {
+        "Pod" => pod::validate(object.get("spec").unwrap_or(&Value::Null), "spec", errors),
+        "Deployment" => workload::validate_deployment(object, errors),
+        "ReplicaSet" => workload::validate_replica_set(object, errors),
+        "ConfigMap" => config::validate_config_map(object, errors),
+        "Secret" => config::validate_secret(object, errors),
+        "Node" => node::validate(object, errors),
+        "Event" => config::validate_event(object, errors),
+        _ => {}
+    }
+}
+
+fn validate_update(
+    kind: &Kind,
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    errors: &mut Errors,
+) {
+    match kind.kind {
+        "Pod" => pod_update::validate(old, new, errors),
+        "Deployment" | "ReplicaSet" => workload::validate_update(old, new, errors),
+        "ConfigMap" | "Secret" => config::validate_update(old, new, errors),
+        "Node" => node::validate_update(old, new, errors),
+        _ => {}
+    }
+}
+
+/// A write through a subresource moves only what belongs to it.
+fn through_subresource(
+    kind: &Kind,
+    old: &Map<String, Value>,
+    new: &mut Map<String, Value>,
+    subresource: &str,
+) -> Result<(), Status> {
+    meta::prepare_update(kind, old, new)?;
+    let moved = match subresource {
+        "finalize" => "spec",
+        _ => "status",
+    };
+    let (wanted, metadata) = (new.remove(moved), new.remove("metadata"));
+    let mut out = old.clone();
+    match wanted {
+        Some(value) => drop(out.insert(moved.into(), value)),
+        None => drop(out.remove(moved)),
+    }
+    if let (Some(Value::Object(own)), Some(Value::Object(mut sent))) =
+        (out.get_mut("metadata"), metadata)
+        && subresource == "status"
+    {
+        for key in ["labels", "annotations"] {
+            match sent.remove(key) {
+                Some(value) => drop(own.insert(key.into(), value)),
+                None => drop(own.remove(key)),
+            }
+        }
+    }
+    let mut errors = Errors::default();
+    meta::validate(kind, &out, &mut errors);
+    *new = out;
+    errors.into_result(kind, name_of(new))
+}
+
+fn object_of(value: &mut Value) -> Result<&mut Map<String, Value>, Status> {
+    value
+        .as_object_mut()
+        .ok_or_else(|| Status::bad_request("the object must be a JSON object"))
+}
+
+fn name_of(map: &Map<String, Value>) -> &str {
+    map.get("metadata")
+        .and_then(|m| m.get("name"))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn carry(old: &Map<String, Value>, new: &mut Map<String, Value>, key: &str) {
+    match old.get(key) {
+        Some(value) => drop(new.insert(key.into(), value.clone())),
+        None => drop(new.remove(key)),
+    }
 }

@@ -1,0 +1,62 @@
+//! Nodes.
+
+use super::Errors;
+use super::pod::{EFFECTS, list, text};
+use crate::metadata;
+use crate::status::Cause;
+use serde_json::{Map, Value};
+
+type Object = Map<String, Value>;
+
+pub(super) fn validate(object: &Object, errors: &mut Errors) {
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (at, taint) in list(spec, "taints").iter().enumerate() {
+        let path = format!("spec.taints[{at}]");
+        let (key, effect, value) = (
+            text(taint, "key"),
+            text(taint, "effect"),
+            text(taint, "value"),
+        );
+        errors.each(&format!("{path}.key"), key, metadata::qualified_name(key));
+        errors.each(
+            &format!("{path}.value"),
+            value,
+            metadata::label_value(value),
+        );
+        if effect.is_empty() {
+            errors.required(format!("{path}.effect"), "");
+        } else {
+            errors.one_of(format!("{path}.effect"), taint.get("effect"), &EFFECTS);
+        }
+        if seen.contains(&(key, effect)) {
+            errors.push(Cause::duplicate(path, taint));
+        }
+        seen.push((key, effect));
+    }
+}
+
+/// What is set once may not change.
+pub(super) fn validate_update(old: &Object, new: &Object, errors: &mut Errors) {
+    let spec = |object: &Object, key: &str| object.get("spec").and_then(|s| s.get(key)).cloned();
+    for (key, why) in [
+        (
+            "podCIDRs",
+            "node updates may not change podCIDR except from \"\" to valid",
+        ),
+        (
+            "podCIDR",
+            "node updates may not change podCIDR except from \"\" to valid",
+        ),
+        (
+            "providerID",
+            "node updates may not change providerID except from \"\" to valid",
+        ),
+    ] {
+        if let Some(before) = spec(old, key)
+            && spec(new, key) != Some(before)
+        {
+            errors.forbidden(format!("spec.{key}"), why);
+        }
+    }
+}
