@@ -471,10 +471,10 @@ impl Session {
         match judgement {
             Judgement::Newer => {}
             // The controller wants to know whether we are here and what we hold.
-            Judgement::Same => self.sum_soon(now, 0),
+            Judgement::Same => self.answer_head(now),
             Judgement::Older => {
                 self.counters.refused += 1;
-                self.sum_soon(now, 0);
+                self.answer_head(now);
             }
             Judgement::Conflict(_) => {
                 self.counters.refused += 1;
@@ -673,6 +673,20 @@ impl Session {
         }
     }
 
+    /// A sign of life: the digests, or the report that waits for its acknowledgement.
+    fn answer_head(&mut self, now: Millis) {
+        if !self.reporter.is_in_flight() {
+            self.sum_soon(now, 0);
+        } else if self
+            .last_sum
+            .is_none_or(|last| last + SUM_SPACING_MS <= now)
+        {
+            self.last_sum = Some(now);
+            self.counters.retries += 1;
+            self.send_report(now);
+        }
+    }
+
     fn sum_soon(&mut self, now: Millis, gather: u64) {
         if self.is_welcomed() {
             let spaced = self.last_sum.map_or(now, |last| last + SUM_SPACING_MS);
@@ -685,11 +699,8 @@ impl Session {
 
     fn send_sum(&mut self, now: Millis) {
         if self.reporter.is_in_flight() {
-            // Both ends differ until it is acknowledged; it says as well that we are here.
-            self.counters.retries += 1;
-            self.send_report(now);
-            self.last_sum = Some(now);
-            self.sum_due = now + SUM_SPACING_MS;
+            // Both ends differ until it is acknowledged.
+            self.sum_due = self.report_timer.due.max(now) + SUM_SPACING_MS;
             return;
         }
         self.sum_due = now + self.random.jitter(SUM_INTERVAL_MS);

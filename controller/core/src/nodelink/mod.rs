@@ -18,22 +18,36 @@
 //!   after [`NodeLink::handle_durable`].
 //! - Secrets leave only sealed, as an answer to the node that they are for.
 
+mod bucket;
 mod document;
+mod inbound;
+mod node;
+mod outbound;
+mod presence;
+#[cfg(test)]
+mod tests;
+mod versions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bramble_wire::clock::Millis;
+use bramble_wire::envelope::KeyId;
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::PodUid;
-use bramble_wire::publish::{Delivery, Publish};
+use bramble_wire::publish::Publish;
+use bramble_wire::random::Random;
 use bramble_wire::report::{NodeFacts, PodReport};
 use bramble_wire::seal::SealingPublic;
 use bramble_wire::stream;
-use bramble_wire::topic::{StreamId, Topic};
+use bramble_wire::topic::StreamId;
 use bramble_wire::version::{Boot, HistoryId, Version};
 use bramble_wire::{SigningKey, VerifyingKey};
 
 pub use document::{Compiled, Error, Objects};
+
+use bucket::Bucket;
+use document::Sealer;
+use node::Node;
 
 /// Who controls.
 #[derive(Debug, Clone)]
@@ -242,153 +256,151 @@ pub struct NodeState {
 #[derive(Debug)]
 pub struct NodeLink {
     config: Config,
+    me: KeyId,
+    random: Random,
+    sealer: Sealer,
+    nodes: BTreeMap<NodeName, Node>,
+    /// One entry for each node that something is due to at a time.
+    timers: BTreeSet<(Millis, NodeName)>,
+    /// Highest store revision met.
+    revision: u64,
+    unix_s: i64,
+    /// Sequence number of the last message to everybody.
+    seq: u64,
+    link_up: bool,
+    state_due: bool,
+    /// The epoch that the edge is making durable; nothing is sent meanwhile.
+    raising: Option<u64>,
+    heads: Bucket,
+    full: Bucket,
+    bytes: Bucket,
+    head_queue: VecDeque<NodeName>,
+    answer_queue: VecDeque<NodeName>,
+    reply_queue: VecDeque<NodeName>,
+    events: VecDeque<Event>,
     counters: Counters,
+    logged: BTreeMap<Drop, Millis>,
 }
 
 impl NodeLink {
     /// A machine of a process that has just started. `seed` is 32 fresh random bytes.
     pub fn new(config: Config, seed: &[u8; 32]) -> Self {
-        let _ = seed;
+        let sealing = Random::derive(seed, &[b"bramble/nodelink/seal/1"]);
         Self {
-            config,
+            me: KeyId::of(&config.identity.verifying_key()),
+            random: Random::new(seed, "bramble/nodelink/1"),
+            sealer: Sealer::new(config.cluster.clone(), &sealing),
+            nodes: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            revision: 0,
+            unix_s: 0,
+            seq: 0,
+            link_up: false,
+            state_due: false,
+            raising: None,
+            heads: Bucket::new(config.limits.heads_per_s),
+            full: Bucket::new(config.limits.full_per_s),
+            bytes: Bucket::new(config.limits.bytes_per_s),
+            head_queue: VecDeque::new(),
+            answer_queue: VecDeque::new(),
+            reply_queue: VecDeque::new(),
+            events: VecDeque::new(),
             counters: Counters::default(),
+            logged: BTreeMap::new(),
+            config,
         }
     }
 
     /// Takes a node of the key table in, or its new keys (which end its session).
     pub fn set_node(&mut self, node: &NodeName, keys: NodeKeys, now: Millis) {
-        let _ = (node, keys, now);
+        if self.nodes.get(node).is_some_and(|known| known.keys == keys) {
+            return;
+        }
+        let before = self.nodes.remove(node);
+        self.forget_timer(node, before.as_ref());
+        let mut known = Node::new(keys);
+        if let Some(before) = before {
+            // The name goes on: so do its document and its version.
+            known.document = before.document;
+            known.version = before.version;
+            known.announced = before.announced;
+            known.slots.in_heads = before.slots.in_heads;
+            known.slots.in_answers = before.slots.in_answers;
+            known.slots.in_replies = before.slots.in_replies;
+        }
+        self.nodes.insert(node.clone(), known);
+        self.expect_life(node, now);
     }
 
     /// A node left the key table: nothing is sent to it any more and nothing believed of it.
     pub fn remove_node(&mut self, node: &NodeName) {
-        let _ = node;
-    }
-
-    /// The document of a node, compiled from durable state as of store revision `revision`.
-    ///
-    /// # Errors
-    /// [`Error`] when it is over a limit; the one before it stays.
-    pub fn set_document(
-        &mut self,
-        node: &NodeName,
-        objects: Objects,
-        revision: u64,
-        now: Millis,
-    ) -> Result<(), Error> {
-        let _ = (node, objects, revision, now);
-        Ok(())
-    }
-
-    /// Our link to the broker is up and subscribed to
-    /// [`bramble_wire::topic::controller_filters`].
-    pub fn handle_connected(&mut self, now: Millis) {
-        let _ = now;
-    }
-
-    /// Our link to the broker is gone: silence says nothing about nodes until it is back.
-    pub fn handle_disconnected(&mut self, now: Millis) {
-        let _ = now;
-    }
-
-    /// The embedded broker lost a node's connection. Only a hint: the node is lost when it does not
-    /// speak within 1.5 times the keep-alive.
-    pub fn handle_node_disconnected(&mut self, node: &NodeName, now: Millis) {
-        let _ = (node, now);
-    }
-
-    /// A message arrived.
-    pub fn handle_packet(&mut self, topic: &str, payload: &[u8], now: Millis) {
-        let _ = (topic, payload, now);
-    }
-
-    /// The report `number` of a node is taken; durably if it was `hard`. `forget` are the pods that it
-    /// reported gone and that the store (durably) does not have any more. Pods that are gone and not
-    /// named are reported again later.
-    pub fn handle_durable(
-        &mut self,
-        node: &NodeName,
-        number: u64,
-        forget: Vec<PodUid>,
-        now: Millis,
-    ) {
-        let _ = (node, number, forget, now);
-    }
-
-    /// The epoch and history of [`Event::RaiseEpoch`] are durable.
-    pub fn handle_epoch(&mut self, epoch: u64, history: HistoryId, now: Millis) {
-        let _ = (epoch, history, now);
+        let before = self.nodes.remove(node);
+        self.forget_timer(node, before.as_ref());
+        for queue in [
+            &mut self.head_queue,
+            &mut self.answer_queue,
+            &mut self.reply_queue,
+        ] {
+            queue.retain(|queued| queued != node);
+        }
     }
 
     /// The controller's clock, sent with welcomes: it raises the nodes' time floor, and orders
     /// nothing.
     pub fn set_clock(&mut self, unix_s: i64) {
-        let _ = unix_s;
-    }
-
-    /// Time has passed; harmless when nothing is due.
-    pub fn handle_timeout(&mut self, now: Millis) {
-        let _ = now;
-    }
-
-    /// The next thing to do; `None` when nothing more is due or allowed at this time.
-    pub fn poll(&mut self, now: Millis) -> Option<Output> {
-        let _ = now;
-        None
+        self.unix_s = unix_s;
     }
 
     /// When to call [`NodeLink::handle_timeout`] and poll again.
     pub fn next_wake(&self, now: Millis) -> Option<Millis> {
-        let _ = now;
-        None
-    }
-
-    /// Opens a stream on a node; `None` when the node is not there. `open.boot` is filled in.
-    pub fn stream_open(
-        &mut self,
-        node: &NodeName,
-        id: StreamId,
-        open: stream::Open,
-    ) -> Option<Publish> {
-        let _ = (node, id, open);
-        None
-    }
-
-    /// Credit for a stream, or its end; `None` when the node is not known.
-    pub fn stream_in(
-        &mut self,
-        node: &NodeName,
-        id: StreamId,
-        message: &stream::In,
-    ) -> Option<Publish> {
-        let _ = (message, &self.config);
-        Some(Publish {
-            topic: Topic::StreamIn(node.clone(), id),
-            payload: Vec::new(),
-            delivery: Delivery::Message,
-        })
-    }
-
-    /// The last will of our link, and what is to be published before it is closed on purpose:
-    /// nobody controls.
-    pub fn offline(&mut self) -> Option<Publish> {
-        None
+        let timer = self.timers.first().map(|(due, _)| *due);
+        let sending = self.next_sending(now);
+        [timer, sending].into_iter().flatten().min()
     }
 
     /// How far a node is.
     pub fn node(&self, node: &NodeName) -> Option<NodeState> {
-        let _ = node;
-        None
+        self.nodes.get(node).map(|node| NodeState {
+            presence: node.presence,
+            version: node.document.is_some().then_some(node.version),
+            accepted: node.accepted,
+            converged: node.converged,
+            confirmed: node.confirmed,
+        })
     }
 
     /// Whether every node of the table has reported since the epoch began: before that, nothing that
     /// must not run twice may be bound.
     pub fn all_confirmed(&self) -> bool {
-        false
+        self.raising.is_none() && self.nodes.values().all(|node| node.confirmed)
     }
 
     /// What was dropped and done so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Keeps the timer of a node in step with what is due to it.
+    fn arm(&mut self, name: &NodeName) {
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
+        let due = node.due();
+        if due == node.armed {
+            return;
+        }
+        if node.armed != Millis::NEVER {
+            self.timers.remove(&(node.armed, name.clone()));
+        }
+        if due != Millis::NEVER {
+            self.timers.insert((due, name.clone()));
+        }
+        node.armed = due;
+    }
+
+    fn forget_timer(&mut self, name: &NodeName, node: Option<&Node>) {
+        if let Some(node) = node {
+            self.timers.remove(&(node.armed, name.clone()));
+        }
     }
 }

@@ -1,0 +1,441 @@
+//! What nodes say: checked, judged, and turned into slots to fill and events.
+
+use std::collections::BTreeSet;
+
+use bramble_wire::clock::Millis;
+use bramble_wire::envelope::{self, Message, Opened, ReplayGuard, Sequence};
+use bramble_wire::limits::{
+    DOCUMENT_OBJECTS_MAX, PACKET_MAX, REPORT_PODS_MAX, REQUEST_OBJECTS_MAX,
+};
+use bramble_wire::message::{self, Ask, Birth, Life, Request, Sum};
+use bramble_wire::name::NodeName;
+use bramble_wire::object::PodUid;
+use bramble_wire::report::observed_digest;
+use bramble_wire::stream;
+use bramble_wire::topic::Topic;
+use bramble_wire::version::{Boot, Nonce};
+
+use super::node::{Ack, Candidate, Pending, Session};
+use super::versions::{Held, Verdict};
+use super::{Drop, Event, NodeLink, Report};
+
+/// Most pods that the machine remembers of a node: wanted ones, unclaimed ones, and as many on their
+/// way out.
+const OBSERVED_MAX: usize = 3 * DOCUMENT_OBJECTS_MAX;
+/// The same reason of the same node is logged once in this time.
+const LOG_AGAIN_MS: u64 = 3_600_000;
+
+impl NodeLink {
+    /// A message arrived.
+    pub fn handle_packet(&mut self, topic: &str, payload: &[u8], now: Millis) {
+        let parsed = Topic::parse(&self.config.cluster, topic);
+        let node = parsed.as_ref().and_then(|topic| topic.node()).cloned();
+        let handled = match parsed {
+            _ if payload.len() > PACKET_MAX => Err(Drop::Oversize),
+            Some(parsed) if parsed.node_publishes() => self.dispatch(&parsed, topic, payload, now),
+            _ => Err(Drop::Topic),
+        };
+        if let Err(reason) = handled {
+            self.count(node, reason, now);
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        parsed: &Topic,
+        topic: &str,
+        payload: &[u8],
+        now: Millis,
+    ) -> Result<(), Drop> {
+        match parsed {
+            Topic::Birth(name) => {
+                let opened = self.verify::<Birth>(name, topic, payload)?;
+                self.handle_birth(name, opened, now)?;
+            }
+            Topic::Life(name) => {
+                let opened = self.verify::<Life>(name, topic, payload)?;
+                self.handle_life(name, opened.message);
+            }
+            Topic::Sum(name) => {
+                let opened = self.verify::<Sum>(name, topic, payload)?;
+                self.guard(name, opened.sequence)?;
+                self.handle_sum(name, opened.sequence.boot, &opened.message, now);
+            }
+            Topic::Report(name) => {
+                let opened = self.verify::<message::Report>(name, topic, payload)?;
+                self.guard(name, opened.sequence)?;
+                self.handle_report(name, opened.sequence.boot, opened.message, now)?;
+            }
+            Topic::Request(name, boot) => {
+                let opened = self.verify::<Request>(name, topic, payload)?;
+                if opened.sequence.boot != *boot {
+                    return Err(Drop::Malformed);
+                }
+                self.guard(name, opened.sequence)?;
+                self.handle_request(name, *boot, opened.message, now)?;
+            }
+            Topic::StreamOut(name, id) => {
+                let opened = self.verify::<stream::Out>(name, topic, payload)?;
+                let node = self.nodes.get_mut(name).ok_or(Drop::UnknownNode)?;
+                node.stream_guard
+                    .accept(opened.sequence)
+                    .map_err(|_| Drop::Replay)?;
+                let (node, id, out) = (name.clone(), *id, opened.message);
+                self.events.push_back(Event::StreamOut { node, id, out });
+            }
+            Topic::Head(_)
+            | Topic::Response(..)
+            | Topic::StreamOpen(..)
+            | Topic::StreamIn(..)
+            | Topic::Controller => return Err(Drop::Topic),
+        }
+        Ok(())
+    }
+
+    fn verify<M: Message>(
+        &self,
+        name: &NodeName,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<Opened<M>, Drop> {
+        let node = self.nodes.get(name).ok_or(Drop::UnknownNode)?;
+        envelope::open(payload, topic, self.me, &node.keys.identity).map_err(|error| match error {
+            envelope::Error::Oversize(_) => Drop::Oversize,
+            envelope::Error::Malformed
+            | envelope::Error::Protocol(_)
+            | envelope::Error::Kind(_)
+            | envelope::Error::Body => Drop::Malformed,
+            envelope::Error::Sender | envelope::Error::Signature => Drop::Signature,
+            envelope::Error::Recipient => Drop::Recipient,
+            envelope::Error::Replay => Drop::Replay,
+        })
+    }
+
+    /// Refuses replays. A boot that nothing is believed of yet passes: it can only be told to
+    /// announce itself.
+    fn guard(&mut self, name: &NodeName, sequence: Sequence) -> Result<(), Drop> {
+        let node = self.nodes.get_mut(name).ok_or(Drop::UnknownNode)?;
+        let candidate = node.candidate.as_mut();
+        let guard = match candidate {
+            Some(candidate)
+                if candidate.sequence.boot == sequence.boot
+                    && node.guard.boot() != sequence.boot =>
+            {
+                &mut candidate.guard
+            }
+            _ if sequence.boot > node.guard.boot() => return Ok(()),
+            _ => &mut node.guard,
+        };
+        guard.accept(sequence).map_err(|_| Drop::Replay)
+    }
+
+    pub(super) fn count(&mut self, node: Option<NodeName>, reason: Drop, now: Millis) {
+        *self.counters.dropped.entry(reason).or_default() += 1;
+        let known = node.filter(|name| self.nodes.contains_key(name));
+        let logged = match known.as_ref().and_then(|name| self.nodes.get_mut(name)) {
+            Some(node) => &mut node.logged,
+            None => &mut self.logged,
+        };
+        let again = |last: &Millis| now.since(*last) >= LOG_AGAIN_MS;
+        if logged.get(&reason).is_none_or(again) {
+            logged.insert(reason, now);
+            self.events.push_back(Event::Dropped {
+                node: known,
+                reason,
+            });
+        }
+    }
+
+    fn handle_birth(
+        &mut self,
+        name: &NodeName,
+        opened: Opened<Birth>,
+        now: Millis,
+    ) -> Result<(), Drop> {
+        let Opened {
+            sequence,
+            message: birth,
+        } = opened;
+        if birth.boot != sequence.boot {
+            return Err(Drop::Malformed);
+        }
+        let node = self.nodes.get_mut(name).ok_or(Drop::UnknownNode)?;
+        if sequence.boot == node.guard.boot() {
+            node.guard.accept(sequence).map_err(|_| Drop::Replay)?;
+        }
+        if let Some(candidate) = &node.candidate
+            && candidate.sequence.boot == sequence.boot
+            && candidate.sequence.seq >= sequence.seq
+        {
+            return Err(Drop::Replay);
+        }
+        let mut guard = ReplayGuard::from_boot(sequence.boot);
+        guard.accept(sequence).map_err(|_| Drop::Replay)?;
+        let session = self.random.nonce();
+        node.candidate = Some(Candidate {
+            birth,
+            sequence,
+            session,
+            guard,
+            welcomed: false,
+        });
+        node.slots.welcome = false;
+        self.judge_candidate(name, now);
+        Ok(())
+    }
+
+    /// The node echoed the session nonce of its newest birth: the birth was fresh.
+    fn adopt(&mut self, name: &NodeName) {
+        let history = self.config.history;
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
+        let Some(candidate) = node.candidate.take() else {
+            return;
+        };
+        let Candidate {
+            birth,
+            session,
+            guard,
+            ..
+        } = candidate;
+        if node.guard.boot() != birth.boot {
+            node.guard = guard;
+        }
+        if node.stream_guard.boot() != birth.boot {
+            node.stream_guard = ReplayGuard::from_boot(birth.boot);
+        }
+        node.session = Some(Session {
+            nonce: session,
+            boot: birth.boot,
+            connection: birth.connection,
+            full: Some(BTreeSet::new()),
+            pending: None,
+            acked: None,
+        });
+        node.observed.clear();
+        let held = birth.have.filter(|(_, held)| *held == history);
+        node.accepted = held.map(|(version, _)| version);
+        node.converged = None;
+        let (node, facts) = (name.clone(), birth.facts);
+        self.events.push_back(Event::Facts { node, facts });
+    }
+
+    /// Whether a message belongs to the node's session; tells the node to announce itself if not.
+    fn enter(&mut self, name: &NodeName, boot: Boot, nonce: Nonce, now: Millis) -> bool {
+        let Some(node) = self.nodes.get_mut(name) else {
+            return false;
+        };
+        if self.raising.is_some() {
+            return false;
+        }
+        if !node.knows_session(nonce) {
+            self.counters.unknown_sessions += 1;
+            node.slots.announce = Some((boot, nonce));
+            self.queue_reply(name);
+            return false;
+        }
+        if node.is_candidate(nonce) {
+            self.adopt(name);
+        }
+        self.heard(name, now);
+        true
+    }
+
+    fn handle_sum(&mut self, name: &NodeName, boot: Boot, sum: &Sum, now: Millis) {
+        if !self.enter(name, boot, sum.session, now) {
+            return;
+        }
+        let held = sum.accepted.map(|version| Held {
+            version,
+            history: None,
+            digest: Some(sum.digest),
+        });
+        if !self.holds(name, held, now) {
+            return;
+        }
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
+        let busy = node
+            .session
+            .as_ref()
+            .is_none_or(|s| s.pending.is_some() || s.full.is_some());
+        if !busy && observed_digest(&node.observed) != sum.observed {
+            node.slots.announce = Some((boot, sum.session));
+            self.queue_reply(name);
+        }
+    }
+
+    /// Notes what the node holds; `false` when that is a future we do not know.
+    fn holds(&mut self, name: &NodeName, held: Option<Held>, now: Millis) -> bool {
+        let verdict = match held {
+            Some(held) => self.judge(name, held),
+            None => Verdict::Known,
+        };
+        if let Verdict::Unknown(seen) = verdict {
+            self.raise(name, seen);
+            return false;
+        }
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.accepted = held.map(|held| held.version);
+        }
+        self.heard(name, now);
+        true
+    }
+
+    fn handle_report(
+        &mut self,
+        name: &NodeName,
+        boot: Boot,
+        report: message::Report,
+        now: Millis,
+    ) -> Result<(), Drop> {
+        let node = self.nodes.get(name).ok_or(Drop::UnknownNode)?;
+        if report.pods.len() > REPORT_PODS_MAX || node.observed.len() > OBSERVED_MAX {
+            return Err(Drop::Limit);
+        }
+        if !self.enter(name, boot, report.session, now) {
+            return Ok(());
+        }
+        let held = report.accepted.map(|version| Held {
+            version,
+            history: None,
+            digest: None,
+        });
+        if !self.holds(name, held, now) {
+            return Ok(());
+        }
+        let node = self.nodes.get_mut(name).ok_or(Drop::UnknownNode)?;
+        let Some(session) = &mut node.session else {
+            return Ok(());
+        };
+        if let Some((acked, forget)) = &session.acked
+            && report.number <= *acked
+        {
+            if report.number == *acked {
+                let (number, forget) = (*acked, forget.clone());
+                let session = session.nonce;
+                node.slots.ack = Some(Ack {
+                    boot,
+                    session,
+                    number,
+                    forget,
+                });
+                self.queue_reply(name);
+            }
+            return Ok(());
+        }
+        if session
+            .pending
+            .as_ref()
+            .is_some_and(|pending| report.number <= pending.number)
+        {
+            return Ok(());
+        }
+        let uids = report.pods.iter().map(|pod| pod.uid);
+        let all = session.full.as_mut().and_then(|full| {
+            full.extend(uids);
+            (!report.more).then(|| full.clone())
+        });
+        let pods = (report.pods.iter()).map(|pod| (pod.uid, (!pod.gone).then(|| pod.hash())));
+        let pods = pods.collect();
+        session.pending = Some(Pending {
+            number: report.number,
+            pods,
+            all: all.clone(),
+        });
+        node.converged = report.converged;
+        self.counters.reports += 1;
+        if let Some(facts) = report.facts {
+            self.events.push_back(Event::Facts {
+                node: name.clone(),
+                facts,
+            });
+        }
+        self.events.push_back(Event::Report(Report {
+            node: name.clone(),
+            number: report.number,
+            hard: report.pods.iter().any(|pod| pod.is_terminal()),
+            pods: report.pods,
+            all,
+            accepted: report.accepted,
+            converged: report.converged,
+            rejected: report.rejected,
+        }));
+        Ok(())
+    }
+
+    /// The report `number` of a node is taken; durably if it was `hard`. `forget` are the pods that it
+    /// reported gone and that the store (durably) does not have any more. Pods that are gone and not
+    /// named are reported again later.
+    pub fn handle_durable(
+        &mut self,
+        node: &NodeName,
+        number: u64,
+        forget: Vec<PodUid>,
+        _now: Millis,
+    ) {
+        let Some(known) = self.nodes.get_mut(node) else {
+            return;
+        };
+        let Some(session) = &mut known.session else {
+            return;
+        };
+        let Some(pending) = session.pending.take_if(|pending| pending.number == number) else {
+            return;
+        };
+        for (uid, hash) in pending.pods {
+            match hash {
+                Some(hash) => known.observed.insert(uid, hash),
+                None => known.observed.remove(&uid),
+            };
+        }
+        if let Some(all) = pending.all {
+            known.observed.retain(|uid, _| all.contains(uid));
+            known.confirmed = true;
+            session.full = None;
+        }
+        session.acked = Some((number, forget.clone()));
+        let (boot, session) = (session.boot, session.nonce);
+        known.slots.ack = Some(Ack {
+            boot,
+            session,
+            number,
+            forget,
+        });
+        self.queue_reply(node);
+    }
+
+    fn handle_request(
+        &mut self,
+        name: &NodeName,
+        boot: Boot,
+        request: Request,
+        now: Millis,
+    ) -> Result<(), Drop> {
+        if matches!(&request.ask, Ask::Objects { ids, .. } if ids.len() > REQUEST_OBJECTS_MAX) {
+            return Err(Drop::Limit);
+        }
+        let node = self.nodes.get_mut(name).ok_or(Drop::UnknownNode)?;
+        if self.raising.is_some() {
+            return Ok(());
+        }
+        if !node.is_welcomed(boot) || node.document.is_none() {
+            self.counters.unknown_sessions += 1;
+            node.slots.announce = Some((boot, request.nonce));
+            self.queue_reply(name);
+            return Ok(());
+        }
+        let proven = node
+            .session
+            .as_ref()
+            .is_some_and(|session| session.boot == boot);
+        node.slots.request = Some((boot, request));
+        if proven {
+            self.heard(name, now);
+        }
+        self.queue_answer(name);
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Documents, their versions, and futures that this store does not know.
+
+use bramble_wire::clock::Millis;
+use bramble_wire::document::Digest;
+use bramble_wire::message::Head;
+use bramble_wire::name::NodeName;
+use bramble_wire::version::{HistoryId, Version};
+
+use super::document::{Error, Indexed, Objects};
+use super::node::Node;
+use super::{Event, NodeLink};
+
+/// What a node says that it holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) version: Version,
+    pub(super) history: Option<HistoryId>,
+    pub(super) digest: Option<Digest>,
+}
+
+/// What that means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Our past or our present.
+    Known,
+    /// Can't be told before the node's document is compiled.
+    Later,
+    /// A future, or another history: the epoch must rise above it.
+    Unknown(Version),
+}
+
+impl NodeLink {
+    /// The document of a node, compiled from durable state as of store revision `revision`. Its
+    /// version changes only if its digest does.
+    ///
+    /// # Errors
+    /// [`Error`] when it is over a limit; the one before it stays.
+    pub fn set_document(
+        &mut self,
+        node: &NodeName,
+        objects: Objects,
+        revision: u64,
+        now: Millis,
+    ) -> Result<(), Error> {
+        let indexed = Indexed::new(objects)?;
+        self.revision = self.revision.max(revision);
+        let (epoch, term) = (self.config.epoch, self.config.term);
+        let Some(known) = self.nodes.get_mut(node) else {
+            return Ok(());
+        };
+        if known.digest() == Some(indexed.digest) {
+            known.document = Some(indexed);
+            return Ok(());
+        }
+        // The same revision can give another document only by another way of compiling; a version
+        // that was sent has one content all the same.
+        let floor = if known.announced {
+            known.version.rev + 1
+        } else {
+            0
+        };
+        known.version = Version {
+            epoch,
+            term,
+            rev: revision.max(floor),
+        };
+        known.announced = false;
+        known.document = Some(indexed);
+        known.head_attempt = 0;
+        self.revision = self.revision.max(known.version.rev);
+        let waits = known
+            .candidate
+            .as_ref()
+            .is_some_and(|candidate| !candidate.welcomed);
+        if waits {
+            self.judge_candidate(node, now);
+        } else if known.session.is_some() || known.candidate.is_some() {
+            self.queue_head(node);
+        }
+        Ok(())
+    }
+
+    /// The epoch and history of [`Event::RaiseEpoch`] are durable: every document gets a version in
+    /// it and every node has to say anew what it holds.
+    pub fn handle_epoch(&mut self, epoch: u64, history: HistoryId, now: Millis) {
+        if epoch <= self.config.epoch {
+            return;
+        }
+        self.config.epoch = epoch;
+        self.config.history = history;
+        self.raising = None;
+        self.state_due = true;
+        let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
+        for name in names {
+            let Some(node) = self.nodes.get_mut(&name) else {
+                continue;
+            };
+            node.version = Version {
+                epoch,
+                term: self.config.term,
+                rev: node.version.rev,
+            };
+            node.announced = false;
+            node.confirmed = false;
+            let candidate = node.candidate.take();
+            let was_here = node.session.is_some() || candidate.is_some();
+            node.end_session();
+            node.candidate = candidate.filter(|candidate| !candidate.welcomed);
+            if node.candidate.is_some() {
+                self.judge_candidate(&name, now);
+            } else if was_here {
+                self.queue_head(&name);
+            }
+            self.expect_life(&name, now);
+        }
+    }
+
+    /// Judges what a node holds, and takes over its version when it is another one for the same
+    /// content: nothing records the version of a node across our own restarts.
+    pub(super) fn judge(&mut self, name: &NodeName, held: Held) -> Verdict {
+        let config = &self.config;
+        let Some(node) = self.nodes.get_mut(name) else {
+            return Verdict::Later;
+        };
+        let version = held.version;
+        if version.epoch < config.epoch {
+            return Verdict::Known;
+        }
+        let other_history = held
+            .history
+            .is_some_and(|history| history != config.history);
+        if version.epoch > config.epoch || other_history {
+            return Verdict::Unknown(version);
+        }
+        let Some(digest) = node.digest() else {
+            return Verdict::Later;
+        };
+        let same = held.digest == Some(digest);
+        let takes_over = same
+            && version.term == config.term
+            && version.rev <= self.revision
+            && (version > node.version || !node.announced);
+        if takes_over {
+            node.version = version;
+            node.announced = true;
+            return Verdict::Known;
+        }
+        let differs = held.digest.is_some() && !same;
+        if version > node.version || (version == node.version && differs) {
+            return Verdict::Unknown(version);
+        }
+        Verdict::Known
+    }
+
+    /// Judges the birth that waits, and welcomes the node or raises the epoch.
+    pub(super) fn judge_candidate(&mut self, name: &NodeName, _now: Millis) {
+        let candidate = self
+            .nodes
+            .get(name)
+            .and_then(|node| node.candidate.as_ref());
+        let Some(birth) = candidate.map(|candidate| &candidate.birth) else {
+            return;
+        };
+        let held = birth.have.map(|(version, history)| Held {
+            version,
+            history: Some(history),
+            digest: Some(birth.digest),
+        });
+        let verdict = match held {
+            Some(held) => self.judge(name, held),
+            None => Verdict::Known,
+        };
+        match verdict {
+            Verdict::Known => self.queue_welcome(name),
+            Verdict::Later => {}
+            Verdict::Unknown(seen) => self.raise(name, seen),
+        }
+    }
+
+    pub(super) fn raise(&mut self, name: &NodeName, seen: Version) {
+        let epoch = seen.epoch.max(self.config.epoch) + 1;
+        if self.raising.is_some_and(|raising| raising >= epoch) {
+            return;
+        }
+        self.raising = Some(epoch);
+        let history = self.random.history();
+        self.events.push_back(Event::RaiseEpoch {
+            node: name.clone(),
+            seen,
+            epoch,
+            history,
+        });
+    }
+
+    pub(super) fn head_of(&self, node: &Node) -> Option<Head> {
+        Some(Head {
+            version: node.version,
+            history: self.config.history,
+            digest: node.digest()?,
+        })
+    }
+}
