@@ -19,8 +19,10 @@ mod engine;
 mod history;
 mod journal;
 mod ledger;
+mod load;
 mod memory;
 mod record;
+mod state;
 #[cfg(test)]
 mod tests;
 mod types;
