@@ -1,0 +1,641 @@
+//! Reads an image archive (`docker save` or OCI layout): what is in it, and each layer's bytes.
+//!
+//! The archive is a file that can be read at any place: both formats put the manifest anywhere.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
+use std::path::{Component, Path};
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use tar::{Archive, EntryType};
+
+use super::platform::{Platform, suits};
+use super::{ImageConfig, Limits, reference};
+
+/// Why an archive was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The archive is at fault.
+    #[error("{0}")]
+    Invalid(String),
+    /// The archive is in order but has nothing for this board.
+    #[error("{0}")]
+    Platform(String),
+    /// It could not be read.
+    #[error("read the archive")]
+    Io(#[from] io::Error),
+}
+
+fn invalid(text: impl Into<String>) -> Error {
+    Error::Invalid(text.into())
+}
+
+/// An image found in an archive.
+#[derive(Debug)]
+pub struct Found {
+    /// Names in full form.
+    pub references: Vec<String>,
+    /// Digest of the configuration.
+    pub id: String,
+    /// The configuration, as it is.
+    pub config_json: Vec<u8>,
+    /// What matters of it.
+    pub config: ImageConfig,
+    /// Layers, lowest first.
+    pub layers: Vec<FoundLayer>,
+}
+
+/// A layer found in an archive.
+#[derive(Debug)]
+pub struct FoundLayer {
+    /// Member that holds it.
+    pub member: String,
+    /// Digest of the member, when the archive says one.
+    pub digest: Option<String>,
+    /// Digest of the uncompressed tar.
+    pub diff_id: String,
+}
+
+/// An archive and where its members lie.
+#[derive(Debug)]
+pub struct ImageArchive {
+    file: File,
+    members: BTreeMap<String, Member>,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone)]
+enum Member {
+    Data { offset: u64, size: u64 },
+    Link(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerManifest {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+    platform: Option<Platform>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Configuration {
+    #[serde(flatten)]
+    platform: Platform,
+    #[serde(default)]
+    config: Option<ContainerPart>,
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct ContainerPart {
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    env: Option<Vec<String>>,
+    user: Option<String>,
+    working_dir: Option<String>,
+}
+
+impl ImageArchive {
+    /// Notes where every member lies.
+    ///
+    /// # Errors
+    /// When it is no tar archive, or has too many members.
+    pub fn open(mut file: File, limits: Limits) -> Result<Self, Error> {
+        let mut magic = [0; 4];
+        let length = file.read(&mut magic)?;
+        if let Some(kind) = compression(&magic[..length]) {
+            return Err(invalid(format!(
+                "the archive itself is compressed ({kind}); decompress it first"
+            )));
+        }
+        file.rewind()?;
+        let mut members = BTreeMap::new();
+        let damaged = |e: io::Error| invalid(format!("not an image archive: {e}"));
+        let mut archive = Archive::new(&mut file);
+        for (count, entry) in archive.entries_with_seek().map_err(damaged)?.enumerate() {
+            let entry = entry.map_err(damaged)?;
+            if count >= limits.members {
+                return Err(invalid(format!(
+                    "more than {} members in the archive",
+                    limits.members
+                )));
+            }
+            let Some(name) = member_name(&entry.path().map_err(damaged)?) else {
+                continue;
+            };
+            match entry.header().entry_type() {
+                EntryType::Regular | EntryType::Continuous => {
+                    let (offset, size) = (entry.raw_file_position(), entry.size());
+                    members.insert(name, Member::Data { offset, size });
+                }
+                // Old versions of Docker link a layer that occurs twice.
+                EntryType::Symlink | EntryType::Link => {
+                    let target = entry.link_name().map_err(damaged)?.unwrap_or_default();
+                    let folder = Path::new(&name).parent().unwrap_or(Path::new(""));
+                    let from = if entry.header().entry_type() == EntryType::Link {
+                        Path::new("")
+                    } else {
+                        folder
+                    };
+                    if let Some(target) = member_name(&from.join(target)) {
+                        members.insert(name, Member::Link(target));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(Self {
+            file,
+            members,
+            limits,
+        })
+    }
+
+    /// Images that run on `board`.
+    ///
+    /// # Errors
+    /// When the archive holds no image, a malformed one, or none for the board.
+    pub fn images(&mut self, board: &Platform) -> Result<Vec<Found>, Error> {
+        if self.members.contains_key("manifest.json") {
+            self.docker_images(board)
+        } else if self.members.contains_key("index.json") {
+            self.oci_images(board)
+        } else {
+            Err(invalid(
+                "neither manifest.json nor index.json in the archive",
+            ))
+        }
+    }
+
+    fn docker_images(&mut self, board: &Platform) -> Result<Vec<Found>, Error> {
+        let manifests: Vec<DockerManifest> = self.json("manifest.json", None)?;
+        self.check_count(manifests.len())?;
+        let mut out = Vec::new();
+        for manifest in manifests {
+            let names = manifest.repo_tags.unwrap_or_default();
+            let config = clean(&manifest.config)?;
+            let members = manifest.layers.iter().map(|l| clean(l).map(|m| (m, None)));
+            let members = members.collect::<Result<Vec<_>, _>>()?;
+            out.push(self.found(names, &config, None, members, board)?);
+        }
+        Ok(out)
+    }
+
+    fn oci_images(&mut self, board: &Platform) -> Result<Vec<Found>, Error> {
+        let index: Index = self.json("index.json", None)?;
+        self.check_count(index.manifests.len())?;
+        let mut out = Vec::new();
+        let mut misfits = Vec::new();
+        for descriptor in &index.manifests {
+            // Signatures and attestations sit beside images and have no platform to run on.
+            if descriptor
+                .platform
+                .as_ref()
+                .is_some_and(|p| p.architecture == "unknown")
+            {
+                continue;
+            }
+            let names = [
+                "io.containerd.image.name",
+                "org.opencontainers.image.ref.name",
+            ];
+            let name = names
+                .iter()
+                .find_map(|n| descriptor.annotations.get(*n))
+                .cloned();
+            let manifest = match self.choose(descriptor, board, 0) {
+                Ok(digest) => digest,
+                Err(Error::Platform(text)) => {
+                    misfits.push(text);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let manifest: Manifest = self.json(&blob(&manifest)?, Some(&manifest))?;
+            let config = manifest.config.digest;
+            let members = manifest
+                .layers
+                .into_iter()
+                .map(|l| Ok((blob(&l.digest)?, Some(l.digest))));
+            let members = members.collect::<Result<Vec<_>, Error>>()?;
+            match self.found(
+                name.into_iter().collect(),
+                &blob(&config)?,
+                Some(config),
+                members,
+                board,
+            ) {
+                Ok(found) => out.push(found),
+                Err(Error::Platform(text)) => misfits.push(text),
+                Err(error) => return Err(error),
+            }
+        }
+        match (out.is_empty(), misfits.is_empty()) {
+            (false, _) => Ok(out),
+            (true, false) => Err(Error::Platform(misfits.join("; "))),
+            (true, true) => Err(invalid("no image in index.json")),
+        }
+    }
+
+    /// Digest of the manifest that suits the board best, below an index if need be.
+    fn choose(
+        &mut self,
+        descriptor: &Descriptor,
+        board: &Platform,
+        depth: u32,
+    ) -> Result<String, Error> {
+        let index = matches!(
+            descriptor.media_type.as_str(),
+            "application/vnd.oci.image.index.v1+json"
+                | "application/vnd.docker.distribution.manifest.list.v2+json"
+        );
+        if !index {
+            return Ok(descriptor.digest.clone());
+        }
+        if depth > 2 {
+            return Err(invalid("indexes nested too deeply"));
+        }
+        let inner: Index = self.json(&blob(&descriptor.digest)?, Some(&descriptor.digest))?;
+        self.check_count(inner.manifests.len())?;
+        // An archive of a multi-platform image often holds the blobs of one platform only.
+        let here = |d: &Descriptor| blob(&d.digest).is_ok_and(|b| self.members.contains_key(&b));
+        let score = |d: &Descriptor| suits(&d.platform.clone().unwrap_or_default(), board);
+        let best = inner
+            .manifests
+            .iter()
+            .filter(|d| here(d))
+            .filter_map(|d| score(d).map(|s| (s, d)));
+        match best.max_by_key(|(score, _)| *score) {
+            Some((_, best)) => self.choose(best, board, depth + 1),
+            None => {
+                let offered: Vec<_> = inner
+                    .manifests
+                    .iter()
+                    .filter_map(|d| d.platform.as_ref())
+                    .map(Platform::to_string)
+                    .collect();
+                Err(Error::Platform(mismatch(&offered.join(", "), board)))
+            }
+        }
+    }
+
+    fn found(
+        &mut self,
+        names: Vec<String>,
+        config_member: &str,
+        config_digest: Option<String>,
+        members: Vec<(String, Option<String>)>,
+        board: &Platform,
+    ) -> Result<Found, Error> {
+        let config_json = self.bytes(config_member)?;
+        let id = digest(&config_json);
+        if config_digest.is_some_and(|want| want != id) {
+            return Err(invalid(format!(
+                "{config_member} does not have the digest of its name"
+            )));
+        }
+        let parsed: Configuration = parse(config_member, &config_json)?;
+        if suits(&parsed.platform, board).is_none() {
+            return Err(Error::Platform(mismatch(
+                &parsed.platform.to_string(),
+                board,
+            )));
+        }
+        let diff_ids = parsed.rootfs.diff_ids;
+        if diff_ids.len() != members.len() || members.len() > self.limits.layers {
+            return Err(invalid(format!(
+                "{} layers in the manifest, {} in the configuration, at most {} allowed",
+                members.len(),
+                diff_ids.len(),
+                self.limits.layers
+            )));
+        }
+        if let Some(bad) = diff_ids.iter().find(|d| !reference::valid_digest(d)) {
+            return Err(invalid(format!("{bad:?} is no digest")));
+        }
+        let references = names.iter().map(|n| reference::normalise(n));
+        let references = references
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| invalid(e.to_string()))?;
+        let part = parsed.config.unwrap_or_default();
+        let config = ImageConfig {
+            entrypoint: part.entrypoint.unwrap_or_default(),
+            cmd: part.cmd.unwrap_or_default(),
+            env: part.env.unwrap_or_default(),
+            user: part.user.unwrap_or_default(),
+            working_dir: part.working_dir.unwrap_or_default(),
+        };
+        let layers = members.into_iter().zip(diff_ids);
+        let layers = layers.map(|((member, digest), diff_id)| FoundLayer {
+            member,
+            digest,
+            diff_id,
+        });
+        Ok(Found {
+            references,
+            id,
+            config_json,
+            config,
+            layers: layers.collect(),
+        })
+    }
+
+    fn check_count(&self, count: usize) -> Result<(), Error> {
+        if count > self.limits.images {
+            return Err(invalid(format!(
+                "more than {} images in the archive",
+                self.limits.images
+            )));
+        }
+        Ok(())
+    }
+
+    /// The uncompressed bytes of a layer, hashed on the way.
+    ///
+    /// # Errors
+    /// When the member is missing or can't be read.
+    pub fn layer(&self, layer: &FoundLayer) -> Result<LayerReader, Error> {
+        let (offset, size) = self.locate(&layer.member)?;
+        let mut file = self.file.try_clone()?;
+        file.seek(SeekFrom::Start(offset))?;
+        let raw = Hashed {
+            inner: file.take(size),
+            hash: Sha256::new(),
+        };
+        let mut raw = BufReader::with_capacity(64 * 1024, raw);
+        let inner = match compression(raw.fill_buf()?) {
+            Some("gzip") => Decoder::Gzip(Box::new(MultiGzDecoder::new(raw))),
+            Some(_) => Decoder::Zstd(Box::new(Zstd {
+                source: raw,
+                decoder: FrameDecoder::new(),
+                open: false,
+            })),
+            None => Decoder::Plain(raw),
+        };
+        // Headers and padding come on top of the files; a stream of nothing but those must end too.
+        let bound = self
+            .limits
+            .unpacked_bytes
+            .saturating_add(self.limits.entries.saturating_mul(2048));
+        Ok(LayerReader {
+            inner: Hashed {
+                inner,
+                hash: Sha256::new(),
+            },
+            left: bound,
+        })
+    }
+
+    fn locate(&self, name: &str) -> Result<(u64, u64), Error> {
+        let mut name = name;
+        for _ in 0..8 {
+            match self.members.get(name) {
+                Some(Member::Data { offset, size }) => return Ok((*offset, *size)),
+                Some(Member::Link(target)) => name = target,
+                None => break,
+            }
+        }
+        Err(invalid(format!("{name} is not in the archive")))
+    }
+
+    fn bytes(&mut self, name: &str) -> Result<Vec<u8>, Error> {
+        let (offset, size) = self.locate(name)?;
+        if size > self.limits.json_bytes {
+            return Err(invalid(format!(
+                "{name} has {size} bytes, at most {} allowed",
+                self.limits.json_bytes
+            )));
+        }
+        self.file.seek(SeekFrom::Start(offset))?;
+        let mut out = Vec::new();
+        (&mut self.file).take(size).read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(
+        &mut self,
+        name: &str,
+        want: Option<&str>,
+    ) -> Result<T, Error> {
+        let bytes = self.bytes(name)?;
+        if want.is_some_and(|want| want != digest(&bytes)) {
+            return Err(invalid(format!(
+                "{name} does not have the digest of its name"
+            )));
+        }
+        parse(name, &bytes)
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|e| invalid(format!("{name}: {e}")))
+}
+
+fn mismatch(offered: &str, board: &Platform) -> String {
+    format!("the image is for {offered}, this board is {board}")
+}
+
+/// `sha256:…` of some bytes.
+pub fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+fn blob(digest: &str) -> Result<String, Error> {
+    if !reference::valid_digest(digest) {
+        return Err(invalid(format!("{digest:?} is no digest")));
+    }
+    Ok(format!("blobs/{}", digest.replace(':', "/")))
+}
+
+fn clean(name: &str) -> Result<String, Error> {
+    member_name(Path::new(name)).ok_or_else(|| invalid(format!("bad member name {name:?}")))
+}
+
+/// A name as a key; `..` is resolved in the name itself. Nothing is ever opened by it.
+fn member_name(path: &Path) -> Option<String> {
+    let mut out: Vec<&str> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => out.push(name.to_str()?),
+            Component::ParentDir => drop(out.pop()?),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    (!out.is_empty()).then(|| out.join("/"))
+}
+
+fn compression(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        _ => None,
+    }
+}
+
+type Raw = BufReader<Hashed<io::Take<File>>>;
+
+/// Uncompressed bytes of a layer.
+pub struct LayerReader {
+    inner: Hashed<Decoder>,
+    left: u64,
+}
+
+impl LayerReader {
+    /// Reads what is left and compares both digests.
+    ///
+    /// # Errors
+    /// When one of them is another than the manifest says.
+    pub fn verify(mut self, layer: &FoundLayer) -> Result<(), Error> {
+        let broken = |e: io::Error| invalid(format!("{}: {e}", layer.member));
+        io::copy(&mut self, &mut io::sink()).map_err(broken)?;
+        let diff_id = format!("sha256:{}", hex::encode(self.inner.hash.finalize()));
+        if diff_id != layer.diff_id {
+            return Err(invalid(format!(
+                "{}: content is {diff_id}, not {}",
+                layer.member, layer.diff_id
+            )));
+        }
+        let mut raw = match self.inner.inner {
+            Decoder::Plain(raw) => raw,
+            Decoder::Gzip(gzip) => gzip.into_inner(),
+            Decoder::Zstd(zstd) => zstd.source,
+        };
+        io::copy(&mut raw, &mut io::sink()).map_err(broken)?;
+        let whole = format!("sha256:{}", hex::encode(raw.into_inner().hash.finalize()));
+        match &layer.digest {
+            Some(want) if *want != whole => {
+                Err(invalid(format!("{}: blob is {whole}", layer.member)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Read for LayerReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(n as u64)
+            .ok_or_else(|| io::Error::other("the layer unpacks to more than is allowed"))?;
+        Ok(n)
+    }
+}
+
+struct Hashed<R> {
+    inner: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+enum Decoder {
+    Plain(Raw),
+    Gzip(Box<MultiGzDecoder<Raw>>),
+    Zstd(Box<Zstd>),
+}
+
+impl Read for Decoder {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(raw) => raw.read(buffer),
+            Self::Gzip(gzip) => gzip.read(buffer),
+            Self::Zstd(zstd) => zstd.read(buffer),
+        }
+    }
+}
+
+/// All frames of a zstd stream, one after the other.
+struct Zstd {
+    source: Raw,
+    decoder: FrameDecoder,
+    open: bool,
+}
+
+impl Zstd {
+    /// Begins the next frame; false at the end of the stream.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        while !self.source.fill_buf()?.is_empty() {
+            match self.decoder.init(&mut self.source) {
+                Ok(()) => {
+                    self.open = true;
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    let skipped = (&mut self.source).take(u64::from(length));
+                    io::copy(&mut { skipped }, &mut io::sink())?;
+                }
+                Err(error) => return Err(io::Error::other(error.to_string())),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Read for Zstd {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if !self.open && !self.next_frame()? {
+                return Ok(0);
+            }
+            while self.decoder.can_collect() < buffer.len() && !self.decoder.is_finished() {
+                let more = buffer.len() - self.decoder.can_collect();
+                let strategy = BlockDecodingStrategy::UptoBytes(more);
+                self.decoder
+                    .decode_blocks(&mut self.source, strategy)
+                    .map_err(|e| io::Error::other(e.to_string()))?;
+            }
+            match self.decoder.read(buffer)? {
+                0 => self.open = false,
+                n => return Ok(n),
+            }
+        }
+    }
+}

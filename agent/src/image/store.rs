@@ -1,0 +1,385 @@
+//! The store as the agent sees it: names to images, loading through the child, removing by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+
+use bramble_wire::object::PullPolicy;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+
+use super::child::{LoadError, Loaded, Report, layer_dir, layer_size, write_durably};
+use super::{Image, ImageConfig, ImageId, ImageInfo, reference};
+
+/// Largest archive that is taken over a socket.
+const ARCHIVE_MAX: u64 = 16 << 30;
+
+/// Longest answer of the child.
+const REPORT_MAX: u64 = 8 << 20;
+
+/// Why an image is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is no name.
+    #[error(transparent)]
+    Name(#[from] reference::Invalid),
+    /// It is not on this board.
+    #[error(
+        "image {reference} is not on this node and cannot be pulled yet; \
+         load it with `bramble image load`"
+    )]
+    Missing {
+        /// Full name.
+        reference: String,
+    },
+    /// The archive was refused, or could not be unpacked.
+    #[error("load {archive}: {source}")]
+    Load {
+        /// The archive.
+        archive: String,
+        /// Why.
+        source: LoadError,
+    },
+    /// A container uses it.
+    #[error("image {0} is in use")]
+    InUse(String),
+    /// The store itself failed.
+    #[error("image store: {what}")]
+    Io {
+        /// What failed.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Kubernetes' reason for a container that waits for its image.
+    pub fn waiting_reason(&self, policy: PullPolicy) -> &'static str {
+        match (self, policy) {
+            (Self::Name(_), _) => "InvalidImageName",
+            (Self::Missing { .. }, PullPolicy::Never) => "ErrImageNeverPull",
+            (
+                Self::Load {
+                    source: LoadError::Invalid(_),
+                    ..
+                },
+                _,
+            ) => "InvalidImage",
+            (Self::Load { .. }, _) => "ErrImageLoad",
+            _ => "ImagePullBackOff",
+        }
+    }
+}
+
+/// What the store knows, as it lies on disk.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Index {
+    /// Images by id.
+    images: BTreeMap<ImageId, Stored>,
+    /// Full names.
+    references: BTreeMap<String, ImageId>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Stored {
+    config: ImageConfig,
+    diff_ids: Vec<String>,
+    size_bytes: u64,
+}
+
+/// Images on this board. One per data directory.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    unpacker: PathBuf,
+    index: Mutex<Index>,
+    /// One archive at a time: unpacking is bound by the disk and by the board's memory.
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Store {
+    /// Opens the store in `<data dir>/images`, dropping work that a crash left. `unpacker` is the
+    /// program that knows the sub-command `unpack` (the agent itself).
+    ///
+    /// # Errors
+    /// When the directories can't be made or the index can't be read.
+    pub fn open(data_dir: &Path, unpacker: &Path) -> Result<Self, Error> {
+        let root = data_dir.join("images");
+        let step = |what: &str| {
+            let what = what.to_owned();
+            move |source| Error::Io { what, source }
+        };
+        match fs::remove_dir_all(root.join("tmp")) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(step("empty tmp")(e)),
+            _ => {}
+        }
+        fs::create_dir_all(root.join("tmp")).map_err(step("make directories"))?;
+        let index = match fs::read(root.join("index")) {
+            Ok(bytes) => bramble_wire::decode(&bytes, "image index")
+                .map_err(|e| step("read the index")(io::Error::other(e)))?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Index::default(),
+            Err(e) => return Err(step("read the index")(e)),
+        };
+        let (index, loading) = (Mutex::new(index), tokio::sync::Mutex::default());
+        Ok(Self {
+            root,
+            unpacker: unpacker.to_owned(),
+            index,
+            loading,
+        })
+    }
+
+    /// Loads every image of an archive that runs on this board.
+    ///
+    /// # Errors
+    /// [`Error::Load`] with the reason; nothing is named then.
+    pub async fn load(&self, archive: &Path) -> Result<Vec<Loaded>, Error> {
+        let _one = self.loading.lock().await;
+        let name = archive.display().to_string();
+        let failed = |source: LoadError| Error::Load {
+            archive: name.clone(),
+            source,
+        };
+        let mut child = Command::new(&self.unpacker)
+            .arg("unpack")
+            .arg(&self.root)
+            .arg(archive)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| {
+                failed(LoadError::Io(format!(
+                    "run {}: {e}",
+                    self.unpacker.display()
+                )))
+            })?;
+        let mut bytes = Vec::new();
+        if let Some(out) = child.stdout.take() {
+            let read = out.take(REPORT_MAX).read_to_end(&mut bytes).await;
+            read.map_err(|e| failed(LoadError::Io(e.to_string())))?;
+        }
+        let status = child
+            .wait()
+            .await
+            .map_err(|e| failed(LoadError::Io(e.to_string())))?;
+        let loaded = match bramble_wire::decode::<Report>(&bytes, "report of the unpacker") {
+            Ok(report) => report.map_err(failed)?,
+            // Out of memory, most likely: an archive made to be.
+            Err(_) => {
+                let text = format!("the unpacker ended without a report ({status})");
+                return Err(failed(LoadError::Invalid(text)));
+            }
+        };
+        self.register(&loaded)?;
+        Ok(loaded)
+    }
+
+    /// Like [`Store::load`] with the archive's bytes, which are put on disk first.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub async fn load_stream(&self, reader: impl AsyncRead + Unpin) -> Result<Vec<Loaded>, Error> {
+        let path = self
+            .root
+            .join("tmp")
+            .join(format!("archive-{}", spool_number()));
+        let result = match spool(reader, &path).await {
+            Ok(()) => self.load(&path).await,
+            Err(e) => {
+                let source = LoadError::Io(format!("receive the archive: {e}"));
+                Err(Error::Load {
+                    archive: "archive".to_owned(),
+                    source,
+                })
+            }
+        };
+        let _ = fs::remove_file(&path);
+        result
+    }
+
+    fn register(&self, loaded: &[Loaded]) -> Result<(), Error> {
+        self.change(|index| {
+            for image in loaded {
+                let stored = Stored {
+                    config: image.config.clone(),
+                    diff_ids: image.diff_ids.clone(),
+                    size_bytes: image.size_bytes,
+                };
+                index.images.insert(image.id.clone(), stored);
+                for reference in &image.references {
+                    index.references.insert(reference.clone(), image.id.clone());
+                }
+            }
+        })
+    }
+
+    /// Changes the index, on disk first.
+    fn change(&self, edit: impl FnOnce(&mut Index)) -> Result<(), Error> {
+        let mut index = self.lock();
+        let mut new: Index = Index {
+            images: index.images.clone(),
+            references: index.references.clone(),
+        };
+        edit(&mut new);
+        write_durably(&self.root.join("index"), &bramble_wire::encode(&new)).map_err(|source| {
+            Error::Io {
+                what: "write the index".to_owned(),
+                source,
+            }
+        })?;
+        *index = new;
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Index> {
+        // The index is replaced whole, so a panic elsewhere leaves a good one.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The image that a name means: a reference in any form, or an id.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] says how to bring it here.
+    pub fn resolve(&self, name: &str) -> Result<Image, Error> {
+        let index = self.lock();
+        let (reference, id) = match index.images.get_key_value(&ImageId(name.to_owned())) {
+            Some((id, _)) => (name.to_owned(), id.clone()),
+            None => {
+                let full = reference::normalise(name)?;
+                let named = index.references.get(&full);
+                let by_digest = || {
+                    let id = ImageId(full.split_once('@')?.1.to_owned());
+                    index.images.contains_key(&id).then_some(id)
+                };
+                match named.cloned().or_else(by_digest) {
+                    Some(id) => (full, id),
+                    None => return Err(Error::Missing { reference: full }),
+                }
+            }
+        };
+        let stored = index.images.get(&id).ok_or_else(|| Error::Missing {
+            reference: reference.clone(),
+        })?;
+        let dirs: Vec<_> = stored
+            .diff_ids
+            .iter()
+            .map(|d| layer_dir(&self.root, d))
+            .collect();
+        if dirs.iter().any(|d| layer_size(d).is_none()) {
+            return Err(Error::Missing { reference });
+        }
+        let layers = dirs.into_iter().map(|d| d.join("fs")).collect();
+        Ok(Image {
+            id,
+            reference,
+            config: stored.config.clone(),
+            layers,
+        })
+    }
+
+    /// Every image.
+    pub fn list(&self) -> Vec<ImageInfo> {
+        let index = self.lock();
+        let names = |id: &ImageId| {
+            index
+                .references
+                .iter()
+                .filter(|(_, i)| *i == id)
+                .map(|(r, _)| r.clone())
+                .collect()
+        };
+        let info = |(id, stored): (&ImageId, &Stored)| ImageInfo {
+            id: id.clone(),
+            references: names(id),
+            size_bytes: stored.size_bytes,
+        };
+        index.images.iter().map(info).collect()
+    }
+
+    /// Removes a name; with its last name an image goes too, and layers that no other image needs.
+    /// One that is not there is fine.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when the image is one of `in_use`.
+    pub async fn remove(&self, name: &str, in_use: &BTreeSet<ImageId>) -> Result<(), Error> {
+        // Layers that are being unpacked are nobody's yet.
+        let _one = self.loading.lock().await;
+        let (id, reference) = match self.resolve(name) {
+            Ok(image) => (image.id, image.reference),
+            Err(Error::Missing { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let last = self
+            .lock()
+            .references
+            .iter()
+            .all(|(r, i)| *i != id || *r == reference || id.0 == name);
+        if last && in_use.contains(&id) {
+            return Err(Error::InUse(name.to_owned()));
+        }
+        self.change(|index| {
+            index
+                .references
+                .retain(|r, i| *i != id || (!last && *r != reference));
+            if last {
+                index.images.remove(&id);
+            }
+        })?;
+        let used: BTreeSet<PathBuf> = {
+            let index = self.lock();
+            let all = index.images.values().flat_map(|s| &s.diff_ids);
+            all.map(|d| layer_dir(&self.root, d)).collect()
+        };
+        if last {
+            let _ = fs::remove_file(self.root.join("blobs").join(id.0.replace(':', "/")));
+            self.drop_layers(&used)?;
+        }
+        Ok(())
+    }
+
+    /// Removes layers that no image needs, each by a rename first: half a layer is never seen.
+    fn drop_layers(&self, used: &BTreeSet<PathBuf>) -> Result<(), Error> {
+        let step = |source| Error::Io {
+            what: "remove a layer".to_owned(),
+            source,
+        };
+        for entry in fs::read_dir(self.root.join("layers"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if used.contains(&entry.path()) {
+                continue;
+            }
+            let grave = self.root.join("tmp").join(entry.file_name());
+            fs::rename(entry.path(), &grave).map_err(step)?;
+            fs::remove_dir_all(&grave).map_err(step)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the spool file's name unique within this process.
+fn spool_number() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+async fn spool(reader: impl AsyncRead + Unpin, path: &Path) -> io::Result<()> {
+    let mut file = tokio::fs::File::create(path).await?;
+    let copied = tokio::io::copy(&mut reader.take(ARCHIVE_MAX + 1), &mut file).await?;
+    if copied > ARCHIVE_MAX {
+        return Err(io::Error::other(format!("more than {ARCHIVE_MAX} bytes")));
+    }
+    file.flush().await
+}
