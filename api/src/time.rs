@@ -156,7 +156,7 @@ pub fn human_duration(seconds: i64) -> String {
     match seconds {
         // A clock a little behind is not an error worth showing.
         ..=-2 => "<invalid>".into(),
-        ..0 => "0s".into(),
+        -1 => "0s".into(),
         0..120 => format!("{seconds}s"),
         _ if minutes < 10 => with_rest(minutes, "m", seconds % 60, "s"),
         _ if minutes < 180 => format!("{minutes}m"),

@@ -139,7 +139,9 @@ fn is(value: &Value, text: &str) -> bool {
             .strip_prefix('"')
             .and_then(|t| t.strip_suffix('"'))
             .is_some_and(|t| t == s),
-        other => other.to_string() == text,
+        Value::Bool(on) => text == if *on { "true" } else { "false" },
+        Value::Number(number) => text.parse() == Ok(number.as_i64().unwrap_or(i64::MIN)),
+        _ => false,
     }
 }
 

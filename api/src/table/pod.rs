@@ -20,10 +20,13 @@ pub(super) static PRINTER: Printer = Printer {
 };
 
 fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
-    let mut summary = Summary::default();
-    summary.reason = match text(pod, "/status/reason") {
-        "" => text(pod, "/status/phase").to_owned(),
-        reason => reason.to_owned(),
+    let reason = match text(pod, "/status/reason") {
+        "" => text(pod, "/status/phase"),
+        reason => reason,
+    };
+    let mut summary = Summary {
+        reason: reason.to_owned(),
+        ..Summary::default()
     };
     if let Some(gated) = scheduling_gated(pod) {
         summary.reason = gated;

@@ -15,7 +15,7 @@ pub(crate) struct Field {
     pub(crate) message: Option<String>,
 }
 
-/// Definition name → fields.
+/// Definition name in lower case → fields.
 pub(crate) type Numbers = BTreeMap<String, Vec<Field>>;
 
 pub(crate) fn squash(name: &str) -> String {
@@ -49,12 +49,13 @@ pub(crate) fn read(root: &Path) -> Result<Numbers> {
     Ok(out)
 }
 
-/// `api::core::v1` and `Pod` → `io.k8s.api.core.v1.Pod`.
+/// `api::core::v1` and `Pod` → `io.k8s.api.core.v1.pod`. Lower case, since prost renames
+/// `TCPSocketAction` to `TcpSocketAction`.
 fn definition(module: &[String], name: &str) -> String {
     let path = module
         .join(".")
         .replace("apiextensions_apiserver", "apiextensions-apiserver");
-    format!("io.k8s.{path}.{name}")
+    format!("io.k8s.{path}.{name}").to_lowercase()
 }
 
 fn field(field: &syn::Field, module: &[String]) -> Option<Field> {

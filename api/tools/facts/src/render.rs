@@ -62,7 +62,7 @@ fn message(
     index: &BTreeMap<&str, usize>,
 ) -> Result<()> {
     let empty = Vec::new();
-    let pb = numbers.get(name).unwrap_or(&empty);
+    let pb = numbers.get(&name.to_lowercase()).unwrap_or(&empty);
     let known: BTreeSet<String> = fields.iter().map(|f| squash(&f.json)).collect();
     // A message that protobuf nests and JSON does not name is written inline in JSON: its members
     // are the parent's own JSON fields.
@@ -103,7 +103,7 @@ fn message(
         };
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         let flags = flag(field.required, 1)
-            | flag(POINTERS.contains(&field.json.as_str()), 2)
+            | flag(is_pointer(name, &field.json), 2)
             | flag(RETAIN_KEYS.contains(&(name, &field.json)), 4)
             | flag(SMP_ATOMIC.contains(&(name, &field.json)), 8)
             | flag(EMPTY_MATTERS.contains(&field.json.as_str()), 16);
@@ -121,4 +121,9 @@ fn message(
     }
     writeln!(out, "], &[{}]),", inline.join(", "))?;
     Ok(())
+}
+
+/// A status counts with plain numbers where a spec asks with pointers.
+fn is_pointer(message: &str, field: &str) -> bool {
+    POINTERS.contains(&field) && !(message.ends_with("Status") && field == "replicas")
 }
