@@ -9,7 +9,7 @@ use bramble_wire::document::{self, IndexEntry};
 use bramble_wire::limits::{DOCUMENT_MAX, DOCUMENT_OBJECTS_MAX, REQUEST_OBJECTS_MAX};
 use bramble_wire::message::{Answer, Ask, Body, Head, ObjectBody};
 use bramble_wire::object::ObjectId;
-use bramble_wire::version::{Boot, Version};
+use bramble_wire::version::{Boot, HistoryId, Version};
 
 use super::document::{Document, Stored};
 
@@ -93,6 +93,8 @@ struct Chunks {
 pub(super) struct Fetch {
     step: Step,
     pulled: BTreeMap<ObjectId, Stored>,
+    /// The history that they were pulled in.
+    pulled_in: HistoryId,
     chunks: Option<Chunks>,
     /// A head that came while another document was being fetched or persisted.
     hint: Option<Head>,
@@ -152,7 +154,7 @@ impl Fetch {
                         index: piece,
                     });
                 }
-                let ids = (self.missing(have, index))
+                let ids = (self.missing(have, head.history, index))
                     .take(REQUEST_OBJECTS_MAX)
                     .map(|entry| entry.id.clone())
                     .collect();
@@ -275,6 +277,11 @@ impl Fetch {
         head: Head,
         index: Vec<IndexEntry>,
     ) -> Progress {
+        if self.pulled_in != head.history {
+            self.pulled.clear();
+            self.chunks = None;
+            self.pulled_in = head.history;
+        }
         let wanted: BTreeMap<_, _> = index.iter().map(|entry| (&entry.id, entry)).collect();
         let is_wanted = |id: &ObjectId, revision: u64, hash| {
             wanted
@@ -294,14 +301,20 @@ impl Fetch {
     fn missing<'a>(
         &'a self,
         have: Option<&'a Document>,
+        history: HistoryId,
         index: &'a [IndexEntry],
     ) -> impl Iterator<Item = &'a IndexEntry> {
         index
             .iter()
-            .filter(move |entry| self.found(have, entry).is_none())
+            .filter(move |entry| self.found(have, history, entry).is_none())
     }
 
-    fn found(&self, have: Option<&Document>, entry: &IndexEntry) -> Option<Stored> {
+    fn found(
+        &self,
+        have: Option<&Document>,
+        history: HistoryId,
+        entry: &IndexEntry,
+    ) -> Option<Stored> {
         // The hash of a plain object covers its bytes, that of a Secret its id and revision: either
         // way an equal hash means that the held bytes will do.
         let held = || {
@@ -431,7 +444,7 @@ impl Fetch {
         }
         let mut objects = BTreeMap::new();
         for entry in index {
-            let Some(stored) = self.found(have, entry) else {
+            let Some(stored) = self.found(have, head.history, entry) else {
                 return Progress::More;
             };
             objects.insert(entry.id.clone(), stored);
