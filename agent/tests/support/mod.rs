@@ -239,3 +239,26 @@ pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// A network namespace of its own for a test, as a board has. The thread that entered it ends with
+/// the test, and the namespace with the thread.
+pub struct NodeNamespace;
+
+impl NodeNamespace {
+    pub fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+        let body = move || {
+            // Deprecated for the sake of UnshareFlags::FILES, which is not used here.
+            #[allow(deprecated)]
+            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(test());
+        };
+        let thread = std::thread::spawn(body);
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
