@@ -7,6 +7,9 @@
 //! kubectl create ns team
 //! ```
 
+// Helpers outside test functions unwrap too; a panic is the failure.
+#![allow(clippy::unwrap_used)]
+
 use bramble_api::decode::{self, Decoded, FieldValidation};
 use bramble_api::kind::{self, Kind};
 use bramble_api::status::Status;
@@ -103,6 +106,19 @@ fn protobuf_inlines_and_wrappers() {
             "volumes": [{"name": "v", "emptyDir": {}}],
             "containers": [{"name": "a", "livenessProbe": {"tcpSocket": {"port": "web"}},
                             "resources": {"limits": {"cpu": "500m"}}}]}})
+    );
+}
+
+#[test]
+fn numbers_from_a_newer_client_are_dropped_aloud() {
+    // Numbers 200 and 201 (tags 0xc2 0x0c and 0xc8 0x0c) of the pod's spec; the second holds only zero.
+    let spec = [vec![0xc2, 0x0c, 1, b'x'], vec![0xc8, 0x0c, 0]].concat();
+    let body = envelope("v1", "Pod", &field(2, &spec));
+    let decoded =
+        decode::body(Some(PROTOBUF), &body, find("pods"), FieldValidation::Strict).unwrap();
+    assert_eq!(
+        decoded.warnings,
+        ["field number 200 of PodSpec is not known to this release and was dropped"]
     );
 }
 

@@ -53,7 +53,8 @@ pub struct Update<'a> {
 /// Makes a decoded object ready to be stored for the first time: name, uid, creation time,
 /// generation, defaults, no status that the client may not set; or says what is wrong.
 pub fn create(kind: &Kind, object: &mut Value, ctx: &Create<'_>) -> Result<Vec<Warning>, Status> {
-    let (warnings, refusals) = support::review(kind, object);
+    let (mut warnings, refusals) = support::review(kind, object);
+    warnings.extend(value_warnings(kind, object));
     let map = object_of(object)?;
     meta::prepare_create(kind, map, ctx)?;
     match kind.kind {
@@ -93,7 +94,8 @@ pub fn update(
     if let Some(subresource) = ctx.subresource {
         return through_subresource(kind, old, object_of(new)?, subresource).map(|()| Vec::new());
     }
-    let (warnings, refusals) = support::review(kind, new);
+    let (mut warnings, refusals) = support::review(kind, new);
+    warnings.extend(value_warnings(kind, new));
     let map = object_of(new)?;
     meta::prepare_update(kind, old, map)?;
     if kind.has_status() {
@@ -115,6 +117,16 @@ pub fn update(
         meta::bump_generation(map);
     }
     Ok(warnings)
+}
+
+fn value_warnings(kind: &Kind, object: &Value) -> Vec<Warning> {
+    let path = match kind.kind {
+        "Pod" => "spec",
+        "Deployment" | "ReplicaSet" => "spec.template.spec",
+        _ => return Vec::new(),
+    };
+    let spec = path.split('.').try_fold(object, |at, key| at.get(key));
+    pod::warnings(spec.unwrap_or(&Value::Null), path)
 }
 
 fn validate(kind: &Kind, object: &Map<String, Value>, errors: &mut Errors) {

@@ -3,10 +3,11 @@
 mod container;
 mod volume;
 
-use super::Errors;
+use super::{Errors, Warning};
 use crate::metadata;
 use crate::quantity::Quantity;
 use crate::status::Cause;
+use crate::support::NOT_SUPPORTED;
 use serde_json::Value;
 
 pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -61,6 +62,25 @@ pub(super) fn validate(spec: &Value, path: &str, errors: &mut Errors) {
     for (at, toleration) in list(spec, "tolerations").iter().enumerate() {
         self::toleration(toleration, &format!("{path}.tolerations[{at}]"), errors);
     }
+}
+
+/// Warnings that need values, not just field names.
+pub(super) fn warnings(spec: &Value, path: &str) -> Vec<Warning> {
+    let mut out = Vec::new();
+    for (at, container) in list(spec, "containers").iter().enumerate() {
+        for set in ["limits", "requests"] {
+            let storage = container
+                .get("resources")
+                .and_then(|r| r.get(set)?.get("ephemeral-storage"));
+            if storage.is_some() {
+                let path = format!("{path}.containers[{at}].resources.{set}[ephemeral-storage]");
+                out.push(Warning {
+                    text: format!("{path}: {NOT_SUPPORTED}"),
+                });
+            }
+        }
+    }
+    out
 }
 
 fn user_ids(security: &Value, path: &str, errors: &mut Errors) {

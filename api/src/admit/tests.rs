@@ -289,6 +289,16 @@ fn what_is_not_supported_is_refused_by_name_or_warned_about() {
 }
 
 #[test]
+fn limits_on_storage_are_warned_about() {
+    let rest = json!({"resources": {"limits": {"ephemeral-storage": "1Gi"}}});
+    let (_, warnings) = created("pods", pod(container(rest))).unwrap();
+    assert_eq!(
+        warnings[0].text,
+        "spec.containers[0].resources.limits[ephemeral-storage]: not supported by this release"
+    );
+}
+
+#[test]
 fn status_is_not_the_clients_on_creation() {
     let mut object = deployment();
     object["status"] = json!({"readyReplicas": 7});

@@ -11,6 +11,8 @@ pub(super) struct Parsed {
     pub(super) value: Value,
     /// Paths of repeated keys, in order; the last value of each counts, as in Go.
     pub(super) duplicates: Vec<String>,
+    /// Further texts for the client.
+    pub(super) notices: Vec<String>,
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
@@ -25,6 +27,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
     Ok(Parsed {
         value,
         duplicates: state.duplicates,
+        ..Parsed::default()
     })
 }
 

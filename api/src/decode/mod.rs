@@ -260,11 +260,16 @@ fn parse(
             .map_err(|e| unrecognized(format!("couldn't get version/kind; json parse error: {e}"))),
         Some(Media::Yaml) => yaml::parse(bytes).map_err(|e| unrecognized(format!("yaml: {e}"))),
         Some(Media::Protobuf) => {
-            let value = proto::envelope(bytes, expected.message)
+            let (value, dropped) = proto::envelope(bytes, expected.message)
                 .map_err(|e| unrecognized(e.to_string()))?;
+            let notices = dropped
+                .into_iter()
+                .map(|what| format!("{what} is not known to this release and was dropped"))
+                .collect();
             Ok(Parsed {
                 value,
-                duplicates: Vec::new(),
+                notices,
+                ..Parsed::default()
             })
         }
         None => Err(Status::unsupported_media_type(MEDIA_TYPES)),
@@ -335,6 +340,7 @@ fn finish(
     let Parsed {
         mut value,
         duplicates,
+        notices,
     } = parsed;
     let refused = |why: &str| {
         let version = if said { expected.version } else { "" };
@@ -367,6 +373,8 @@ fn finish(
         FieldValidation::Ignore => warnings.clear(),
         _ => {}
     }
+    // Not an error even when strict: newer clients write zero values of fields they do not use.
+    warnings.extend(notices);
     if let Value::Object(map) = &mut value {
         map.insert("kind".into(), expected.kind.into());
         map.insert(

@@ -101,8 +101,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A body: magic, `Unknown` (type, raw, encoding), the message in `raw`.
-pub(super) fn envelope(bytes: &[u8], message: &str) -> Result<Value, Error> {
+/// A body: magic, `Unknown` (type, raw, encoding), the message in `raw`. Also returns where fields
+/// stood that the table has no number for, if they held anything: a newer client's fields.
+pub(super) fn envelope(bytes: &[u8], message: &str) -> Result<(Value, Vec<String>), Error> {
     let mut reader = Reader(bytes.strip_prefix(b"k8s\0").ok_or(Error::Prefix)?);
     let (mut api_version, mut kind, mut raw) = ("", "", &[][..]);
     while let Some((number, wire)) = reader.next()? {
@@ -124,105 +125,175 @@ pub(super) fn envelope(bytes: &[u8], message: &str) -> Result<Value, Error> {
     }
     let descriptor = facts::message(message).ok_or(Error::Encoding)?;
     let mut map = Map::new();
-    decode(descriptor, raw, 0, &mut map)?;
+    let mut decoder = Decoder::default();
+    decoder.message(descriptor, raw, &mut map)?;
     if !api_version.is_empty() {
         map.insert("apiVersion".into(), api_version.into());
     }
     if !kind.is_empty() {
         map.insert("kind".into(), kind.into());
     }
-    Ok(Value::Object(map))
+    Ok((Value::Object(map), decoder.dropped))
 }
 
-/// Reads one message into a JSON object. Numbers that the table lacks are skipped, as Go does.
-fn decode(
-    message: &'static Message,
-    bytes: &[u8],
+/// Most dropped fields that are named.
+const MAX_DROPPED: usize = 10;
+
+#[derive(Default)]
+struct Decoder {
     depth: usize,
-    out: &mut Map<String, Value>,
-) -> Result<(), Error> {
-    if depth > MAX_DEPTH {
-        return Err(Error::Depth);
-    }
-    let mut reader = Reader(bytes);
-    while let Some((number, wire)) = reader.next()? {
-        if let Some(field) = message.number(number) {
-            put(field, wire, depth, out)?;
-        } else if let Some((_, members)) = message.inline.iter().find(|i| u32::from(i.0) == number)
-        {
-            let mut inner = Reader(wire.bytes()?);
-            while let Some((number, wire)) = inner.next()? {
-                let name = members
-                    .iter()
-                    .find(|m| u32::from(m.0) == number)
-                    .map(|m| m.1);
-                if let Some(field) = name.and_then(|n| message.field(n)) {
-                    put(field, wire, depth, out)?;
-                }
+    dropped: Vec<String>,
+}
+
+impl Decoder {
+    /// Reads one message into a JSON object. Numbers that the table lacks are skipped, as Go does.
+    fn message(
+        &mut self,
+        message: &'static Message,
+        bytes: &[u8],
+        out: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Error::Depth);
+        }
+        let mut reader = Reader(bytes);
+        while let Some((number, wire)) = reader.next()? {
+            let inline = message.inline.iter().find(|i| u32::from(i.0) == number);
+            match (message.number(number), inline) {
+                (Some(field), _) => self.put(field, wire, out)?,
+                (None, Some((_, members))) => self.inline(message, members, wire, out)?,
+                (None, None) => self.drop_field(message, number, wire),
             }
         }
+        self.depth -= 1;
+        Ok(())
     }
-    Ok(())
-}
 
-fn put(
-    field: &Field,
-    wire: Wire<'_>,
-    depth: usize,
-    out: &mut Map<String, Value>,
-) -> Result<(), Error> {
-    match field.shape {
-        Shape::One => match value(field.ty, wire, depth)? {
-            // An unset time is an empty message.
-            Value::Null => {}
-            // A message may come in parts: later fields join the earlier ones.
-            Value::Object(new) => match out.get_mut(field.name) {
-                Some(Value::Object(old)) => old.extend(new),
-                _ => drop(out.insert(field.name.into(), Value::Object(new))),
+    fn inline(
+        &mut self,
+        message: &'static Message,
+        members: &'static [(u16, &'static str)],
+        wire: Wire<'_>,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        let mut inner = Reader(wire.bytes()?);
+        while let Some((number, wire)) = inner.next()? {
+            let member = members.iter().find(|m| u32::from(m.0) == number);
+            match member.and_then(|m| message.field(m.1)) {
+                Some(field) => self.put(field, wire, out)?,
+                None => self.drop_field(message, number, wire),
+            }
+        }
+        Ok(())
+    }
+
+    /// Go writes zero values of plain fields, so only a field that holds something is worth a word.
+    fn drop_field(&mut self, message: &Message, number: u32, wire: Wire<'_>) {
+        let holds = match wire {
+            Wire::Varint(n) => n != 0,
+            Wire::Bytes(bytes) => !bytes.is_empty(),
+            Wire::Fixed64(_) | Wire::Fixed32 => true,
+        };
+        if holds && self.dropped.len() < MAX_DROPPED {
+            self.dropped
+                .push(format!("field number {number} of {}", message.short()));
+        }
+    }
+
+    fn put(
+        &mut self,
+        field: &Field,
+        wire: Wire<'_>,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        match field.shape {
+            Shape::One => match self.value(field.ty, wire)? {
+                // An unset time is an empty message.
+                Value::Null => {}
+                // A message may come in parts: later fields join the earlier ones.
+                Value::Object(new) => match out.get_mut(field.name) {
+                    Some(Value::Object(old)) => old.extend(new),
+                    _ => drop(out.insert(field.name.into(), Value::Object(new))),
+                },
+                new => drop(out.insert(field.name.into(), new)),
             },
-            new => drop(out.insert(field.name.into(), new)),
-        },
-        Shape::List => {
-            let list = out.entry(field.name).or_insert_with(|| json!([]));
-            let Value::Array(items) = list else {
-                return Err(Error::Wire);
-            };
-            match (field.ty, wire) {
-                // Packed numbers.
-                (Type::Int32 | Type::Int64 | Type::Bool, Wire::Bytes(bytes)) => {
-                    let mut packed = Reader(bytes);
-                    while !packed.0.is_empty() {
-                        items.push(value(field.ty, Wire::Varint(packed.varint()?), depth)?);
+            Shape::List => {
+                let list = out.entry(field.name).or_insert_with(|| json!([]));
+                let Value::Array(items) = list else {
+                    return Err(Error::Wire);
+                };
+                match (field.ty, wire) {
+                    // Packed numbers.
+                    (Type::Int32 | Type::Int64 | Type::Bool, Wire::Bytes(bytes)) => {
+                        let mut packed = Reader(bytes);
+                        while !packed.0.is_empty() {
+                            let number = Wire::Varint(packed.varint()?);
+                            items.push(self.value(field.ty, number)?);
+                        }
                     }
-                }
-                _ => items.push(value(field.ty, wire, depth)?),
-            }
-        }
-        Shape::Map | Shape::MapOfLists => {
-            let (mut key, mut item) = ("", None);
-            let mut entry = Reader(wire.bytes()?);
-            while let Some((number, wire)) = entry.next()? {
-                match number {
-                    1 => key = wire.text()?,
-                    2 if field.shape == Shape::MapOfLists => item = Some(wrapped(wire)?),
-                    2 => item = Some(value(field.ty, wire, depth)?),
-                    _ => {}
+                    _ => items.push(self.value(field.ty, wire)?),
                 }
             }
-            let item = item.unwrap_or_else(|| match (field.shape, field.ty) {
-                (Shape::MapOfLists, _) => json!([]),
-                (_, Type::Msg(_)) => json!({}),
-                (_, Type::Quantity) => "0".into(),
-                _ => "".into(),
-            });
-            let map = out.entry(field.name).or_insert_with(|| json!({}));
-            let Value::Object(map) = map else {
-                return Err(Error::Wire);
-            };
-            map.insert(key.into(), item);
+            Shape::Map | Shape::MapOfLists => self.entry(field, wire, out)?,
         }
+        Ok(())
     }
-    Ok(())
+
+    fn entry(
+        &mut self,
+        field: &Field,
+        wire: Wire<'_>,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        let (mut key, mut item) = ("", None);
+        let mut entry = Reader(wire.bytes()?);
+        while let Some((number, wire)) = entry.next()? {
+            match number {
+                1 => key = wire.text()?,
+                2 if field.shape == Shape::MapOfLists => item = Some(wrapped(wire)?),
+                2 => item = Some(self.value(field.ty, wire)?),
+                _ => {}
+            }
+        }
+        let item = item.unwrap_or_else(|| match (field.shape, field.ty) {
+            (Shape::MapOfLists, _) => json!([]),
+            (_, Type::Msg(_)) => json!({}),
+            (_, Type::Quantity) => "0".into(),
+            _ => "".into(),
+        });
+        let map = out.entry(field.name).or_insert_with(|| json!({}));
+        let Value::Object(map) = map else {
+            return Err(Error::Wire);
+        };
+        map.insert(key.into(), item);
+        Ok(())
+    }
+
+    fn value(&mut self, ty: Type, wire: Wire<'_>) -> Result<Value, Error> {
+        Ok(match ty {
+            Type::Str => wire.text()?.into(),
+            Type::Bool => (wire.int()? != 0).into(),
+            Type::Int32 | Type::Int64 => wire.int()?.into(),
+            Type::Double => match wire {
+                Wire::Fixed64(bytes) => f64::from_le_bytes(bytes).into(),
+                _ => return Err(Error::Wire),
+            },
+            Type::Bytes => base64::engine::general_purpose::STANDARD
+                .encode(wire.bytes()?)
+                .into(),
+            Type::Quantity => wrapped_text(wire)?.into(),
+            Type::Time | Type::MicroTime => time(ty, wire)?,
+            Type::IntOrString => int_or_string(wire)?,
+            Type::Raw | Type::FieldsV1 | Type::Any => embedded(wire)?,
+            Type::Msg(_) => {
+                let mut map = Map::new();
+                let message = ty.message().ok_or(Error::Wire)?;
+                self.message(message, wire.bytes()?, &mut map)?;
+                Value::Object(map)
+            }
+        })
+    }
 }
 
 /// A list that protobuf wraps into a message of its own, since it has no map of lists.
@@ -233,31 +304,6 @@ fn wrapped(wire: Wire<'_>) -> Result<Value, Error> {
         items.push(Value::from(wire.text()?));
     }
     Ok(Value::Array(items))
-}
-
-fn value(ty: Type, wire: Wire<'_>, depth: usize) -> Result<Value, Error> {
-    Ok(match ty {
-        Type::Str => wire.text()?.into(),
-        Type::Bool => (wire.int()? != 0).into(),
-        Type::Int32 | Type::Int64 => wire.int()?.into(),
-        Type::Double => match wire {
-            Wire::Fixed64(bytes) => f64::from_le_bytes(bytes).into(),
-            _ => return Err(Error::Wire),
-        },
-        Type::Bytes => base64::engine::general_purpose::STANDARD
-            .encode(wire.bytes()?)
-            .into(),
-        Type::Quantity => wrapped_text(wire)?.into(),
-        Type::Time | Type::MicroTime => time(ty, wire)?,
-        Type::IntOrString => int_or_string(wire)?,
-        Type::Raw | Type::FieldsV1 | Type::Any => embedded(wire)?,
-        Type::Msg(_) => {
-            let mut map = Map::new();
-            let message = ty.message().ok_or(Error::Wire)?;
-            decode(message, wire.bytes()?, depth + 1, &mut map)?;
-            Value::Object(map)
-        }
-    })
 }
 
 fn wrapped_text(wire: Wire<'_>) -> Result<&str, Error> {

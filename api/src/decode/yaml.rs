@@ -59,6 +59,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     Ok(Parsed {
         value: builder.done.unwrap_or_default(),
         duplicates: builder.duplicates,
+        ..Parsed::default()
     })
 }
 
