@@ -1,4 +1,14 @@
 //! The node agent: one loop that makes the board what its document says.
 
+pub mod clock;
+pub mod facts;
+pub mod identity;
 pub mod image;
+pub mod join;
+pub mod local;
+pub mod logs;
+pub mod network;
+pub mod pods;
+pub mod reconcile;
 pub mod runtime;
+pub mod state;

@@ -332,6 +332,43 @@ impl KernelRuntime {
             Err(error) => vec![format!("run {}: {error}", self.options.oci.display())],
         }
     }
+
+    /// Ends everything of a pod, then removes these directories of it.
+    async fn take_down(&self, pod: PodUid, dirs: Vec<PathBuf>) -> Result<(), Error> {
+        let record: Option<ShimRecord> =
+            read_record(&self.options.pod_dir(pod).join(path::SHIM), "shim record");
+        let client = match self.client(pod) {
+            Some(client) => Some(client),
+            None => self.adopt(pod).await.ok(),
+        };
+        if let Some(client) = client {
+            // Whether it answers or not, its end is made sure of below.
+            let _ = tokio::time::timeout(SHUTDOWN, client.ask(Request::Shutdown)).await;
+        }
+        self.forget(pod);
+        if let Some(ShimRecord { pid, start_time }) = record {
+            wait_for_end(pid, start_time).await;
+        }
+        let uid = pod.to_string();
+        let cgroups = self.cgroups.clone();
+        let run = self.options.pod_dir(pod);
+        let errors = blocking(move || {
+            // First the processes, so that nothing keeps a mount busy.
+            let mut errors = cgroups.remove_pod(&uid);
+            errors.extend(mounts::unmount_below(&run));
+            if errors.is_empty() {
+                for dir in dirs {
+                    if let Err(error) = remove_dir(&dir) {
+                        errors.push(format!("remove {}: {error}", dir.display()));
+                    }
+                }
+            }
+            errors
+        })
+        .await;
+        self.changes.send_modify(|n| *n += 1);
+        clean(pod, errors)
+    }
 }
 
 impl Runtime for KernelRuntime {
@@ -422,45 +459,18 @@ impl Runtime for KernelRuntime {
         clean(pod, errors)
     }
 
+    async fn stop_pod(&self, pod: PodUid) -> Result<(), Error> {
+        let dirs = vec![self.options.pod_dir(pod), self.options.data(pod)];
+        self.take_down(pod, dirs).await
+    }
+
     async fn delete_pod(&self, pod: PodUid) -> Result<(), Error> {
-        let record: Option<ShimRecord> =
-            read_record(&self.options.pod_dir(pod).join(path::SHIM), "shim record");
-        let client = match self.client(pod) {
-            Some(client) => Some(client),
-            None => self.adopt(pod).await.ok(),
-        };
-        if let Some(client) = client {
-            // Whether it answers or not, its end is made sure of below.
-            let _ = tokio::time::timeout(SHUTDOWN, client.ask(Request::Shutdown)).await;
-        }
-        self.forget(pod);
-        if let Some(ShimRecord { pid, start_time }) = record {
-            wait_for_end(pid, start_time).await;
-        }
-        let uid = pod.to_string();
-        let cgroups = self.cgroups.clone();
-        let run = self.options.pod_dir(pod);
-        let dirs = [
-            run.clone(),
+        let dirs = vec![
+            self.options.pod_dir(pod),
             self.options.data(pod),
             self.options.log_dir(pod),
         ];
-        let errors = blocking(move || {
-            // First the processes, so that nothing keeps a mount busy.
-            let mut errors = cgroups.remove_pod(&uid);
-            errors.extend(mounts::unmount_below(&run));
-            if errors.is_empty() {
-                for dir in dirs {
-                    if let Err(error) = remove_dir(&dir) {
-                        errors.push(format!("remove {}: {error}", dir.display()));
-                    }
-                }
-            }
-            errors
-        })
-        .await;
-        self.changes.send_modify(|n| *n += 1);
-        clean(pod, errors)
+        self.take_down(pod, dirs).await
     }
 
     async fn observe(&self) -> Vec<ObservedPod> {

@@ -193,8 +193,11 @@ pub trait Runtime: Send + Sync + 'static {
         id: &str,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Kills what runs and removes everything of the pod from the board, its log files too. The
-    /// network is the caller's to take away first.
+    /// Kills what runs and takes the pod off the board, except its log files. The network is the
+    /// caller's to take away first.
+    fn stop_pod(&self, pod: PodUid) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// As [`Runtime::stop_pod`], and removes its log files too.
     fn delete_pod(&self, pod: PodUid) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Everything on the board. Changes nothing.

@@ -1,0 +1,325 @@
+//! Carrying out actions. Each may be repeated, and "already so" is success.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use bramble_agent_core::container::ContainerInput;
+use bramble_agent_core::plan::{Action, SandboxInput};
+use bramble_agent_core::volume::{self, VolumeInput};
+use bramble_wire::object::{PodUid, Resources};
+use bramble_wire::shim::FailureKind;
+
+use super::observe::{LifeRecord, id_of, parse_id};
+use super::{Board, Network, files, volumes};
+use crate::reconcile::Failed;
+use crate::runtime::{
+    self, BindMount, ContainerConfig, ContainerFact, Limits, PodConfig, Rights, Runtime, User,
+};
+
+type Result<T = (), E = Failed> = std::result::Result<T, E>;
+
+/// Files that every container gets, as Kubernetes gives them.
+const ETC: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+const PODS_OWN: &str = "# made by bramble for this pod\n";
+
+impl<R: Runtime, N: Network> Board<R, N> {
+    pub(super) async fn carry_out(&self, action: Action) -> Result {
+        match action {
+            Action::StartSandbox(input) => self.start_sandbox(input).await,
+            Action::WriteVolumes { uid, volumes } => {
+                let digest = self.write_volumes(uid, volumes).await?;
+                self.blocking(move |board| files::write_record(&board.ready(uid), &digest))
+                    .await
+            }
+            Action::StartContainer(input) => self.start_container(*input).await,
+            Action::StopContainer {
+                uid,
+                container,
+                life,
+                grace_s,
+            } => self.stop(uid, &id_of(&container, life), grace_s).await,
+            Action::StopContainers { uid, grace_s } => self.stop_all(uid, grace_s).await,
+            Action::StopSandbox { uid } => self.stop_sandbox(uid).await,
+            Action::RemovePod { uid } => self.remove(uid).await,
+        }
+    }
+
+    async fn start_sandbox(&self, input: SandboxInput) -> Result {
+        let uid = input.uid;
+        let config = PodConfig {
+            uid,
+            hostname: input.hostname.clone(),
+            host_network: input.network.is_none(),
+        };
+        let handle = self.runtime.ensure_pod(&config).await.map_err(other)?;
+        if let (Some(network), Some(netns)) = (input.network, &handle.netns) {
+            let attached = self.network.attach(uid, netns, network).await;
+            attached.map_err(Failed::Other)?;
+        }
+        let address = input.network.map(|network| network.address);
+        let hostname = input.hostname;
+        self.blocking(move |board| write_etc(&board.pod(uid).join("etc"), &hostname, address))
+            .await?;
+        let digest = self.write_volumes(uid, input.volumes).await?;
+        // Last: only a sandbox with everything is ready.
+        self.blocking(move |board| files::write_record(&board.ready(uid), &digest))
+            .await
+    }
+
+    async fn write_volumes(&self, uid: PodUid, volumes: Vec<VolumeInput>) -> Result<[u8; 32]> {
+        let digest = volume::digest(&volumes);
+        self.blocking(move |board| volumes::ensure(board, uid, &volumes))
+            .await?;
+        Ok(digest)
+    }
+
+    async fn start_container(&self, input: ContainerInput) -> Result {
+        let uid = input.uid;
+        let id = id_of(&input.name, input.life);
+        self.remove_lives(uid, &input.name, &id).await?;
+        let config = self.config_of(input, &id).await?;
+        match self.runtime.start_container(uid, &config).await {
+            Ok(_) => Ok(()),
+            Err(runtime::Error::Start {
+                kind:
+                    FailureKind::CommandNotFound
+                    | FailureKind::CommandNotExecutable
+                    | FailureKind::WorkingDirectory,
+                message,
+            }) => Err(Failed::Start(message)),
+            Err(error) => Err(other(error)),
+        }
+    }
+
+    /// Removes what is left of earlier lives; their logs stay.
+    async fn remove_lives(&self, uid: PodUid, container: &str, but: &str) -> Result {
+        let pods = self.runtime.observe().await;
+        let ids = (pods.iter().filter(|pod| pod.uid == uid))
+            .flat_map(|pod| &pod.containers)
+            .map(|fact| &fact.id)
+            .filter(|id| *id != but && parse_id(id).is_some_and(|(name, _)| name == container));
+        for id in ids {
+            self.runtime
+                .delete_container(uid, id)
+                .await
+                .map_err(other)?;
+            self.stopping().remove(&(uid, id.clone()));
+            let id = id.clone();
+            self.blocking(move |board| {
+                for path in [board.life(uid, &id), board.message(uid, &id)] {
+                    match std::fs::remove_file(path) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn config_of(&self, input: ContainerInput, id: &str) -> Result<ContainerConfig> {
+        let uid = input.uid;
+        let image = self.images.resolve(&input.image).map_err(other)?;
+        let user_text = match &input.user.group {
+            Some(group) => format!("{}:{group}", input.user.user),
+            None => input.user.user.clone(),
+        };
+        let layers = image.layers.clone();
+        let user = tokio::task::spawn_blocking(move || image.resolve_user(&user_text));
+        let mut user: User = user.await.map_err(other)?.map_err(other)?;
+        user.groups.extend(&input.user.supplemental);
+        let own = id.to_owned();
+        let wanted = input.mounts.clone();
+        let message_path = input.termination_message_path.clone();
+        let record = LifeRecord {
+            image: input.image.clone(),
+            image_id: input.image_id.clone(),
+        };
+        let mounts = self.blocking(move |board| {
+            files::write_record(&board.life(uid, &own), &record)?;
+            let mut mounts = Vec::new();
+            for mount in &wanted {
+                mounts.push(BindMount {
+                    source: volumes::source(board, uid, mount)?,
+                    destination: mount.path.clone(),
+                    read_only: mount.read_only,
+                });
+            }
+            for name in ETC {
+                mounts.push(BindMount {
+                    source: board.pod(uid).join("etc").join(name),
+                    destination: format!("/etc/{name}"),
+                    read_only: false,
+                });
+            }
+            // A volume of the manifest may stand where one of ours would.
+            let taken: Vec<String> = wanted.iter().map(|mount| mount.path.clone()).collect();
+            let ours = mounts.split_off(wanted.len());
+            mounts.extend(
+                ours.into_iter()
+                    .filter(|our| !taken.contains(&our.destination)),
+            );
+            if !message_path.is_empty() {
+                let message = board.message(uid, &own);
+                files::write(&message, 0o666, b"")?;
+                std::fs::set_permissions(&message, std::fs::Permissions::from_mode(0o666))?;
+                mounts.push(BindMount {
+                    source: message,
+                    destination: message_path,
+                    read_only: false,
+                });
+            }
+            Ok(mounts)
+        });
+        Ok(ContainerConfig {
+            id: id.to_owned(),
+            layers,
+            args: input.argv,
+            env: input.env,
+            working_dir: input.cwd,
+            user,
+            limits: Limits {
+                cpu_request_milli: input.resources.cpu_request_milli,
+                cpu_limit_milli: input.resources.cpu_limit_milli,
+                memory_bytes: input.resources.memory_limit_bytes,
+                pids: None,
+            },
+            rights: Rights {
+                privileged: input.security.privileged,
+                allow_privilege_escalation: input.security.allow_privilege_escalation,
+                read_only_root: input.security.read_only_root,
+                capabilities_add: input.security.capabilities_add,
+                capabilities_drop: input.security.capabilities_drop,
+            },
+            mounts: mounts.await?,
+            log: self
+                .directories
+                .logs(uid)
+                .join(&input.name)
+                .join(format!("{}.log", input.life)),
+            oom_score_adj: oom_score_adj(&input.resources, self.memory_bytes),
+        })
+    }
+
+    async fn stop(&self, uid: PodUid, id: &str, grace_s: u32) -> Result {
+        let grace = Duration::from_secs(grace_s.into());
+        self.runtime
+            .stop_container(uid, id, grace)
+            .await
+            .map_err(other)?;
+        self.stopping().insert((uid, id.to_owned()), grace_s);
+        self.changed();
+        Ok(())
+    }
+
+    async fn stop_all(&self, uid: PodUid, grace_s: u32) -> Result {
+        let pods = self.runtime.observe().await;
+        let running = (pods.iter().filter(|pod| pod.uid == uid))
+            .flat_map(|pod| &pod.containers)
+            .filter(|fact| {
+                matches!(
+                    fact.state,
+                    ContainerFact::Running(_) | ContainerFact::Created(_)
+                )
+            });
+        for fact in running {
+            self.stop(uid, &fact.id, grace_s).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a pod's processes and takes it off the network; logs and volumes on disk stay.
+    pub(super) async fn stop_sandbox(&self, uid: PodUid) -> Result {
+        // From here on it is not ready, whatever fails below.
+        self.blocking(move |board| match std::fs::remove_file(board.ready(uid)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await?;
+        self.network.detach(uid).await.map_err(Failed::Other)?;
+        self.blocking(move |board| {
+            volumes::unmount_all(board, uid);
+            Ok(())
+        })
+        .await?;
+        self.runtime.stop_pod(uid).await.map_err(other)?;
+        self.changed();
+        Ok(())
+    }
+
+    async fn remove(&self, uid: PodUid) -> Result {
+        self.stop_sandbox(uid).await?;
+        self.runtime.delete_pod(uid).await.map_err(other)?;
+        self.blocking(move |board| files::remove_dir(&board.disk_volumes(uid)))
+            .await?;
+        self.changed();
+        Ok(())
+    }
+
+    /// Work on files, off the async thread.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&super::Directories) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let directories = self.directories.clone();
+        tokio::task::spawn_blocking(move || work(&directories))
+            .await
+            .map_err(other)?
+            .map_err(other)
+    }
+}
+
+/// A failure that is tried again, with everything below it.
+fn other(error: impl std::error::Error) -> Failed {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    Failed::Other(text)
+}
+
+fn write_etc(etc: &Path, hostname: &str, address: Option<[u8; 4]>) -> io::Result<()> {
+    let mut hosts = format!("{PODS_OWN}127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n");
+    if let Some([a, b, c, d]) = address {
+        hosts += &format!("{a}.{b}.{c}.{d}\t{hostname}\n");
+    }
+    files::write(&etc.join("hosts"), 0o644, hosts.as_bytes())?;
+    let line = format!("{hostname}\n");
+    files::write(&etc.join("hostname"), 0o644, line.as_bytes())?;
+    // The board's own resolver, until the node has one for its pods.
+    let resolver = std::fs::read("/etc/resolv.conf").unwrap_or_default();
+    files::write(&etc.join("resolv.conf"), 0o644, &resolver)
+}
+
+/// Kubernetes' order of sacrifice: who asked for nothing goes first, who asked for more of the
+/// board's memory later, who is guaranteed all that it may use last.
+fn oom_score_adj(resources: &Resources, memory_bytes: u64) -> i32 {
+    let Resources {
+        cpu_request_milli: cpu,
+        cpu_limit_milli: cpu_max,
+        memory_request_bytes: memory,
+        memory_limit_bytes: memory_max,
+    } = *resources;
+    let guaranteed = |request: Option<u64>, limit: Option<u64>| {
+        limit.is_some() && (request.is_none() || request == limit)
+    };
+    if guaranteed(cpu, cpu_max) && guaranteed(memory, memory_max) {
+        return -997;
+    }
+    if [cpu, cpu_max, memory, memory_max]
+        .iter()
+        .all(Option::is_none)
+    {
+        return 1000;
+    }
+    let share = memory
+        .or(memory_max)
+        .map_or(0, |bytes| bytes.saturating_mul(1000) / memory_bytes.max(1));
+    (1000 - share.min(1000) as i32).clamp(2, 999)
+}

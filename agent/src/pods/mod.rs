@@ -1,0 +1,177 @@
+//! The board as it is: runtime, network, images and volumes behind the one interface that the
+//! reconcile loop knows.
+//!
+//! In: settled [`Action`]s. Out: [`Seen`]. Everything that it says can be found again on the board
+//! after a restart of the agent, except which containers were told to stop (they are told again).
+//!
+//! ```text
+//! <run dir>/pods/<uid>/ready           sandbox complete; holds the digest of the volumes' files
+//! <run dir>/pods/<uid>/lives/<id>      image that a life was made from
+//! <run dir>/pods/<uid>/etc/            hosts, hostname, resolv.conf
+//! <run dir>/pods/<uid>/message/<id>    termination message of a life
+//! <run dir>/pods/<uid>/volumes/<name>  files of ConfigMaps and Secrets, memory volumes
+//! <data dir>/volumes/<uid>/<name>      emptyDir on disk: survives a reboot
+//! ```
+
+mod execute;
+mod files;
+mod network;
+mod observe;
+mod volumes;
+
+pub use network::Bridge;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bramble_agent_core::plan::{Action, PodNetwork};
+use bramble_agent_core::time::Moment;
+use bramble_wire::object::PodUid;
+use tokio::sync::watch;
+
+use crate::image;
+use crate::reconcile::{Failed, Seen, World};
+use crate::runtime::Runtime;
+
+/// What a board needs of the network.
+pub trait Network: Send + Sync + 'static {
+    /// Gives a pod's network namespace its address; may be repeated.
+    fn attach(
+        &self,
+        uid: PodUid,
+        netns: &Path,
+        network: PodNetwork,
+    ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Takes a pod off the network; one that is not on it is fine.
+    fn detach(&self, uid: PodUid) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub struct Directories {
+    /// Memory-backed, empty after a boot.
+    pub run: PathBuf,
+    /// Survives a boot.
+    pub data: PathBuf,
+}
+
+impl Directories {
+    fn pod(&self, uid: PodUid) -> PathBuf {
+        self.run.join("pods").join(uid.to_string())
+    }
+
+    fn ready(&self, uid: PodUid) -> PathBuf {
+        self.pod(uid).join("ready")
+    }
+
+    fn life(&self, uid: PodUid, id: &str) -> PathBuf {
+        self.pod(uid).join("lives").join(id)
+    }
+
+    fn message(&self, uid: PodUid, id: &str) -> PathBuf {
+        self.pod(uid).join("message").join(id)
+    }
+
+    fn logs(&self, uid: PodUid) -> PathBuf {
+        self.run.join("logs").join(uid.to_string())
+    }
+
+    fn disk_volumes(&self, uid: PodUid) -> PathBuf {
+        self.data.join("volumes").join(uid.to_string())
+    }
+}
+
+/// The board.
+pub struct Board<R, N> {
+    runtime: R,
+    network: N,
+    images: Arc<image::Store>,
+    directories: Directories,
+    memory_bytes: u64,
+    /// Containers told to stop, with the grace they were given.
+    stopping: Mutex<BTreeMap<(PodUid, String), u32>>,
+    changes: watch::Sender<u64>,
+}
+
+impl<R: Runtime, N: Network> Board<R, N> {
+    /// A board. `memory_bytes` is what the whole board has.
+    pub fn new(
+        runtime: R,
+        network: N,
+        images: Arc<image::Store>,
+        directories: Directories,
+        memory_bytes: u64,
+    ) -> Arc<Self> {
+        let board = Arc::new(Self {
+            runtime,
+            network,
+            images,
+            directories,
+            memory_bytes,
+            stopping: Mutex::default(),
+            changes: watch::Sender::new(0),
+        });
+        // Changes of the runtime are the board's; the task ends with the board.
+        let weak = Arc::downgrade(&board);
+        let mut below = board.runtime.changes();
+        tokio::spawn(async move {
+            while below.changed().await.is_ok() {
+                match weak.upgrade() {
+                    Some(board) => board.changed(),
+                    None => return,
+                }
+            }
+        });
+        board
+    }
+
+    /// Something outside of the runtime changed (an image was loaded).
+    pub fn changed(&self) {
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Images that containers are made of now: they must stay.
+    pub fn images(&self) -> &Arc<image::Store> {
+        &self.images
+    }
+
+    /// The runtime below.
+    pub fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
+    /// Ends everything that runs and removes everything that the agent put on the board, except its
+    /// data directory. Carries on past failures and returns them.
+    pub async fn clear(&self, now: Moment) -> Vec<String> {
+        let seen = self.observe(&BTreeSet::new(), now).await;
+        let mut failures = Vec::new();
+        for uid in seen.pods.keys() {
+            if let Err(failed) = self.stop_sandbox(*uid).await {
+                failures.push(format!("{uid}: {}", failed.message()));
+            }
+        }
+        failures
+    }
+
+    fn stopping(&self) -> MutexGuard<'_, BTreeMap<(PodUid, String), u32>> {
+        // Entries are whole, whatever panicked.
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Runtime, N: Network> World for Board<R, N> {
+    async fn observe(&self, images: &BTreeSet<String>, now: Moment) -> Seen {
+        self.look(images, now).await
+    }
+
+    async fn execute(&self, action: Action) -> Result<(), Failed> {
+        self.carry_out(action).await
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}

@@ -1,0 +1,192 @@
+//! From facts of the runtime to what the planner understands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bramble_agent_core::observed::{
+    Exit, Image, ImageState, ObservedContainer, ObservedPod, Run, Sandbox,
+};
+use bramble_agent_core::time::Moment;
+use bramble_wire::object::PodUid;
+use bramble_wire::shim::ExitRecord;
+use serde::{Deserialize, Serialize};
+
+use super::files::{names, read_message, read_record};
+use super::{Board, Network};
+use crate::image;
+use crate::reconcile::Seen;
+use crate::runtime::{self, ContainerFact, Runtime};
+
+/// What a life was made from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct LifeRecord {
+    pub(super) image: String,
+    pub(super) image_id: String,
+}
+
+/// The runtime's id of a life, unique in its pod.
+pub(super) fn id_of(container: &str, life: u32) -> String {
+    format!("{container}-{life}")
+}
+
+/// Container and number of a life.
+pub(super) fn parse_id(id: &str) -> Option<(&str, u32)> {
+    let (container, life) = id.rsplit_once('-')?;
+    Some((container, life.parse().ok()?))
+}
+
+impl<R: Runtime, N: Network> Board<R, N> {
+    pub(super) async fn look(&self, images: &BTreeSet<String>, now: Moment) -> Seen {
+        let mut seen = Seen {
+            images: (images.iter())
+                .map(|image| (image.clone(), self.image_state(image)))
+                .collect(),
+            ..Seen::default()
+        };
+        for pod in self.runtime.observe().await {
+            let uid = pod.uid;
+            let creating = |fact: &runtime::ObservedContainer| {
+                matches!(
+                    fact.state,
+                    ContainerFact::Creating | ContainerFact::Created(_)
+                )
+            };
+            if pod.shim && pod.containers.iter().any(creating) {
+                seen.busy.insert(uid);
+            }
+            seen.pods.insert(uid, self.look_at(&pod, now));
+        }
+        self.look_for_leftovers(&mut seen.pods);
+        self.stopping()
+            .retain(|(uid, _), _| seen.pods.contains_key(uid));
+        seen
+    }
+
+    fn look_at(&self, pod: &runtime::ObservedPod, now: Moment) -> ObservedPod {
+        let uid = pod.uid;
+        let mut containers: BTreeMap<String, ObservedContainer> = BTreeMap::new();
+        for fact in &pod.containers {
+            let Some((name, life)) = parse_id(&fact.id) else {
+                continue;
+            };
+            let Some(run) = self.run_of(uid, fact, now) else {
+                continue;
+            };
+            let runs = |run: &Run| matches!(run, Run::Running { .. });
+            let newest = containers
+                .get(name)
+                .is_none_or(|other| (runs(&run), life) > (runs(&other.run), other.life));
+            if newest {
+                let record: Option<LifeRecord> = read_record(&self.directories.life(uid, &fact.id));
+                let record = record.unwrap_or_else(|| LifeRecord {
+                    image: String::new(),
+                    image_id: String::new(),
+                });
+                let container = ObservedContainer {
+                    life,
+                    id: bramble_agent_core::container::life_id(uid, name, life),
+                    image: record.image,
+                    image_id: record.image_id,
+                    run,
+                };
+                containers.insert(name.to_owned(), container);
+            }
+        }
+        let files: Option<[u8; 32]> = read_record(&self.directories.ready(uid));
+        let sandbox = if pod.shim && files.is_some() {
+            Sandbox::Ready {
+                stopping_s: stopping_of(&containers),
+            }
+        } else {
+            Sandbox::Lost
+        };
+        ObservedPod {
+            sandbox,
+            containers,
+            files,
+        }
+    }
+
+    fn run_of(&self, uid: PodUid, fact: &runtime::ObservedContainer, now: Moment) -> Option<Run> {
+        match fact.state {
+            ContainerFact::Running(record) | ContainerFact::Created(record) => {
+                let key = (uid, fact.id.clone());
+                Some(Run::Running {
+                    started: moment(record.created_unix_ms, now),
+                    stopping_s: self.stopping().get(&key).copied(),
+                })
+            }
+            ContainerFact::Exited(exit) => {
+                Some(Run::Exited(self.exit_of(uid, &fact.id, exit, now)))
+            }
+            ContainerFact::Creating | ContainerFact::Unknown => None,
+        }
+    }
+
+    fn exit_of(&self, uid: PodUid, id: &str, exit: ExitRecord, now: Moment) -> Exit {
+        Exit {
+            code: exit.code,
+            signal: exit.signal,
+            oom_killed: exit.oom_killed,
+            message: read_message(&self.directories.message(uid, id)),
+            started: moment(exit.created_unix_ms, now),
+            finished: moment(exit.finished_unix_ms, now),
+        }
+    }
+
+    /// Pods of which only logs, volumes or upper directories are left.
+    fn look_for_leftovers(&self, pods: &mut BTreeMap<PodUid, ObservedPod>) {
+        let run = &self.directories.run;
+        let data = &self.directories.data;
+        for folder in [run.join("logs"), data.join("volumes"), data.join("pods")] {
+            for uid in names(&folder).iter().filter_map(|name| PodUid::parse(name)) {
+                pods.entry(uid).or_insert_with(|| ObservedPod {
+                    sandbox: Sandbox::Stopped,
+                    containers: BTreeMap::new(),
+                    files: None,
+                });
+            }
+        }
+    }
+
+    fn image_state(&self, reference: &str) -> ImageState {
+        match self.images.resolve(reference) {
+            Ok(image) => ImageState::Present(Image {
+                id: image.id.0,
+                entrypoint: image.config.entrypoint,
+                cmd: image.config.cmd,
+                env: image.config.env,
+                working_dir: image.config.working_dir,
+                user: image.config.user,
+            }),
+            Err(image::Error::Missing { .. }) => ImageState::Absent,
+            Err(image::Error::Name(invalid)) => ImageState::InvalidName(format!(
+                "couldn't parse image name {reference:?}: {invalid}"
+            )),
+            Err(error) => {
+                use bramble_wire::object::PullPolicy;
+                ImageState::Broken {
+                    reason: error.waiting_reason(PullPolicy::IfNotPresent).into(),
+                    message: error.to_string(),
+                }
+            }
+        }
+    }
+}
+
+/// The pod is stopping when everything that runs in it is.
+fn stopping_of(containers: &BTreeMap<String, ObservedContainer>) -> Option<u32> {
+    let mut longest = None;
+    for container in containers.values() {
+        if let Run::Running { stopping_s, .. } = container.run {
+            longest = longest.max(Some(stopping_s?));
+        }
+    }
+    longest
+}
+
+/// The shim tells dates; back-off needs the clock that never jumps. The distance to now is taken from
+/// the dates, as far as it can be true.
+fn moment(unix_ms: i64, now: Moment) -> Moment {
+    let ago = now.unix.0.saturating_sub(unix_ms).max(0) as u64;
+    Moment::new(now.boot_ms.saturating_sub(ago), unix_ms)
+}

@@ -1,0 +1,396 @@
+//! The agent's one loop: wake, look, plan, remember, act, report.
+//!
+//! In: the accepted document, changes of the board, a timer, pods to forget. Out: actions on the
+//! board through a [`World`], and an [`Observation`] for the session. This task owns what is
+//! remembered of pods and what failed. An event only says "look again"; what it was about is read
+//! from the board, so a lost one costs time and nothing else. Nothing here waits for the network,
+//! a reader of reports, or an action of another pod.
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bramble_agent_core::desired::{Desired, Host};
+use bramble_agent_core::memory::Memory;
+use bramble_agent_core::observed::{Failure, Observed, Step};
+use bramble_agent_core::plan::{Action, Durability, Plan, Record, plan};
+use bramble_agent_core::report;
+use bramble_agent_core::session::{Document, Observation};
+use bramble_agent_core::time::Moment;
+use bramble_wire::object::{ObjectId, PodUid, SealedSecret};
+use bramble_wire::report::NodeFacts;
+use bramble_wire::version::Version;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{Id, JoinSet};
+
+use crate::state::{self, Change, State};
+pub use world::{Failed, Seen, World};
+
+/// Passes without a pause; what is left then waits for the next event, which the pass's own records
+/// can't have been.
+const PASSES_MAX: usize = 16;
+/// Starts at the same time: more only make all of them late on a small board.
+const STARTS_MAX: usize = 4;
+/// An action that succeeds so often in a row without an effect is taken for a failure.
+const REPEATS_MAX: u32 = 5;
+/// When to try again to write what the disk had no room for.
+const DISK_RETRY_MS: u64 = 10_000;
+
+/// Reads both clocks; in tests a virtual one.
+pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
+/// Opens a secret that is sealed to this node.
+pub type Opener = Box<dyn Fn(&ObjectId, u64, &SealedSecret) -> Option<Vec<u8>> + Send + Sync>;
+
+/// What wakes the loop.
+pub struct Inputs {
+    /// The accepted document; it is on disk.
+    pub document: watch::Receiver<Option<Arc<Document>>>,
+    /// Pods that the controller has forgotten.
+    pub forget: mpsc::Receiver<Vec<PodUid>>,
+    /// Facts of the board.
+    pub facts: watch::Receiver<NodeFacts>,
+}
+
+/// What the loop needs besides.
+pub struct Surroundings<W> {
+    /// The board.
+    pub world: Arc<W>,
+    /// The state log.
+    pub state: State,
+    /// Time.
+    pub clock: Clock,
+    /// The node's key.
+    pub opener: Opener,
+    /// The node's name.
+    pub node_name: String,
+}
+
+/// Runs the loop until the state log fails, which must end the process, or the sender of documents
+/// is gone.
+///
+/// # Errors
+/// [`state::Error::Failed`].
+pub async fn run<W: World>(
+    around: Surroundings<W>,
+    memory: Memory,
+    inputs: Inputs,
+    observations: watch::Sender<Observation>,
+) -> Result<(), state::Error> {
+    let reconciler = Reconciler {
+        memory,
+        desired: None,
+        version: None,
+        converged: None,
+        failures: BTreeMap::new(),
+        running: JoinSet::new(),
+        busy: HashMap::new(),
+        repeats: BTreeMap::new(),
+        starts: Arc::new(Semaphore::new(STARTS_MAX)),
+        around,
+        observations,
+    };
+    reconciler.run(inputs).await
+}
+
+struct Reconciler<W> {
+    around: Surroundings<W>,
+    memory: Memory,
+    desired: Option<Desired>,
+    version: Option<Version>,
+    converged: Option<Version>,
+    failures: BTreeMap<(PodUid, String), Failure>,
+    running: JoinSet<Result<(), Failed>>,
+    busy: HashMap<Id, Under>,
+    repeats: BTreeMap<PodUid, (Under, u32)>,
+    starts: Arc<Semaphore>,
+    observations: watch::Sender<Observation>,
+}
+
+/// An action under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Under {
+    uid: PodUid,
+    what: &'static str,
+    container: String,
+    life: u32,
+}
+
+impl Under {
+    fn of(action: &Action) -> Self {
+        let (what, container, life) = match action {
+            Action::StartSandbox(_) => ("start the sandbox", "", 0),
+            Action::WriteVolumes { .. } => ("write the volumes", "", 0),
+            Action::StartContainer(input) => ("start a container", input.name.as_str(), input.life),
+            Action::StopContainer {
+                container, life, ..
+            } => ("stop a container", container.as_str(), *life),
+            Action::StopContainers { .. } => ("stop the containers", "", 0),
+            Action::StopSandbox { .. } => ("stop the sandbox", "", 0),
+            Action::RemovePod { .. } => ("remove the pod", "", 0),
+        };
+        Self {
+            uid: action.uid(),
+            what,
+            container: container.to_owned(),
+            life,
+        }
+    }
+
+    /// Under which name its failure is kept: a container's own only for its start.
+    fn key(&self) -> (PodUid, String) {
+        let starts = self.what == "start a container";
+        let container = if starts {
+            self.container.clone()
+        } else {
+            String::new()
+        };
+        (self.uid, container)
+    }
+}
+
+impl<W: World> Reconciler<W> {
+    async fn run(mut self, mut inputs: Inputs) -> Result<(), state::Error> {
+        let mut changes = self.around.world.changes();
+        self.take_document(&inputs.document.borrow_and_update().clone());
+        loop {
+            let facts = inputs.facts.borrow_and_update().clone();
+            let wake = self.passes(&facts).await?;
+            let now = (self.around.clock)().boot_ms;
+            let pause = wake.map(|at| Duration::from_millis(at.saturating_sub(now)));
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    changes.mark_unchanged();
+                }
+                changed = inputs.document.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let document = inputs.document.borrow_and_update().clone();
+                    self.take_document(&document);
+                }
+                Some(done) = self.running.join_next_with_id() => self.finished(done),
+                Some(uids) = inputs.forget.recv() => self.acknowledged(&uids),
+                Ok(()) = inputs.facts.changed() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    fn take_document(&mut self, document: &Option<Arc<Document>>) {
+        let Some(document) = document else { return };
+        let desired = Desired::from_objects(document.effective(), &self.around.opener);
+        for uid in &desired.unreadable {
+            tracing::warn!(pod = %uid, "the document has a pod that this agent can't read");
+        }
+        tracing::info!(version = %document.version, pods = desired.pods.len(), "document accepted");
+        self.desired = Some(desired);
+        self.version = Some(document.version);
+    }
+
+    /// Passes until there is nothing more to decide; returns when to wake at the latest.
+    async fn passes(&mut self, facts: &NodeFacts) -> Result<Option<u64>, state::Error> {
+        let mut wake = None;
+        for _ in 0..PASSES_MAX {
+            let (observed, plan) = self.look(facts).await;
+            let again = !plan.records.is_empty();
+            if let Err(error) = self.remember(&plan.records).await {
+                if let state::Error::Failed(_) = error {
+                    return Err(error);
+                }
+                tracing::error!(%error, "nothing is done until it can be remembered");
+                return Ok(Some((self.around.clock)().boot_ms + DISK_RETRY_MS));
+            }
+            self.say(facts, &observed, &plan);
+            wake = plan.next_wake;
+            for action in plan.actions {
+                self.spawn(action);
+            }
+            if !again {
+                return Ok(wake);
+            }
+        }
+        Ok(wake)
+    }
+
+    async fn look(&self, facts: &NodeFacts) -> (Observed, Plan) {
+        let now = (self.around.clock)();
+        let images = self.desired.as_ref().map(Desired::images);
+        let images: BTreeSet<String> = (images.iter().flatten())
+            .map(|image| (*image).to_owned())
+            .collect();
+        let seen = self.around.world.observe(&images, now).await;
+        let mut busy: BTreeSet<PodUid> = self.busy.values().map(|under| under.uid).collect();
+        busy.extend(seen.busy);
+        let observed = Observed {
+            pods: seen.pods,
+            images: seen.images,
+            busy,
+            failures: self.failures.clone(),
+        };
+        let host = self.host(facts);
+        let plan = plan(self.desired.as_ref(), &host, &observed, &self.memory, now);
+        (observed, plan)
+    }
+
+    fn host(&self, facts: &NodeFacts) -> Host {
+        Host {
+            name: self.around.node_name.clone(),
+            address: facts.address,
+        }
+    }
+
+    /// Writes the records and only then believes them.
+    async fn remember(&mut self, records: &[Record]) -> Result<(), state::Error> {
+        let Some(durability) = records.iter().map(|record| record.durability).max() else {
+            return Ok(());
+        };
+        let changes = records
+            .iter()
+            .map(|record| Change::Pod(record.uid, record.memory.clone().map(Box::new)));
+        self.around
+            .state
+            .commit(changes.collect(), durability)
+            .await?;
+        for record in records {
+            match &record.memory {
+                Some(memory) => {
+                    self.memory.insert(record.uid, memory.clone());
+                }
+                None => {
+                    let uid = record.uid;
+                    self.memory.remove(&uid);
+                    self.repeats.remove(&uid);
+                    self.failures.retain(|(pod, _), _| *pod != uid);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, action: Action) {
+        let under = Under::of(&action);
+        tracing::debug!(pod = %under.uid, container = under.container, life = under.life, "{}", under.what);
+        let world = Arc::clone(&self.around.world);
+        let starts = matches!(action, Action::StartSandbox(_) | Action::StartContainer(_));
+        let permits = starts.then(|| Arc::clone(&self.starts));
+        let task = self.running.spawn(async move {
+            let _permit = match permits {
+                Some(permits) => permits.acquire_owned().await.ok(),
+                None => None,
+            };
+            world.execute(action).await
+        });
+        self.busy.insert(task.id(), under);
+    }
+
+    fn finished(&mut self, done: Result<(Id, Result<(), Failed>), tokio::task::JoinError>) {
+        let (id, result) = match done {
+            Ok((id, result)) => (id, result),
+            Err(panic) => (panic.id(), Err(Failed::Other(panic.to_string()))),
+        };
+        let Some(under) = self.busy.remove(&id) else {
+            return;
+        };
+        let result = result.and_then(|()| self.check_effect(&under));
+        let key = under.key();
+        match result {
+            Ok(()) => {
+                self.failures.remove(&key);
+            }
+            Err(failed) => {
+                let count = self.failures.get(&key).map_or(0, |failure| failure.count) + 1;
+                tracing::warn!(
+                    pod = %under.uid, container = under.container, count, error = failed.message(),
+                    "could not {}", under.what
+                );
+                let failure = Failure {
+                    step: under.step(&failed),
+                    message: failed.into_message(),
+                    at: (self.around.clock)(),
+                    count,
+                };
+                self.failures.insert(key, failure);
+            }
+        }
+    }
+
+    /// The same step again and again means that the board does not show its effect: then it waits
+    /// like a failed one, so that the loop never spins.
+    fn check_effect(&mut self, under: &Under) -> Result<(), Failed> {
+        let entry = self.repeats.entry(under.uid);
+        let (last, count) = entry.or_insert_with(|| (under.clone(), 0));
+        if last == under {
+            *count += 1;
+        } else {
+            *last = under.clone();
+            *count = 1;
+        }
+        if *count > REPEATS_MAX {
+            return Err(Failed::Other("it has no effect".into()));
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, uids: &[PodUid]) {
+        for uid in uids {
+            if let Some(memory) = self.memory.get_mut(uid) {
+                memory.acknowledged = true;
+            }
+        }
+    }
+
+    /// Says what is, now that what is final is on disk.
+    fn say(&mut self, facts: &NodeFacts, observed: &Observed, plan: &Plan) {
+        if plan.converged {
+            self.converged = self.version;
+        }
+        let host = self.host(facts);
+        let desired = self.desired.as_ref();
+        let observation = Observation {
+            pods: report::reports(desired, &host, observed, &self.memory, &plan.waiting),
+            converged: self.converged,
+            facts: facts.clone(),
+        };
+        self.observations.send_if_modified(|last| {
+            let changed = *last != observation;
+            *last = observation;
+            changed
+        });
+    }
+}
+
+impl Under {
+    fn step(&self, failed: &Failed) -> Step {
+        let life = self.life;
+        match failed {
+            _ if self.what != "start a container" => Step::Pod,
+            Failed::Start(_) => Step::Start { life },
+            Failed::Other(_) => Step::Create { life },
+        }
+    }
+}
+
+/// For ever without a pause.
+async fn sleep(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What must be on disk before the agent ends by itself.
+///
+/// # Errors
+/// What the state log says.
+pub async fn flush(state: &State) -> Result<(), state::Error> {
+    state.commit(Vec::new(), Durability::Hard).await
+}

@@ -1,0 +1,169 @@
+//! The thread that owns the ledger.
+//!
+//! Weak changes wait here, the newest of each kind, and are written with the next hard one, or when
+//! [`SOON`] has passed since the first that asked for it. So a container in a crash loop costs no
+//! flash by itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use bramble_agent_core::memory::PodMemory;
+use bramble_agent_core::plan::Durability;
+use bramble_agent_core::session::Document;
+use bramble_ledger::{Ledger, Options};
+use bramble_wire::object::PodUid;
+
+use super::contents::Contents;
+use super::record::Record;
+use super::{Change, Command, Error};
+
+/// How long [`Durability::Soon`] may take.
+const SOON: Duration = Duration::from_secs(2);
+
+pub(super) struct Log {
+    ledger: Ledger,
+    contents: Contents,
+    pods: BTreeMap<PodUid, Option<Box<PodMemory>>>,
+    time_floor: Option<i64>,
+    due: Option<Instant>,
+}
+
+impl Log {
+    pub(super) fn open(directory: &Path) -> Result<(Self, Contents), bramble_ledger::Error> {
+        let mut contents = Contents::default();
+        let options = Options {
+            // A whole document, with as much again that is unclaimed, in one batch.
+            max_batch: 20 << 20,
+            ..Options::agent()
+        };
+        let mut ledger = Ledger::open(directory, options, |_, bytes| {
+            contents.apply(bramble_wire::decode(bytes, "record of the state log")?);
+            Ok(())
+        })?;
+        contents.boot += 1;
+        ledger.commit([Record::Boot(contents.boot).encode()])?;
+        let log = Self {
+            ledger,
+            contents: contents.clone(),
+            pods: BTreeMap::new(),
+            time_floor: None,
+            due: None,
+        };
+        Ok((log, contents))
+    }
+
+    /// Until every handle is gone; then writes what waits.
+    pub(super) fn run(mut self, inbox: &Receiver<Command>) {
+        loop {
+            let command = match self.due {
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match command {
+                Ok(Command::Commit {
+                    changes,
+                    durability,
+                    done,
+                }) => {
+                    let result = self.commit(changes, durability);
+                    // A caller that went away does not need the answer.
+                    let _ = done.send(result);
+                }
+                Err(RecvTimeoutError::Timeout) => self.flush_and_log(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.flush_and_log();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn flush_and_log(&mut self) {
+        self.due = None;
+        if let Err(error) = self.write(Vec::new()) {
+            // The next hard change meets the same failure and its caller handles it.
+            tracing::warn!(%error, "what was remembered for later is not on disk");
+        }
+    }
+
+    fn commit(&mut self, changes: Vec<Change>, durability: Durability) -> Result<(), Error> {
+        let mut records = Vec::new();
+        for change in changes {
+            match change {
+                Change::Pod(uid, memory) => {
+                    self.pods.insert(uid, memory);
+                }
+                Change::TimeFloor(floor) => self.time_floor = Some(floor),
+                Change::Keys(keys) => records.push(Record::Keys(*keys)),
+                Change::Membership(membership) => records.push(Record::Membership(*membership)),
+                Change::Boot(boot) => records.push(Record::Boot(boot)),
+                Change::Document(document) => records.extend(self.document_records(&document)),
+            }
+        }
+        match durability {
+            Durability::Hard => self.write(records),
+            _ if !records.is_empty() => self.write(records),
+            Durability::Soon => {
+                self.due.get_or_insert_with(|| Instant::now() + SOON);
+                Ok(())
+            }
+            Durability::Ride => Ok(()),
+        }
+    }
+
+    fn document_records(&self, document: &Arc<Document>) -> Vec<Record> {
+        self.contents.document_records(document)
+    }
+
+    /// Writes these and everything that waits, as one.
+    fn write(&mut self, mut records: Vec<Record>) -> Result<(), Error> {
+        records.extend(self.pods.iter().map(|(uid, memory)| match memory {
+            Some(memory) => Record::Pod(*uid, PodMemory::clone(memory)),
+            None => Record::PodForgotten(*uid),
+        }));
+        records.extend(self.time_floor.map(Record::TimeFloor));
+        if records.is_empty() {
+            return Ok(());
+        }
+        (self.ledger.commit(records.iter().map(Record::encode))).map_err(error)?;
+        self.pods.clear();
+        self.time_floor = None;
+        self.due = None;
+        for record in records {
+            self.contents.apply(record);
+        }
+        if self.ledger.wants_compaction() {
+            let snapshot = self.contents.records().map(|record| record.encode());
+            match self.ledger.compact(snapshot) {
+                Ok(()) => {}
+                Err(failed) if failed.is_fatal() => return Err(error(failed)),
+                // The log stands; it is tried again after the next write.
+                Err(full) => tracing::warn!(error = %full, "the state log could not be compacted"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn error(error: bramble_ledger::Error) -> Error {
+    let text = chain(&error);
+    if error.is_fatal() {
+        Error::Failed(text)
+    } else {
+        Error::Refused(text)
+    }
+}
+
+/// An error with everything below it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
