@@ -1,0 +1,200 @@
+//! Who controls, on disk: the boot, term, epoch and history of this controller.
+//!
+//! One record in the store, raised and durable before anything is signed with it. A record that
+//! does not fit the store's epoch means that the store was restored or jumped: a new history begins.
+
+use bramble_wire::join::hex_of;
+use bramble_wire::version::{Boot, HistoryId};
+use serde::{Deserialize, Serialize};
+
+use crate::join::GROUP;
+use crate::store::{Body, Durability, Error as StoreError, Expect, Key, Op, Store};
+
+const RESOURCE: &str = "control";
+const NAME: &str = "controller";
+
+/// Why the record is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store refused or failed.
+    #[error("keep the record of who controls")]
+    Store(#[from] StoreError),
+    /// The record does not decode: a newer release wrote it, or it is damaged.
+    #[error("the record of who controls is unreadable")]
+    Unreadable(#[from] serde_json::Error),
+    /// No random numbers.
+    #[error("draw a history id: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Who controls, as of now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Control {
+    /// This start of the controller.
+    pub boot: Boot,
+    /// Rises when another controller takes over.
+    pub term: u64,
+    /// Rises when history may be broken.
+    pub epoch: u64,
+    /// The history of this epoch.
+    pub history: HistoryId,
+    /// The newest epoch of which a person has confirmed the difference. The first needs no one.
+    pub confirmed: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    boot: u64,
+    term: u64,
+    epoch: u64,
+    history: String,
+    confirmed: u64,
+}
+
+fn key() -> Key {
+    Key::new(GROUP, RESOURCE, "", NAME)
+}
+
+impl Control {
+    /// A new start: the boot raised, durably.
+    ///
+    /// # Errors
+    /// [`Error`]; the controller must not speak then.
+    pub async fn start(store: &dyn Store) -> Result<Control, Error> {
+        let epoch = u64::from(store.revision().epoch()).max(1);
+        let mut control = match store.get(&key()) {
+            Some(entry) => Control::decode(&entry.json)?,
+            None => Control {
+                boot: Boot(0),
+                term: 1,
+                epoch,
+                history: new_history()?,
+                confirmed: epoch,
+            },
+        };
+        control.boot = Boot(control.boot.0 + 1);
+        if control.epoch < epoch {
+            tracing::warn!(
+                from = control.epoch,
+                to = epoch,
+                "the store has a new epoch"
+            );
+            control.epoch = epoch;
+            control.history = new_history()?;
+        }
+        control.save(store).await?;
+        Ok(control)
+    }
+
+    /// A new epoch with its history, durably, in the store's revisions too.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing of the new epoch may be sent then.
+    pub async fn raise(
+        mut self,
+        store: &dyn Store,
+        epoch: u64,
+        history: HistoryId,
+    ) -> Result<Control, Error> {
+        let revision_epoch = u32::try_from(epoch).map_err(|_| StoreError::Failed)?;
+        store.raise_epoch(revision_epoch)?.durable().await?;
+        self.epoch = epoch;
+        self.history = history;
+        self.save(store).await?;
+        Ok(self)
+    }
+
+    async fn save(&self, store: &dyn Store) -> Result<(), Error> {
+        let json = serde_json::to_vec(&Record {
+            boot: self.boot.0,
+            term: self.term,
+            epoch: self.epoch,
+            history: hex_of(&self.history.0),
+            confirmed: self.confirmed,
+        })?;
+        let body = Body {
+            json,
+            revision_at: None,
+        };
+        let (expect, durability) = (Expect::Any, Durability::Hard);
+        let op = Op::Put {
+            key: key(),
+            expect,
+            body,
+            durability,
+        };
+        store.commit(vec![op])?.durable().await?;
+        Ok(())
+    }
+
+    fn decode(json: &[u8]) -> Result<Control, Error> {
+        let record: Record = serde_json::from_slice(json)?;
+        let unreadable = || serde::de::Error::custom("history is not 16 bytes in hexadecimal");
+        let history: [u8; 16] = hex::decode(&record.history)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| Error::Unreadable(unreadable()))?;
+        Ok(Control {
+            boot: Boot(record.boot),
+            term: record.term,
+            epoch: record.epoch,
+            history: HistoryId(history),
+            confirmed: record.confirmed,
+        })
+    }
+}
+
+fn new_history() -> Result<HistoryId, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    Ok(HistoryId(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn every_start_raises_the_boot_and_keeps_the_history() {
+        let store = MemoryStore::default();
+        let first = Control::start(&store).await.unwrap();
+        let second = Control::start(&store).await.unwrap();
+        assert_eq!((first.boot, second.boot), (Boot(1), Boot(2)));
+        assert_eq!(
+            Control {
+                boot: first.boot,
+                ..second
+            },
+            first
+        );
+        assert_eq!(
+            first.confirmed, first.epoch,
+            "a new cluster needs no person"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_raised_epoch_is_remembered_and_not_confirmed() {
+        let store = MemoryStore::default();
+        let first = Control::start(&store).await.unwrap();
+        let history = HistoryId([9; 16]);
+        let raised = first.raise(&store, first.epoch + 3, history).await.unwrap();
+        let next = Control::start(&store).await.unwrap();
+        assert_eq!((next.epoch, next.history), (raised.epoch, history));
+        assert!(next.confirmed < next.epoch);
+        assert!(u64::from(store.revision().epoch()) >= next.epoch);
+    }
+
+    #[tokio::test]
+    async fn a_store_of_a_later_epoch_begins_a_new_history() {
+        let store = MemoryStore::default();
+        let first = Control::start(&store).await.unwrap();
+        let _ = store.raise_epoch(7).unwrap();
+        let next = Control::start(&store).await.unwrap();
+        assert_eq!(next.epoch, 7);
+        assert_ne!(next.history, first.history);
+        assert_eq!(next.confirmed, first.epoch);
+    }
+}

@@ -1,0 +1,95 @@
+//! Serves `kubectl logs` from the node that runs the pod.
+
+use std::time::Duration;
+
+use bramble_api::status::Status;
+use bramble_wire::name::NodeName;
+use bramble_wire::object::PodUid;
+use bramble_wire::stream::{Logs, StreamError};
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::NodeLink;
+use super::streams::{Error, Reader};
+use super::task::Command;
+use crate::apiserver::{LogRequest, LogStream, PodLogs};
+
+/// How long a node may take to begin. A log that is followed may have nothing to say yet.
+const FIRST_WAIT: Duration = Duration::from_secs(10);
+const FIRST_WAIT_FOLLOWED: Duration = Duration::from_secs(1);
+
+impl PodLogs for NodeLink {
+    fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogStream, Status>> {
+        let commands = self.commands.clone();
+        Box::pin(async move {
+            let gone = || Status::unavailable("the link to the nodes has ended");
+            let (node, logs) = wanted(&request)?;
+            let (reply, answer) = oneshot::channel();
+            let command = Command::Open { node, logs, reply };
+            commands.send(command).await.map_err(|_| gone())?;
+            let reader = answer.await.map_err(|_| gone())?;
+            let reader = reader.map_err(|error| status(&request, error))?;
+            begin(request, reader).await
+        })
+    }
+}
+
+fn wanted(request: &LogRequest) -> Result<(NodeName, Logs), Status> {
+    let node = NodeName::new(&request.node)
+        .map_err(|error| Status::bad_request(format!("node {:?}: {error}", request.node)))?;
+    let pod = PodUid::parse(&request.uid)
+        .ok_or_else(|| Status::bad_request(format!("{:?} is not a uid", request.uid)))?;
+    let logs = Logs {
+        pod,
+        container: request.container.clone(),
+        follow: request.follow,
+        previous: request.previous,
+        timestamps: request.timestamps,
+        tail_lines: request.tail_lines,
+        since_unix_s: request.since.map(|since| since.seconds),
+        limit_bytes: request.limit_bytes,
+    };
+    Ok((node, logs))
+}
+
+/// Waits for the first bytes, so that a refusal becomes a status and not a broken answer.
+async fn begin(request: LogRequest, mut reader: Reader) -> Result<LogStream, Status> {
+    let patience = if request.follow {
+        FIRST_WAIT_FOLLOWED
+    } else {
+        FIRST_WAIT
+    };
+    let ready = tokio::time::timeout(patience, reader.ready()).await.is_ok();
+    if !ready && !request.follow {
+        let text = format!("node {} does not answer", request.node);
+        return Err(Status::unavailable(text));
+    }
+    if let Some(error) = reader.refusal() {
+        return Err(status(&request, error));
+    }
+    let stream = futures_util::stream::unfold((reader, request), |(mut reader, request)| async {
+        let next = reader
+            .next()
+            .await?
+            .map_err(|error| status(&request, error));
+        Some((next, (reader, request)))
+    });
+    Ok(Box::pin(stream))
+}
+
+fn status(request: &LogRequest, error: Error) -> Status {
+    let LogRequest {
+        node,
+        namespace,
+        pod,
+        container,
+        ..
+    } = request;
+    match error {
+        Error::Node(StreamError::NotFound(text)) => Status::bad_request(format!(
+            "container {container:?} in pod \"{namespace}/{pod}\" has no log on node {node}: {text}"
+        )),
+        Error::Busy(_) => Status::too_many_requests(error.to_string(), 1),
+        Error::Node(_) | Error::Offline(_) | Error::Gap => Status::unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,187 @@
+//! The node link: the controller's end of the node protocol.
+//!
+//! In: messages of nodes over the [`link`](bramble_link), durable changes of the store, requests for
+//! logs. Out: signed answers and heads to nodes; statuses of pods and nodes into the store. What is
+//! said and believed is decided by [`bramble_controller_core::nodelink`]; what a node is to run by
+//! [`bramble_controller_core::document`]. Here are the socket, the clock and the store.
+//!
+//! One task owns all of it. It sees only what is durable: nothing leaves the process that a power
+//! cut could take back. A node's document is compiled again when something it is made of has
+//! changed, once for all changes that are there at that moment. A report is acknowledged when what
+//! was written because of it is as durable as it must be.
+
+pub mod control;
+mod desired;
+mod logs;
+mod reports;
+pub mod streams;
+mod task;
+mod watch;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bramble_controller_core::nodelink as machine;
+use bramble_link::{Link, Options, Subscription, Will, WillSource};
+use bramble_wire::SigningKey;
+use bramble_wire::name::ClusterId;
+use bramble_wire::publish::Publish;
+use bramble_wire::topic;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::join::{Cidr, NodeKeys};
+use crate::store::Store;
+use control::Control;
+
+/// Requests for logs that wait for the task; one more waits with its client.
+const COMMANDS_MAX: usize = 32;
+/// How long the end waits for the broker to take the last message.
+const STOP_WAIT: Duration = Duration::from_secs(4);
+
+/// Why the node link did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The record of who controls.
+    #[error(transparent)]
+    Control(#[from] control::Error),
+    /// The link to the broker.
+    #[error("set up the link to the broker")]
+    Link(#[from] bramble_link::Error),
+    /// No random numbers.
+    #[error("draw a seed: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Who speaks, and over which broker.
+pub struct Settings {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The controller's signing key.
+    pub signing: SigningKey,
+    /// Range of Services, told to nodes.
+    pub service_cidr: Cidr,
+    /// The way to the broker: [`Broker::link_options`](crate::broker::Broker::link_options) or
+    /// [`external`](crate::broker::external). Subscriptions and will are set here.
+    pub link: Options,
+}
+
+/// A running node link. Serves logs to the API; cheap to clone.
+#[derive(Clone)]
+pub struct NodeLink {
+    commands: mpsc::Sender<task::Command>,
+    running: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+/// Starts the node link. The boot of the controller is raised, durably, before anything is sent.
+///
+/// # Errors
+/// [`Error`].
+pub async fn start(
+    settings: Settings,
+    store: Arc<dyn Store>,
+    keys: NodeKeys,
+) -> Result<NodeLink, Error> {
+    let control = Control::start(&*store).await?;
+    tracing::info!(
+        boot = control.boot.0,
+        epoch = control.epoch,
+        term = control.term,
+        "node link"
+    );
+    let Settings {
+        cluster,
+        signing,
+        service_cidr,
+        link: mut options,
+    } = settings;
+    let limits = machine::Limits {
+        keep_alive_ms: u64::try_from(options.keep_alive.as_millis()).unwrap_or(u64::MAX),
+        ..machine::Limits::default()
+    };
+    let config = machine::Config {
+        cluster: cluster.clone(),
+        identity: signing,
+        boot: control.boot,
+        epoch: control.epoch,
+        term: control.term,
+        history: control.history,
+        limits,
+    };
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(Error::Random)?;
+    let machine = machine::NodeLink::new(config, &seed);
+
+    let will = Arc::new(Mutex::new(will_of(&cluster, machine.offline())));
+    let source = Arc::clone(&will);
+    options.will = Some(WillSource::new(move || {
+        source
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
+    }));
+    options.subscriptions = subscriptions(&cluster);
+    let (link, events) = Link::spawn(options)?;
+
+    let (commands, requests) = mpsc::channel(COMMANDS_MAX);
+    let parts = task::Parts {
+        cluster,
+        service_cidr,
+        control,
+        machine,
+        link,
+        events,
+        will,
+    };
+    let task = task::Task::new(parts, store, keys);
+    let running = tokio::spawn(task.run(requests));
+    Ok(NodeLink {
+        commands,
+        running: Arc::new(Mutex::new(Some(running))),
+    })
+}
+
+impl NodeLink {
+    /// Tells the nodes that nobody controls, and ends.
+    pub async fn stop(&self) {
+        let (done, ended) = oneshot::channel();
+        if self
+            .commands
+            .send(task::Command::Stop { done })
+            .await
+            .is_ok()
+        {
+            let _ = tokio::time::timeout(STOP_WAIT, ended).await;
+        }
+        let task = self
+            .running
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .take();
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+}
+
+/// State of a node is worth its newest message, and so is its question: it asks again.
+fn subscriptions(cluster: &ClusterId) -> Vec<Subscription> {
+    topic::controller_filters(cluster)
+        .iter()
+        .map(|filter| {
+            if filter.ends_with("/out") {
+                Subscription::queue(filter.as_str())
+            } else {
+                Subscription::latest(filter.as_str())
+            }
+        })
+        .collect()
+}
+
+fn will_of(cluster: &ClusterId, publish: Publish) -> Will {
+    Will {
+        topic: publish.topic_text(cluster).as_str().to_owned(),
+        payload: publish.payload.into(),
+        retain: true,
+    }
+}

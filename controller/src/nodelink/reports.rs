@@ -1,0 +1,335 @@
+//! What nodes say becomes statuses in the store, and what the store says becomes documents. Between
+//! the pure decisions of the core and the store; no state of its own.
+
+use std::sync::Arc;
+
+use bramble_api::admit;
+use bramble_api::metadata;
+use bramble_api::patch;
+use bramble_api::view::{self, FullPod};
+use bramble_controller_core::action::{Action, Durability as Class, Observed, Target};
+use bramble_controller_core::document::{self, Configuration, Document};
+use bramble_controller_core::node::{self, Absence};
+use bramble_controller_core::nodelink::{Presence, Report};
+use bramble_controller_core::{kinds, status};
+use bramble_wire::name::NodeName;
+use bramble_wire::object::{Cidr as WireCidr, NodeConfig, ObjectName, PodUid};
+use bramble_wire::report::NodeFacts;
+use serde_json::Value;
+
+use super::desired::Desired;
+use crate::join::{Cidr, NodeKey};
+use crate::object;
+use crate::store::{
+    Body, Durability, Durable, Entry, Error as StoreError, Expect, Key, Op, Revision, Store,
+};
+
+/// Writes against an object that somebody else changes at the same time.
+const TRIES: usize = 5;
+
+/// Why something a node said was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored object does not decode.
+    #[error("read {key}")]
+    Decode {
+        /// Which.
+        key: Key,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A patch or a new object was refused.
+    #[error("change {key}: {message}")]
+    Change {
+        /// Which.
+        key: Key,
+        /// Why.
+        message: String,
+    },
+}
+
+/// What a report led to.
+pub(super) struct Written {
+    /// Resolves when everything up to the report's writes is durable.
+    pub(super) durable: Durable,
+    /// Pods that the node may forget once it is.
+    pub(super) forget: Vec<PodUid>,
+}
+
+/// The document of a node.
+pub(super) fn compile(
+    desired: &Desired,
+    member: &NodeKey,
+    service_cidr: Cidr,
+    confirmed_epoch: u64,
+) -> Document {
+    let config = NodeConfig {
+        pod_cidr: member.pod_cidr.parse().map(wire_cidr).unwrap_or_default(),
+        service_cidr: wire_cidr(service_cidr),
+        confirmed_epoch,
+    };
+    let pods: Vec<FullPod> = desired
+        .pods(&member.node)
+        .filter_map(|entry| match view::decode(&entry.json) {
+            Ok(pod) => Some(pod),
+            Err(error) => {
+                tracing::error!(pod = %entry.key, %error, "a stored pod does not decode");
+                None
+            }
+        })
+        .collect();
+    document::compile(&config, &pods, &Lookup(desired))
+}
+
+struct Lookup<'a>(&'a Desired);
+
+impl Configuration for Lookup<'_> {
+    fn config_map(&self, name: &ObjectName) -> Option<Observed<view::ConfigMap>> {
+        observed(self.0.config_map(&name.namespace, &name.name)?)
+    }
+
+    fn secret(&self, name: &ObjectName) -> Option<Observed<view::Secret>> {
+        observed(self.0.secret(&name.namespace, &name.name)?)
+    }
+}
+
+fn observed<T: serde::de::DeserializeOwned>(entry: &Entry) -> Option<Observed<T>> {
+    let object = serde_json::from_slice(&entry.json).ok()?;
+    Some(Observed {
+        revision: entry.modified.0,
+        object,
+    })
+}
+
+fn wire_cidr(cidr: Cidr) -> WireCidr {
+    WireCidr {
+        address: cidr.base().octets(),
+        prefix: cidr.prefix(),
+    }
+}
+
+/// Writes the statuses that a report calls for, all in one commit.
+pub(super) fn write(
+    store: &dyn Store,
+    desired: &Desired,
+    report: &Report,
+) -> Result<Written, Error> {
+    let host_ip = host_ip(store, &report.node);
+    for attempt in 1.. {
+        let mut ops = Vec::new();
+        let mut forget = Vec::new();
+        for pod in &report.pods {
+            // Only pods bound to this node are found: it has no say about others.
+            let entry = desired
+                .pod_of(&report.node, &pod.uid)
+                .and_then(|key| store.get(key));
+            let Some(entry) = entry else {
+                forget.extend(pod.gone.then_some(pod.uid));
+                continue;
+            };
+            let (value, now) = (decode(&entry)?, object::now());
+            let (node, revision) = (report.node.as_str(), entry.modified.0);
+            let action = status::from_report(node, &value, revision, pod, host_ip.as_deref(), now)
+                .map_err(|source| Error::Decode {
+                    key: entry.key.clone(),
+                    source,
+                })?;
+            forget.extend(matches!(action, Some(Action::Remove { .. })).then_some(pod.uid));
+            if let Some(action) = action {
+                ops.extend(op(&entry, &value, &action)?);
+            }
+        }
+        if ops.is_empty() {
+            // What is known may be known from a write that is still on its way.
+            return Ok(Written {
+                durable: store.settled(store.revision()),
+                forget,
+            });
+        }
+        match store.commit(ops) {
+            Ok(commit) => {
+                return Ok(Written {
+                    durable: commit.handle(),
+                    forget,
+                });
+            }
+            Err(error) if is_race(&error) && attempt < TRIES => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Writes whether a node is there.
+pub(super) fn write_presence(
+    store: &dyn Store,
+    node: &NodeName,
+    presence: Presence,
+) -> Result<(), Error> {
+    patch_node(store, node, |view| match presence {
+        Presence::Unknown => None,
+        Presence::Ready => node::heartbeat(view, None, object::now()),
+        Presence::Stopped => node::lost(view, Absence::Stopped, object::now()),
+        Presence::Lost => node::lost(view, Absence::Lost, object::now()),
+    })
+    .map(|_| ())
+}
+
+/// Writes the facts of a node that answers. A Node that somebody deleted is made again, as the
+/// board is still a member.
+pub(super) fn write_facts(
+    store: &dyn Store,
+    member: &NodeKey,
+    facts: &NodeFacts,
+) -> Result<(), Error> {
+    let found = patch_node(store, &member.node, |view| {
+        node::heartbeat(view, Some(facts), object::now())
+    })?;
+    if found {
+        return Ok(());
+    }
+    let key = node_key(&member.node);
+    let refused = |message: String| Error::Change {
+        key: key.clone(),
+        message,
+    };
+    let now = object::now();
+    let mut value = node::create(member.node.as_str(), &member.pod_cidr, facts, now);
+    let uid = object::uid().map_err(|error| refused(error.to_string()))?;
+    let context = admit::Create {
+        now,
+        uid: &uid,
+        suffix: "",
+        namespace: None,
+    };
+    admit::create(kinds::node(), &mut value, &context)
+        .map_err(|status| refused(status.message().to_owned()))?;
+    let (expect, durability) = (Expect::Absent, Durability::Hard);
+    let put = Op::Put {
+        key: key.clone(),
+        expect,
+        body: body(&value),
+        durability,
+    };
+    store.commit(vec![put]).map(drop)?;
+    write_presence(store, &member.node, Presence::Ready)
+}
+
+/// Patches a Node; `false` when there is none.
+fn patch_node(
+    store: &dyn Store,
+    node: &NodeName,
+    decide: impl Fn(&view::Node) -> Option<Value>,
+) -> Result<bool, Error> {
+    let key = node_key(node);
+    for attempt in 1.. {
+        let Some(entry) = store.get(&key) else {
+            return Ok(false);
+        };
+        let decode_error = |source| Error::Decode {
+            key: key.clone(),
+            source,
+        };
+        let view: view::Node = view::decode(&entry.json).map_err(decode_error)?;
+        let Some(patch) = decide(&view) else {
+            return Ok(true);
+        };
+        let action = Action::Patch {
+            target: Target::of(kinds::node(), &view.metadata),
+            revision: entry.modified.0,
+            patch,
+            durability: Class::Soft,
+            note: None,
+        };
+        let ops = op(&entry, &decode(&entry)?, &action)?;
+        match store.commit(ops.into_iter().collect()) {
+            Ok(_) => return Ok(true),
+            Err(error) if is_race(&error) && attempt < TRIES => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// The write that an action on a stored object asks for.
+fn op(entry: &Entry, value: &Value, action: &Action) -> Result<Option<Op>, Error> {
+    let key = entry.key.clone();
+    Ok(match action {
+        Action::Patch {
+            target,
+            revision,
+            patch,
+            durability,
+            ..
+        } => {
+            let changed =
+                patch::merge(target.kind, value, patch).map_err(|status| Error::Change {
+                    key: key.clone(),
+                    message: status.message().to_owned(),
+                })?;
+            let durability = match durability {
+                Class::Soft => Durability::Soft,
+                Class::Hard => Durability::Hard,
+            };
+            let expect = Expect::Revision(Revision(*revision));
+            Some(Op::Put {
+                key,
+                expect,
+                body: body(&changed),
+                durability,
+            })
+        }
+        Action::Remove { .. } => {
+            let expect = Expect::Revision(entry.modified);
+            Some(Op::Delete {
+                key,
+                expect,
+                durability: Durability::Hard,
+            })
+        }
+        // A report asks for neither.
+        Action::Create { .. } | Action::Delete { .. } | Action::Event(_) => None,
+    })
+}
+
+fn body(value: &Value) -> Body {
+    let canonical = metadata::canonical(value);
+    Body {
+        json: canonical.bytes,
+        revision_at: canonical.revision_at,
+    }
+}
+
+fn decode(entry: &Arc<Entry>) -> Result<Value, Error> {
+    let error = |source| Error::Decode {
+        key: entry.key.clone(),
+        source,
+    };
+    serde_json::from_slice(&entry.json).map_err(error)
+}
+
+/// Somebody else was faster: look again.
+fn is_race(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Conflict { .. } | StoreError::NotFound(_) | StoreError::Exists(_)
+    )
+}
+
+fn host_ip(store: &dyn Store, node: &NodeName) -> Option<String> {
+    let entry = store.get(&node_key(node))?;
+    let view: view::Node = view::decode(&entry.json).ok()?;
+    let internal = view
+        .status
+        .addresses
+        .into_iter()
+        .find(|a| a.kind == "InternalIP");
+    internal.map(|address| address.address)
+}
+
+fn node_key(node: &NodeName) -> Key {
+    Key::new("", "nodes", "", node.as_str())
+}
