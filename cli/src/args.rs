@@ -1,0 +1,347 @@
+//! What a person types: the command line as types. Values are checked here, so that everything
+//! behind it is valid and a wrong value ends with the usage code before anything has happened.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bramble_wire::join::Token;
+use bramble_wire::name::NodeName;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::url::Url;
+
+/// Where the agent listens for commands of its own board.
+pub(crate) const AGENT_SOCKET: &str = "/run/bramble/agent.sock";
+
+/// Kubernetes workloads on single-board clusters: what kubectl does not know.
+///
+/// For pods, deployments and every other object use kubectl.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bramble",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  bramble controller --advertise 192.168.1.10             on one machine
+  bramble token create                                    one for each board
+  bramble join https://192.168.1.10:6443 --token …        on each board, as root
+  bramble image load hello.tar                            on the board that shall run it
+  bramble kubeconfig --server https://192.168.1.10:6443   for kubectl on your laptop
+  bramble status                                          what runs, and what does not
+
+Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the controller on this machine (bramble-controller, with all arguments)
+    #[command(
+        disable_help_flag = true,
+        after_help = "\
+All arguments are those of bramble-controller: see `bramble controller --help`.
+
+Examples:
+  bramble controller --advertise 192.168.1.10
+  bramble controller --data-dir /srv/bramble --listen 0.0.0.0:7443"
+    )]
+    Controller(Program),
+
+    /// Run the agent on this board (bramble-agent, with all arguments)
+    #[command(
+        disable_help_flag = true,
+        after_help = "\
+All arguments are those of bramble-agent: see `bramble agent --help`. A board that has not joined
+yet starts with `bramble join`.
+
+Examples:
+  bramble agent
+  bramble agent --data-dir /srv/bramble-agent"
+    )]
+    Agent(Program),
+
+    /// Make this board a node of a cluster, and run its agent
+    ///
+    /// The agent runs in the foreground until it is stopped; its containers go on without it. The
+    /// token is needed once: later starts are `bramble agent`, with the same directories.
+    #[command(after_help = "\
+Examples:
+  bramble join https://192.168.1.10:6443 --token bramble1.…
+  BRAMBLE_TOKEN=bramble1.… bramble join https://pi.lan:6443 --node-name kitchen
+  bramble join https://pi.lan:6443 --token bramble1.… -- --cgroup-parent boards")]
+    Join(Join),
+
+    /// Tokens that let boards join
+    #[command(after_help = "\
+Examples:
+  bramble token create --ttl 1h
+  bramble token list")]
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+
+    /// Print the administrator's kubeconfig
+    ///
+    /// Certificates and keys are embedded, so the output works on any machine: keep it secret.
+    /// Without --kubeconfig and KUBECONFIG it is the one that the controller of this machine wrote.
+    #[command(after_help = "\
+Examples:
+  bramble kubeconfig > admin.kubeconfig
+  bramble kubeconfig --server https://192.168.1.10:6443 > admin.kubeconfig
+
+The address must be one that the controller knows as its own: `bramble controller --advertise`.")]
+    Kubeconfig {
+        /// Address of the API in the output, instead of the one in the input
+        #[arg(long, value_name = "URL")]
+        server: Option<Url>,
+        #[command(flatten)]
+        access: Access,
+    },
+
+    /// Show nodes, pods, and what is not well, in one screen
+    #[command(after_help = "\
+Examples:
+  bramble status
+  bramble status -o json
+  watch bramble status")]
+    Status {
+        /// Output format
+        #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+        output: Output,
+        #[command(flatten)]
+        access: Access,
+    },
+
+    /// Container images on this board
+    #[command(after_help = "\
+Examples:
+  bramble image load hello.tar
+  bramble image list")]
+    Image {
+        #[command(subcommand)]
+        command: Image,
+    },
+
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  source <(bramble completion bash)
+  bramble completion zsh > ~/.zfunc/_bramble
+  bramble completion fish > ~/.config/fish/completions/bramble.fish")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+
+    /// Print the versions of this program and, when it can be reached, of the controller
+    #[command(after_help = "\
+Examples:
+  bramble version
+  bramble --version    only this program's")]
+    Version {
+        #[command(flatten)]
+        access: Access,
+    },
+}
+
+/// Arguments for another program, untouched.
+#[derive(Debug, Args)]
+pub(crate) struct Program {
+    /// Arguments of the program
+    #[arg(
+        value_name = "ARGUMENT",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) args: Vec<OsString>,
+}
+
+/// How the controller is reached.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Access {
+    /// Kubeconfig file [default: the first that exists of $KUBECONFIG, ~/.kube/config,
+    /// /var/lib/bramble/controller/admin.kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// Address of the controller's API
+    #[arg(value_name = "URL")]
+    pub(crate) server: Url,
+
+    /// Join token, as `bramble token create` prints it
+    #[arg(long, env = "BRAMBLE_TOKEN", hide_env_values = true, value_parser = token)]
+    pub(crate) token: String,
+
+    /// Name of the node [default: the board's host name]
+    #[arg(long, value_name = "NAME", value_parser = node_name)]
+    pub(crate) node_name: Option<String>,
+
+    /// Keys, desired state and images of the agent [default: /var/lib/bramble/agent]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Sockets and running pods of the agent [default: /run/bramble]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+
+    /// More arguments for bramble-agent, after `--`
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub(crate) args: Vec<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a join token; prints the token and nothing else on standard output
+    #[command(after_help = "\
+Examples:
+  bramble token create
+  bramble token create --ttl 1h --uses 12
+  ssh root@board bramble join https://192.168.1.10:6443 --token $(bramble token create)")]
+    Create {
+        /// How long it is valid: a number with s, m, h or d
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = ttl)]
+        ttl: Duration,
+        /// How many boards may join with it
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        uses: u32,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// List the tokens that have not ended, without their secrets
+    #[command(after_help = "Examples:\n  bramble token list")]
+    List {
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Remove a token; boards that joined with it stay
+    #[command(after_help = "Examples:\n  bramble token delete k3m9x2ab")]
+    Delete {
+        /// Its id: the first column of `bramble token list`
+        #[arg(value_parser = token_id)]
+        id: String,
+        #[command(flatten)]
+        access: Access,
+    },
+}
+
+/// How the agent of this board is reached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Socket {
+    /// Socket of the agent
+    #[arg(long, value_name = "PATH", default_value = AGENT_SOCKET)]
+    pub(crate) socket: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Load the images of an archive (docker save, podman save, OCI layout as a tar)
+    #[command(after_help = "\
+Examples:
+  bramble image load hello.tar
+  docker save hello:v1 | bramble image load -")]
+    Load {
+        /// The archive; - reads standard input
+        file: PathBuf,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// List the images on this board
+    #[command(after_help = "Examples:\n  bramble image list")]
+    List {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Remove an image by its name
+    #[command(after_help = "Examples:\n  bramble image remove docker.io/library/hello:v1")]
+    Remove {
+        /// The name, as `bramble image list` shows it
+        name: String,
+        #[command(flatten)]
+        socket: Socket,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For a person
+    Text,
+    /// For a program
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Ten years: what the controller allows.
+const TTL_MAX: Duration = Duration::from_secs(3_650 * 86_400);
+
+/// `90s`, `30m`, `24h`, `7d`, or several of them in a row.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time like 90s, 30m, 24h or 7d");
+    let mut seconds: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let unit = match rest.as_bytes()[digits] {
+            b's' => 1,
+            b'm' => 60,
+            b'h' => 3_600,
+            b'd' => 86_400,
+            _ => return Err(wrong()),
+        };
+        seconds = number
+            .checked_mul(unit)
+            .and_then(|more| seconds.checked_add(more))
+            .ok_or_else(wrong)?;
+        rest = &rest[digits + 1..];
+    }
+    let time = Duration::from_secs(seconds);
+    if text.is_empty() || time.is_zero() {
+        return Err(wrong());
+    }
+    if time > TTL_MAX {
+        return Err("at most 3650d".into());
+    }
+    Ok(time)
+}
+
+fn token(text: &str) -> Result<String, String> {
+    text.parse::<Token>()
+        .map(|token| token.to_string())
+        .map_err(|error| error.to_string())
+}
+
+fn token_id(text: &str) -> Result<String, String> {
+    let fine = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if fine {
+        return Ok(text.to_owned());
+    }
+    Err("not the id of a token: see the first column of `bramble token list`".into())
+}
+
+fn node_name(text: &str) -> Result<String, String> {
+    NodeName::new(text)
+        .map(|name| name.to_string())
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

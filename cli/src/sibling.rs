@@ -1,0 +1,109 @@
+//! Becoming another program of the same folder: the controller or the agent.
+//!
+//! `exec` instead of a child: signals, exit codes and the process' name are the program's own.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::args::Join;
+
+/// Becomes `program`, which stands beside this one; returns only when that fails.
+pub(crate) fn exec(program: &str, args: &[OsString]) -> Result<()> {
+    let own = std::env::current_exe().context("finding the folder of this program")?;
+    let folder = own.parent().unwrap_or(Path::new("/"));
+    let path = folder.join(program);
+    if !path.exists() {
+        bail!(
+            "{program} is not in {}; put all programs of a release into one folder",
+            folder.display()
+        );
+    }
+    let error = Command::new(&path).args(args).exec();
+    Err(error).with_context(|| format!("starting {}", path.display()))
+}
+
+/// Becomes the agent, told to join first.
+pub(crate) fn join(join: &Join) -> Result<()> {
+    eprintln!(
+        "Joining {} and running the agent of this board; Ctrl-C stops the agent, its pods go on.\n\
+         From now on `{}` starts it again, without the token.",
+        join.server,
+        again(join)
+    );
+    exec("bramble-agent", &agent_args(join))
+}
+
+/// Command line of later starts.
+fn again(join: &Join) -> String {
+    let places = [("--data-dir", &join.data_dir), ("--run-dir", &join.run_dir)];
+    let places = places.iter().filter_map(|(flag, dir)| {
+        let dir = dir.as_ref()?;
+        Some(format!(" {flag} {}", dir.display()))
+    });
+    let more = join
+        .args
+        .iter()
+        .map(|arg| format!(" {}", arg.to_string_lossy()));
+    std::iter::once("bramble agent".to_owned())
+        .chain(places)
+        .chain(more)
+        .collect()
+}
+
+fn agent_args(join: &Join) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["--join".into(), join.server.to_string().into()];
+    args.extend(["--token".into(), join.token.as_str().into()]);
+    if let Some(name) = &join.node_name {
+        args.extend(["--node-name".into(), name.into()]);
+    }
+    if let Some(dir) = &join.data_dir {
+        args.extend(["--data-dir".into(), dir.into()]);
+    }
+    if let Some(dir) = &join.run_dir {
+        args.extend(["--run-dir".into(), dir.into()]);
+    }
+    args.extend(join.args.iter().cloned());
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_gets_everything_it_needs() {
+        let full = Join {
+            server: "https://pi.lan".parse().unwrap(),
+            token: "t".into(),
+            node_name: Some("kitchen".into()),
+            data_dir: Some("/d".into()),
+            run_dir: Some("/r".into()),
+            args: vec!["--bridge".into(), "br9".into()],
+        };
+        assert_eq!(
+            agent_args(&full),
+            [
+                "--join",
+                "https://pi.lan:6443",
+                "--token",
+                "t",
+                "--node-name",
+                "kitchen",
+                "--data-dir",
+                "/d",
+                "--run-dir",
+                "/r",
+                "--bridge",
+                "br9"
+            ]
+        );
+        assert_eq!(
+            again(&full),
+            "bramble agent --data-dir /d --run-dir /r --bridge br9"
+        );
+    }
+}
