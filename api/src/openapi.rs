@@ -55,6 +55,42 @@ pub fn v3_document(path: &str) -> Option<&'static Document> {
     documents().iter().find(|d| d.path == path)
 }
 
+/// Content type of the OpenAPI v2 document in protobuf.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The OpenAPI v2 document at `/openapi/v2` in protobuf: one without schemas.
+///
+/// Clients ask for it when v3 does not know a kind, or when they are older than v3. They skip what
+/// it does not describe: an unknown kind gets its proper error, and old clients merge built-in kinds
+/// by their own types. Without it both stop.
+pub fn v2_protobuf() -> Vec<u8> {
+    fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+        // Both are far below the 128 that fit one byte.
+        out.extend([number << 3 | 2, u8::try_from(bytes.len()).unwrap_or(0)]);
+        out.extend_from_slice(bytes);
+    }
+    let mut info = Vec::new();
+    field(&mut info, 1, b"Kubernetes");
+    field(
+        &mut info,
+        2,
+        crate::discovery::KUBERNETES_VERSION.as_bytes(),
+    );
+    let mut out = Vec::new();
+    field(&mut out, 1, b"2.0");
+    field(&mut out, 2, &info);
+    out
+}
+
+/// The same in JSON.
+pub fn v2_json() -> Vec<u8> {
+    format!(
+        "{{\"swagger\":\"2.0\",\"info\":{{\"title\":\"Kubernetes\",\"version\":\"{}\"}},\"paths\":{{}},\"definitions\":{{}}}}",
+        crate::discovery::KUBERNETES_VERSION
+    )
+    .into_bytes()
+}
+
 impl Document {
     fn new(group: &str, version: &str) -> Self {
         let path = if group.is_empty() {

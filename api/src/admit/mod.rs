@@ -80,7 +80,9 @@ pub fn create(kind: &Kind, object: &mut Value, ctx: &Create<'_>) -> Result<Vec<W
 }
 
 /// Makes `new` ready to replace `old`: system-owned metadata is carried over, the generation moves
-/// when the spec changed, and through `status` only the status (and labels, annotations) moves.
+/// when the spec changed. Through a subresource only what belongs to it moves: `status` with labels
+/// and annotations, `spec.replicas` for `scale`, the spec of a namespace for `finalize`. Warnings
+/// that the old object would bring as well are not repeated.
 ///
 /// The caller compares `resourceVersion` first and skips the write when `new == old` afterwards.
 pub fn update(
@@ -90,12 +92,16 @@ pub fn update(
     ctx: &Update<'_>,
 ) -> Result<Vec<Warning>, Status> {
     let empty = Map::new();
+    let old_value = old;
     let old = old.as_object().unwrap_or(&empty);
     if let Some(subresource) = ctx.subresource {
         return through_subresource(kind, old, object_of(new)?, subresource).map(|()| Vec::new());
     }
     let (mut warnings, refusals) = support::review(kind, new);
     warnings.extend(value_warnings(kind, new));
+    let known = support::review(kind, old_value).0;
+    let known_values = value_warnings(kind, old_value);
+    warnings.retain(|w| !known.contains(w) && !known_values.contains(w));
     let map = object_of(new)?;
     meta::prepare_update(kind, old, map)?;
     if kind.has_status() {
@@ -165,31 +171,35 @@ fn through_subresource(
     subresource: &str,
 ) -> Result<(), Status> {
     meta::prepare_update(kind, old, new)?;
-    let moved = match subresource {
-        "finalize" => "spec",
-        _ => "status",
-    };
-    let (wanted, metadata) = (new.remove(moved), new.remove("metadata"));
-    let mut out = old.clone();
-    match wanted {
-        Some(value) => drop(out.insert(moved.into(), value)),
-        None => drop(out.remove(moved)),
-    }
-    if let (Some(Value::Object(own)), Some(Value::Object(mut sent))) =
-        (out.get_mut("metadata"), metadata)
-        && subresource == "status"
-    {
-        for key in ["labels", "annotations"] {
-            match sent.remove(key) {
-                Some(value) => drop(own.insert(key.into(), value)),
-                None => drop(own.remove(key)),
+    let sent = std::mem::replace(new, old.clone());
+    match subresource {
+        "scale" => {
+            let replicas = sent.get("spec").and_then(|s| s.get("replicas"));
+            if let (Some(Value::Object(spec)), Some(replicas)) = (new.get_mut("spec"), replicas) {
+                spec.insert("replicas".into(), replicas.clone());
+            }
+            let mut errors = Errors::default();
+            errors.not_negative("spec.replicas".into(), new["spec"].get("replicas"));
+            errors.into_result(kind, name_of(new))?;
+        }
+        "finalize" => carry(&sent, new, "spec"),
+        _ => {
+            carry(&sent, new, "status");
+            if let (Some(Value::Object(own)), Some(Value::Object(sent))) =
+                (new.get_mut("metadata"), sent.get("metadata"))
+            {
+                carry(sent, own, "labels");
+                carry(sent, own, "annotations");
             }
         }
     }
     let mut errors = Errors::default();
-    meta::validate(kind, &out, &mut errors);
-    *new = out;
-    errors.into_result(kind, name_of(new))
+    meta::validate(kind, new, &mut errors);
+    errors.into_result(kind, name_of(new))?;
+    if kind.has_generation() && old.get("spec") != new.get("spec") {
+        meta::bump_generation(new);
+    }
+    Ok(())
 }
 
 fn object_of(value: &mut Value) -> Result<&mut Map<String, Value>, Status> {

@@ -374,6 +374,42 @@ fn the_status_subresource_moves_only_the_status() {
 }
 
 #[test]
+fn the_scale_subresource_moves_only_the_replicas() {
+    let (old, _) = created("deployments", deployment()).unwrap();
+    let ctx = Update {
+        now: Timestamp::default(),
+        subresource: Some("scale"),
+    };
+    let mut new = old.clone();
+    new["spec"]["replicas"] = 5.into();
+    new["spec"]["paused"] = true.into();
+    update(kind("deployments"), &old, &mut new, &ctx).unwrap();
+    let want = with(old.clone(), "/spec/replicas", json!(5));
+    assert_eq!(new, with(want, "/metadata/generation", json!(2)));
+    let mut bad = with(old.clone(), "/spec/replicas", json!(-1));
+    assert_eq!(
+        update(kind("deployments"), &old, &mut bad, &ctx)
+            .unwrap_err()
+            .code(),
+        422
+    );
+}
+
+#[test]
+fn a_warning_comes_once_per_change() {
+    let spec = container(json!({"livenessProbe": {"exec": {"command": ["true"]}}}));
+    let (old, warnings) = created("pods", pod(spec)).unwrap();
+    assert_eq!(warnings.len(), 1);
+    let mut new = old.clone();
+    new["metadata"]["labels"] = json!({"a": "b"});
+    let ctx = Update {
+        now: Timestamp::default(),
+        subresource: None,
+    };
+    assert_eq!(update(kind("pods"), &old, &mut new, &ctx).unwrap(), []);
+}
+
+#[test]
 fn immutable_things() {
     let status = updated("deployments", deployment(), |d| {
         d["spec"]["selector"] = json!({"matchLabels": {"app": "x"}});
