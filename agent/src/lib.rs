@@ -5,6 +5,7 @@ pub mod facts;
 pub mod identity;
 pub mod image;
 pub mod join;
+pub mod link;
 pub mod local;
 pub mod logs;
 pub mod network;

@@ -101,6 +101,7 @@ pub struct Store {
     index: Mutex<Index>,
     /// One archive at a time: unpacking is bound by the disk and by the board's memory.
     loading: tokio::sync::Mutex<()>,
+    changes: tokio::sync::watch::Sender<u64>,
 }
 
 impl Store {
@@ -132,6 +133,7 @@ impl Store {
             unpacker: unpacker.to_owned(),
             index,
             loading,
+            changes: tokio::sync::watch::Sender::new(0),
         })
     }
 
@@ -238,7 +240,13 @@ impl Store {
             }
         })?;
         *index = new;
+        self.changes.send_modify(|n| *n += 1);
         Ok(())
+    }
+
+    /// Ticks whenever [`Store::resolve`] may have something new to say.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Index> {

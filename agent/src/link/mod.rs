@@ -1,0 +1,393 @@
+//! The edge of the conversation with the controller: feeds the session machine from the MQTT link,
+//! the disk and the reconcile loop, and does what it says.
+//!
+//! In: link events, observations of the loop. Out: publishes, accepted documents (on disk before the
+//! session, and so anybody, hears of it), pods to forget, log streams. This task owns the
+//! [`Session`]. It never blocks on the network, the disk or a reader of logs, so a slow one of them
+//! holds up neither the others nor the loop.
+
+mod streams;
+mod time_floor;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bramble_agent_core::plan::Durability;
+use bramble_agent_core::session::{self, Document, Observation, Output, Session};
+use bramble_link::tls::FloorClock;
+use bramble_link::{Event, Events, Handle, Link, Options, Refused, Subscription, Will, WillSource};
+use bramble_wire::clock::Millis;
+use bramble_wire::object::PodUid;
+use bramble_wire::publish::{Delivery, Publish};
+use bramble_wire::topic;
+use bramble_wire::version::Nonce;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock;
+use crate::identity::{self, Identity};
+use crate::state::{self, Change, State};
+
+pub use streams::LogSource;
+use streams::Streams;
+use time_floor::TimeFloor;
+
+/// A good-bye has this long to reach the broker.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What the task works with.
+pub struct Parts {
+    /// The node.
+    pub identity: Identity,
+    /// This start of the agent, on disk.
+    pub boot: bramble_wire::version::Boot,
+    /// The document accepted before.
+    pub document: Option<Arc<Document>>,
+    /// The state log.
+    pub state: State,
+    /// The clock that certificates are judged by, and the floor that is on disk.
+    pub floor: (Arc<FloorClock>, i64),
+    /// What the loop says.
+    pub observations: watch::Receiver<Observation>,
+    /// Where accepted documents go.
+    pub documents: watch::Sender<Option<Arc<Document>>>,
+    /// Where pods to forget go.
+    pub forget: mpsc::Sender<Vec<PodUid>>,
+    /// Whether the controller has welcomed this node on the present connection.
+    pub welcomed: watch::Sender<bool>,
+    /// Where logs are.
+    pub logs: LogSource,
+    /// Ends the task; it says good-bye first.
+    pub shutdown: oneshot::Receiver<()>,
+}
+
+/// Why the task ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Keys or certificates are unusable.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The link could not be set up.
+    #[error("set up the link to the broker")]
+    Link(#[source] bramble_link::Error),
+    /// The state log failed.
+    #[error(transparent)]
+    State(#[from] state::Error),
+}
+
+/// Talks with the controller until told to stop or the state log fails.
+///
+/// # Errors
+/// [`Error`].
+pub async fn run(parts: Parts) -> Result<(), Error> {
+    let Parts {
+        identity,
+        boot,
+        document,
+        state,
+        floor,
+        observations,
+        documents,
+        forget,
+        welcomed,
+        logs,
+        shutdown,
+    } = parts;
+    let config = Arc::new(session::Config {
+        cluster: identity.cluster.clone(),
+        node: identity.node.clone(),
+        identity: identity.signing.clone(),
+        controller: identity.controller,
+        boot,
+    });
+    let (clock, stored_floor) = floor;
+    let connection = Arc::new(Mutex::new(Nonce::default()));
+    let options = options(&identity, &config, Arc::clone(&clock), Arc::clone(&connection))?;
+    let (link, events) = Link::spawn(options).map_err(Error::Link)?;
+    let (streams, frames) = Streams::new(logs, observations.clone());
+    let (persisted, persisted_inbox) = mpsc::channel(1);
+    let edge = Edge {
+        session: Session::new(Arc::clone(&config), document, &identity::seed()?),
+        config,
+        connection,
+        link,
+        state,
+        documents,
+        forget,
+        welcomed,
+        streams,
+        persisted,
+        time_floor: TimeFloor::new(clock, stored_floor),
+        connected: None,
+        refusals: 0,
+    };
+    let inputs = Inputs {
+        events,
+        observations,
+        frames,
+        persisted: persisted_inbox,
+        shutdown,
+    };
+    edge.run(inputs).await
+}
+
+fn options(
+    identity: &Identity,
+    config: &Arc<session::Config>,
+    clock: Arc<FloorClock>,
+    connection: Arc<Mutex<Nonce>>,
+) -> Result<Options, Error> {
+    let id = format!("bramble-{}", identity.node);
+    let mut options = Options::new(id, identity.brokers.clone());
+    options.tls = Some(identity.tls(clock)?);
+    let filters = topic::node_filters(&identity.cluster, &identity.node, config.boot);
+    options.subscriptions = (filters.into_iter())
+        .map(|filter| match filter.ends_with("/d/+") || filter.ends_with("/c/state") {
+            true => Subscription::latest(filter.as_str()),
+            false => Subscription::queue(filter.as_str()),
+        })
+        .collect();
+    let config = Arc::clone(config);
+    options.will = Some(WillSource::new(move || {
+        let nonce = fresh_nonce();
+        *connection.lock().unwrap_or_else(PoisonError::into_inner) = nonce;
+        let will = config.last_will(nonce);
+        Will {
+            topic: will.topic_text(&config.cluster).to_string(),
+            payload: will.payload.into(),
+            retain: false,
+        }
+    }));
+    Ok(options)
+}
+
+/// A fresh nonce. Without randomness the time stands in for it: a will is judged together with the
+/// boot number.
+fn fresh_nonce() -> Nonce {
+    let mut nonce = [0; 16];
+    if getrandom::fill(&mut nonce).is_err() {
+        nonce[..8].copy_from_slice(&clock::boot_ms().to_le_bytes());
+    }
+    Nonce(nonce)
+}
+
+struct Inputs {
+    events: Events,
+    observations: watch::Receiver<Observation>,
+    frames: mpsc::Receiver<streams::Frame>,
+    persisted: mpsc::Receiver<Persisted>,
+    shutdown: oneshot::Receiver<()>,
+}
+
+struct Persisted {
+    document: Arc<Document>,
+    result: Result<(), state::Error>,
+}
+
+struct Edge {
+    session: Session,
+    config: Arc<session::Config>,
+    connection: Arc<Mutex<Nonce>>,
+    link: Handle,
+    state: State,
+    documents: watch::Sender<Option<Arc<Document>>>,
+    forget: mpsc::Sender<Vec<PodUid>>,
+    welcomed: watch::Sender<bool>,
+    streams: Streams,
+    persisted: mpsc::Sender<Persisted>,
+    time_floor: TimeFloor,
+    connected: Option<Nonce>,
+    refusals: u64,
+}
+
+impl Edge {
+    async fn run(mut self, mut inputs: Inputs) -> Result<(), Error> {
+        loop {
+            self.drain().await?;
+            let wake = self.session.next_wake();
+            tokio::select! {
+                event = inputs.events.next() => match event {
+                    Some(event) => self.handle_event(event),
+                    None => return Ok(()),
+                },
+                // The first value is from before the loop has looked: it would say "no pods".
+                Ok(()) = inputs.observations.changed() => {
+                    let observation = inputs.observations.borrow_and_update().clone();
+                    self.session.handle_observed(observation, now());
+                }
+                Some(persisted) = inputs.persisted.recv() => self.handle_persisted(persisted)?,
+                Some(frame) = inputs.frames.recv() => self.handle_frame(frame),
+                () = sleep_until(wake) => self.session.handle_timeout(now()),
+                _ = &mut inputs.shutdown => {
+                    self.say_goodbye().await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Connected { .. } => tracing::debug!("connected to the broker"),
+            Event::Subscribed => {
+                let nonce = *self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+                tracing::info!("connected to the broker");
+                self.connected = Some(nonce);
+                self.session.handle_connected(nonce, now());
+            }
+            Event::Disconnected { reason, retry_in } => {
+                if self.connected.take().is_some() {
+                    tracing::warn!(%reason, ?retry_in, "the link to the broker is down");
+                } else {
+                    tracing::info!(%reason, ?retry_in, "no link to the broker");
+                }
+                self.streams.close_all();
+                self.session.handle_disconnected(now());
+            }
+            Event::Message { topic, payload } => {
+                let before = self.session.counters();
+                self.session.handle_packet(&topic, &payload, now());
+                self.log_first_drop(before, &topic);
+            }
+            Event::SubscriptionRefused { filter, reason } => {
+                tracing::warn!(filter, reason, "the broker refused a subscription");
+            }
+            Event::PublishRefused { topic, reason } => {
+                tracing::warn!(topic, reason, "the broker refused a publish");
+            }
+            Event::Oversize => tracing::warn!("a packet above the limit was dropped"),
+        }
+    }
+
+    /// Bad packets are counted; only the first of each sort is logged, as anybody can send them.
+    fn log_first_drop(&self, before: session::Counters, topic: &str) {
+        let after = self.session.counters();
+        let sorts = [
+            (before.oversize, after.oversize, "oversize"),
+            (before.topic, after.topic, "not for this node"),
+            (before.malformed, after.malformed, "malformed"),
+            (before.signature, after.signature, "wrong signature"),
+            (before.recipient, after.recipient, "for somebody else"),
+            (before.replay, after.replay, "seen before"),
+            (before.refused, after.refused, "a document was refused"),
+            (before.invalid, after.invalid, "wrong content"),
+        ];
+        for (before, after, why) in sorts {
+            if before == 0 && after > 0 {
+                tracing::warn!(topic, why, "message dropped; further ones are only counted");
+            }
+        }
+    }
+
+    fn handle_persisted(&mut self, persisted: Persisted) -> Result<(), Error> {
+        let version = persisted.document.version;
+        match persisted.result {
+            Ok(()) => {
+                self.session.handle_persisted(version, now());
+                self.documents.send_replace(Some(persisted.document));
+                Ok(())
+            }
+            Err(error @ state::Error::Failed(_)) => Err(error.into()),
+            Err(error) => {
+                tracing::error!(%version, %error, "document not accepted; trying again");
+                self.persist(persisted.document, Duration::from_secs(10));
+                Ok(())
+            }
+        }
+    }
+
+    fn persist(&self, document: Arc<Document>, after: Duration) {
+        let (state, persisted) = (self.state.clone(), self.persisted.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let change = Change::Document(Arc::clone(&document));
+            let result = state.commit(vec![change], Durability::Hard).await;
+            // The task is gone when the agent stops: then nobody needs to know.
+            let _ = persisted.send(Persisted { document, result }).await;
+        });
+    }
+
+    fn handle_frame(&mut self, frame: streams::Frame) {
+        let end = matches!(frame.out, bramble_wire::stream::Out::End { .. });
+        let publish = self.session.stream_out(frame.id, &frame.out);
+        let sent = publish.is_some_and(|publish| self.publish(publish));
+        if end || !sent {
+            // The other end notices the gap, or that nothing more comes.
+            self.streams.close(frame.id);
+        }
+    }
+
+    /// Does what the session wants done.
+    async fn drain(&mut self) -> Result<(), Error> {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Publish(publish) => {
+                    self.publish(publish);
+                }
+                Output::Persist(document) => self.persist(document, Duration::ZERO),
+                Output::Forget(uids) => {
+                    // The loop takes them at its next pass; it is never long.
+                    let _ = self.forget.send(uids).await;
+                }
+                Output::TimeFloor { unix_s } => {
+                    if let Some((change, durability)) = self.time_floor.raise(unix_s) {
+                        self.state.commit(vec![change], durability).await?;
+                    }
+                }
+                Output::StreamOpen(id, open) => self.streams.open(id, open),
+                Output::StreamIn(id, input) => self.streams.handle_in(id, &input),
+            }
+        }
+        let welcomed = self.session.is_welcomed();
+        self.welcomed.send_if_modified(|old| std::mem::replace(old, welcomed) != welcomed);
+        Ok(())
+    }
+
+    /// Nothing that is refused here is lost for good: the session repeats what matters.
+    fn publish(&mut self, publish: Publish) -> bool {
+        let topic = publish.topic_text(&self.config.cluster);
+        let result = match publish.delivery {
+            Delivery::State => self.link.put(&topic, publish.payload),
+            Delivery::Retained => self.link.put_retained(&topic, publish.payload),
+            Delivery::Message => self.link.send(&topic, publish.payload),
+        };
+        match result {
+            Ok(()) => true,
+            Err(Refused::Offline | Refused::Shutdown) => false,
+            Err(error) => {
+                self.refusals += 1;
+                if self.refusals.is_power_of_two() {
+                    tracing::warn!(%topic, %error, count = self.refusals, "not sent");
+                }
+                false
+            }
+        }
+    }
+
+    async fn say_goodbye(&mut self) {
+        if let Some(nonce) = self.connected {
+            let goodbye = self.config.goodbye(nonce);
+            self.publish(goodbye);
+            let idle = async {
+                while !self.link.is_idle() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            // Without it the broker publishes the will, which says the same later.
+            let _ = tokio::time::timeout(GOODBYE, idle).await;
+        }
+        self.link.shutdown().await;
+    }
+}
+
+fn now() -> Millis {
+    Millis(clock::boot_ms())
+}
+
+async fn sleep_until(at: Option<Millis>) {
+    match at {
+        Some(at) if at != Millis::NEVER => {
+            tokio::time::sleep(Duration::from_millis(at.since(now()))).await;
+        }
+        _ => std::future::pending().await,
+    }
+}
