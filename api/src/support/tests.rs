@@ -25,6 +25,44 @@ fn every_rule_names_a_field_that_exists() {
     }
 }
 
+#[test]
+fn every_honoured_field_can_be_sent_in_protobuf() {
+    fn walk(message: &'static Message, seen: &mut Vec<&'static str>) {
+        if seen.contains(&message.name) {
+            return;
+        }
+        seen.push(message.name);
+        for field in message.fields {
+            let honoured = rule(message, field.name)
+                .is_none_or(|r| matches!(r.verdict, Verdict::Honoured | Verdict::Whole));
+            let inline = message
+                .inline
+                .iter()
+                .any(|i| i.1.iter().any(|m| m.1 == field.name));
+            // The envelope carries these two.
+            let typed = matches!(field.name, "kind" | "apiVersion");
+            if let Some(rule) = rule(message, field.name)
+                && honoured
+            {
+                assert!(
+                    field.number != 0 || inline || typed,
+                    "{}.{} has no protobuf number",
+                    message.name,
+                    rule.field
+                );
+                if let Some(inner) = field.ty.message() {
+                    walk(inner, seen);
+                }
+            }
+        }
+    }
+    let mut seen = Vec::new();
+    for kind in KINDS {
+        walk(facts::message(kind.message).unwrap(), &mut seen);
+    }
+    assert!(seen.len() > rules::RULES.len());
+}
+
 fn review_pod(spec: Value) -> (Vec<String>, Vec<String>) {
     let kind = crate::kind::find("", "v1", "pods").unwrap();
     let (warnings, refusals) = review(
