@@ -1,1 +1,114 @@
-//! Protocol of the agent's local socket.
+//! Protocol of the agent's local socket (`<run dir>/agent.sock`, mode 0600): what a person at the
+//! board may ask, without a network.
+//!
+//! One request per connection. A frame is a little-endian `u32` length (at most [`FRAME_MAX`])
+//! followed by that many bytes of postcard: the client sends an [`Ask`], the agent answers with one
+//! [`Reply`] frame. For [`Request::ImageLoadStream`] the client sends the archive right after the
+//! ask, in pieces of a `u32` length and as many bytes (at most [`PIECE_MAX`]), a length of 0 being
+//! the end, and then reads the answer; an agent that gives up early answers and closes. Plain
+//! blocking reads and writes are enough for a client.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Version spoken by this build; the agent refuses another.
+pub const VERSION: u16 = 1;
+
+/// Largest frame body, in bytes.
+pub const FRAME_MAX: usize = 1024 * 1024;
+
+/// Largest piece of a streamed archive, in bytes.
+pub const PIECE_MAX: usize = 64 * 1024;
+
+/// Name of the socket in the run directory.
+pub const SOCKET: &str = "agent.sock";
+
+/// What the client sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// [`VERSION`] of the client. Stays the first field for ever.
+    pub version: u16,
+    /// What is wanted.
+    pub request: Request,
+}
+
+/// Requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// How the agent is; answered by [`Reply::Status`].
+    Status,
+    /// Every image; answered by [`Reply::Images`].
+    ImageList,
+    /// Loads an archive that lies on the board; answered by [`Reply::Loaded`].
+    ImageLoadPath {
+        /// Absolute path.
+        path: String,
+    },
+    /// Loads an archive that the client sends; answered by [`Reply::Loaded`].
+    ImageLoadStream,
+    /// Removes a name, and with its last name the image; answered by [`Reply::Done`].
+    ImageRemove {
+        /// Name in any form, or id.
+        name: String,
+    },
+}
+
+/// Answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::ImageList`].
+    Images(Vec<Image>),
+    /// Images that the archive held and that are on the board now.
+    Loaded(Vec<Image>),
+    /// Not done, and why, for a person.
+    Failed(String),
+}
+
+/// An image on the board.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Digest of its configuration, `sha256:…`.
+    pub id: String,
+    /// Names in full form.
+    pub references: Vec<String>,
+    /// Unpacked size, bytes.
+    pub size_bytes: u64,
+}
+
+/// How the agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the node; empty before it has joined.
+    pub node: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// The controller has been heard within the keep-alive.
+    pub connected: bool,
+    /// Version of the accepted document, empty when there is none.
+    pub document: String,
+    /// Pods of the document.
+    pub pods_wanted: u32,
+    /// Pods with at least one running container.
+    pub pods_running: u32,
+    /// What a person should know, a line each.
+    pub notes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    /// A client of this release must be understood, or refused by its version, for ever.
+    #[test]
+    fn version_1_bytes_are_stable() {
+        let ask = Ask { version: 1, request: Request::ImageLoadPath { path: "/a".to_string() } };
+        assert_eq!(crate::encode(&ask), [1, 2, 2, b'/', b'a']);
+        assert_eq!(crate::encode(&Reply::Failed("no".to_string())), [4, 2, b'n', b'o']);
+    }
+}

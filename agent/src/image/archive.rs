@@ -330,11 +330,13 @@ impl ImageArchive {
             )));
         }
         let parsed: Configuration = parse(config_member, &config_json)?;
-        if suits(&parsed.platform, board).is_none() {
-            return Err(Error::Platform(mismatch(
-                &parsed.platform.to_string(),
-                board,
-            )));
+        // Many arm configurations name no variant; the index, if any, has chosen already.
+        let mut platform = parsed.platform;
+        if platform.variant.is_empty() && platform.architecture == board.architecture {
+            platform.variant.clone_from(&board.variant);
+        }
+        if suits(&platform, board).is_none() {
+            return Err(Error::Platform(mismatch(&platform.to_string(), board)));
         }
         let diff_ids = parsed.rootfs.diff_ids;
         if diff_ids.len() != members.len() || members.len() > self.limits.layers {

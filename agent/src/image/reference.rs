@@ -33,6 +33,7 @@ pub fn normalise(text: &str) -> Result<String, Invalid> {
     let host_ok = host
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b));
+    let host_ok = host_ok && host.as_bytes()[0].is_ascii_alphanumeric();
     if !host_ok || text.len() > 512 || !path.split('/').all(valid_component) {
         return Err(invalid());
     }

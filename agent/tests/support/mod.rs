@@ -1,6 +1,8 @@
 //! A board for one test: directories, a busybox root, and a clean-up that says what leaked.
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test file uses its part
 
+pub mod archive;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,202 @@
+//! The agent's local socket: what a person at the board may ask without a network (protocol:
+//! [`bramble_wire::local`]).
+//!
+//! In come requests of root's programs on this board, out go answers; images are loaded through the
+//! [`Store`], everything else is read from what the loop publishes. One task per connection, a few
+//! at most.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bramble_wire::local::{Ask, FRAME_MAX, Image, PIECE_MAX, Reply, Request, Status, VERSION};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::image::{ImageId, Store};
+
+/// Connections at once; more wait for the kernel's queue.
+const CONNECTIONS: usize = 8;
+
+/// A client sends its request within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client that streams an archive sends the next piece within this time.
+const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the socket gives access to.
+#[derive(Debug, Clone)]
+pub struct Local {
+    /// Images.
+    pub images: Arc<Store>,
+    /// How the agent is, as the loop last said.
+    pub status: watch::Receiver<Status>,
+    /// Images that containers or the document name; they can't be removed.
+    pub in_use: watch::Receiver<BTreeSet<ImageId>>,
+}
+
+/// Binds the socket for root only, replacing that of a dead agent.
+///
+/// # Errors
+/// When the path can't be bound.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    // Nobody can have connected to anything of ours yet: the run directory is root's.
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves until the task is dropped.
+pub async fn serve(listener: UnixListener, local: Local) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let local = local.clone();
+                tokio::spawn(async move {
+                    // The client saw its connection end; there is nobody else to tell.
+                    if let Err(error) = local.handle(stream).await {
+                        tracing::debug!(%error, "local connection");
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: others must end first.
+                tracing::warn!(%error, "accept on the local socket");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+impl Local {
+    async fn handle(&self, mut stream: UnixStream) -> io::Result<()> {
+        let ask = tokio::time::timeout(PATIENCE, read_frame(&mut stream)).await??;
+        let reply = match bramble_wire::decode::<Ask>(&ask, "request") {
+            Ok(Ask {
+                version: VERSION,
+                request,
+            }) => self.answer(request, &mut stream).await,
+            // The version is the first field and one byte up to 127.
+            _ if ask.first() != Some(&(VERSION as u8)) => Reply::Failed(format!(
+                "this agent speaks version {VERSION} of the local protocol"
+            )),
+            _ => Reply::Failed("not a valid request".to_owned()),
+        };
+        let body = bramble_wire::encode(&reply);
+        let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+        stream.write_all(&length.to_le_bytes()).await?;
+        stream.write_all(&body).await?;
+        stream.shutdown().await
+    }
+
+    async fn answer(&self, request: Request, stream: &mut UnixStream) -> Reply {
+        match request {
+            Request::Status => Reply::Status(self.status.borrow().clone()),
+            Request::ImageList => {
+                let image = |i: crate::image::ImageInfo| Image {
+                    id: i.id.0,
+                    references: i.references,
+                    size_bytes: i.size_bytes,
+                };
+                Reply::Images(self.images.list().into_iter().map(image).collect())
+            }
+            Request::ImageLoadPath { path } if Path::new(&path).is_absolute() => {
+                loaded(self.images.load(Path::new(&path)).await)
+            }
+            Request::ImageLoadPath { path } => {
+                Reply::Failed(format!("{path}: not an absolute path"))
+            }
+            Request::ImageLoadStream => {
+                let (pipe, writer) = tokio::io::simplex(PIECE_MAX);
+                let (result, received) =
+                    tokio::join!(self.images.load_stream(pipe), receive(stream, writer));
+                match received {
+                    Ok(()) => loaded(result),
+                    Err(error) => Reply::Failed(format!("receive the archive: {error}")),
+                }
+            }
+            Request::ImageRemove { name } => {
+                let in_use = self.in_use.borrow().clone();
+                match self.images.remove(&name, &in_use).await {
+                    Ok(()) => Reply::Done,
+                    Err(error) => Reply::Failed(chain(&error)),
+                }
+            }
+        }
+    }
+}
+
+fn loaded(result: Result<Vec<crate::image::child::Loaded>, crate::image::Error>) -> Reply {
+    match result {
+        Ok(images) => Reply::Loaded(
+            images
+                .into_iter()
+                .map(|i| Image {
+                    id: i.id.0,
+                    references: i.references,
+                    size_bytes: i.size_bytes,
+                })
+                .collect(),
+        ),
+        Err(error) => Reply::Failed(chain(&error)),
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+async fn read_frame(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let length = stream.read_u32_le().await? as usize;
+    if length > FRAME_MAX {
+        return Err(io::Error::other("frame over the limit"));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(body)
+}
+
+/// Takes the pieces of an archive off the socket. When `out` takes no more (the store gave up), the
+/// rest is read and thrown away: a client that is still sending would not see the answer.
+async fn receive(
+    stream: &mut UnixStream,
+    mut out: impl tokio::io::AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_MAX];
+    let mut taken = true;
+    loop {
+        let length = tokio::time::timeout(PIECE_PATIENCE, stream.read_u32_le()).await?? as usize;
+        if length == 0 {
+            return if taken { out.shutdown().await } else { Ok(()) };
+        }
+        let piece = piece
+            .get_mut(..length)
+            .ok_or_else(|| io::Error::other("a piece is over the limit"))?;
+        tokio::time::timeout(PIECE_PATIENCE, stream.read_exact(piece)).await??;
+        taken = taken && out.write_all(piece).await.is_ok();
+    }
+}
