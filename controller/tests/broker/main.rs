@@ -7,6 +7,7 @@
 mod bed;
 mod cases;
 mod embedded;
+mod nodelink;
 mod proxy;
 
 /// Runs each case against both brokers.
