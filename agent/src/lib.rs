@@ -1,6 +1,8 @@
 //! The node agent: one loop that makes the board what its document says.
 
+pub mod agent;
 pub mod clock;
+pub mod config;
 pub mod facts;
 pub mod identity;
 pub mod image;
@@ -13,3 +15,4 @@ pub mod pods;
 pub mod reconcile;
 pub mod runtime;
 pub mod state;
+pub mod status;

@@ -101,7 +101,12 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
     });
     let (clock, stored_floor) = floor;
     let connection = Arc::new(Mutex::new(Nonce::default()));
-    let options = options(&identity, &config, Arc::clone(&clock), Arc::clone(&connection))?;
+    let options = options(
+        &identity,
+        &config,
+        Arc::clone(&clock),
+        Arc::clone(&connection),
+    )?;
     let (link, events) = Link::spawn(options).map_err(Error::Link)?;
     let (streams, frames) = Streams::new(logs, observations.clone());
     let (persisted, persisted_inbox) = mpsc::channel(1);
@@ -141,10 +146,12 @@ fn options(
     options.tls = Some(identity.tls(clock)?);
     let filters = topic::node_filters(&identity.cluster, &identity.node, config.boot);
     options.subscriptions = (filters.into_iter())
-        .map(|filter| match filter.ends_with("/d/+") || filter.ends_with("/c/state") {
-            true => Subscription::latest(filter.as_str()),
-            false => Subscription::queue(filter.as_str()),
-        })
+        .map(
+            |filter| match filter.ends_with("/d/+") || filter.ends_with("/c/state") {
+                true => Subscription::latest(filter.as_str()),
+                false => Subscription::queue(filter.as_str()),
+            },
+        )
         .collect();
     let config = Arc::clone(config);
     options.will = Some(WillSource::new(move || {
@@ -229,7 +236,10 @@ impl Edge {
         match event {
             Event::Connected { .. } => tracing::debug!("connected to the broker"),
             Event::Subscribed => {
-                let nonce = *self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+                let nonce = *self
+                    .connection
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 tracing::info!("connected to the broker");
                 self.connected = Some(nonce);
                 self.session.handle_connected(nonce, now());
@@ -338,7 +348,8 @@ impl Edge {
             }
         }
         let welcomed = self.session.is_welcomed();
-        self.welcomed.send_if_modified(|old| std::mem::replace(old, welcomed) != welcomed);
+        self.welcomed
+            .send_if_modified(|old| std::mem::replace(old, welcomed) != welcomed);
         Ok(())
     }
 

@@ -305,8 +305,14 @@ mod tests {
         let mut unavailable = 0;
         for _ in 0..=STREAMS_MAX {
             match frames.recv().await.expect("a frame").out {
-                Out::End { error: Some(StreamError::NotFound(_)), .. } => {}
-                Out::End { error: Some(StreamError::Unavailable(_)), .. } => unavailable += 1,
+                Out::End {
+                    error: Some(StreamError::NotFound(_)),
+                    ..
+                } => {}
+                Out::End {
+                    error: Some(StreamError::Unavailable(_)),
+                    ..
+                } => unavailable += 1,
                 other => panic!("{other:?}"),
             }
         }

@@ -114,33 +114,28 @@ impl<R: Runtime, N: Network> Board<R, N> {
             stopping: Mutex::default(),
             changes: watch::Sender::new(0),
         });
-        // Changes of the runtime are the board's; the task ends with the board.
-        let weak = Arc::downgrade(&board);
-        let mut below = board.runtime.changes();
-        tokio::spawn(async move {
-            while below.changed().await.is_ok() {
-                match weak.upgrade() {
-                    Some(board) => board.changed(),
-                    None => return,
+        // Changes of runtime and images are the board's; the tasks end with the board.
+        for mut below in [board.runtime.changes(), board.images.changes()] {
+            let weak = Arc::downgrade(&board);
+            tokio::spawn(async move {
+                while below.changed().await.is_ok() {
+                    match weak.upgrade() {
+                        Some(board) => board.changed(),
+                        None => return,
+                    }
                 }
-            }
-        });
+            });
+        }
         board
     }
 
-    /// Something outside of the runtime changed (an image was loaded).
-    pub fn changed(&self) {
+    fn changed(&self) {
         self.changes.send_modify(|n| *n += 1);
     }
 
-    /// Images that containers are made of now: they must stay.
-    pub fn images(&self) -> &Arc<image::Store> {
-        &self.images
-    }
-
-    /// The runtime below.
-    pub fn runtime(&self) -> &R {
-        &self.runtime
+    /// The network below.
+    pub fn network(&self) -> &N {
+        &self.network
     }
 
     /// Ends everything that runs and removes everything that the agent put on the board, except its

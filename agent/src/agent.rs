@@ -1,0 +1,439 @@
+//! Puts the agent together: opens what is on disk, joins if need be, starts the loop first and the
+//! conversation with the controller beside it.
+//!
+//! The loop starts from the state log alone: a controller or a broker that is not there delays
+//! nothing that is already known.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bramble_agent_core::plan::{Action, Durability};
+use bramble_agent_core::session::Observation;
+use bramble_link::tls::FloorClock;
+use bramble_wire::local::SOCKET;
+use bramble_wire::name::NodeName;
+use bramble_wire::object::{ObjectId, SealedSecret};
+use bramble_wire::report::NodeFacts;
+use bramble_wire::seal::{self, Binding};
+use bramble_wire::version::Boot;
+use rustix::fs::FlockOperation;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::{Drain, Places, Run};
+use crate::identity::{self, Identity};
+use crate::image::Store;
+use crate::link::{self, LogSource};
+use crate::network::Network;
+use crate::pods::{Board, Bridge, Directories};
+use crate::reconcile::{self, Inputs, Surroundings, World};
+use crate::runtime::{KernelRuntime, Options};
+use crate::state::{Change, Contents, State};
+use crate::{clock, facts, join, local, status};
+
+/// First pause between attempts to join; doubles up to [`JOIN_PAUSE_MAX`].
+const JOIN_PAUSE: Duration = Duration::from_secs(1);
+const JOIN_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How often facts of the board are looked at again.
+const FACTS_INTERVAL: Duration = Duration::from_secs(300);
+/// Longest run directory: a shim's socket is 51 characters further, and the kernel takes 107.
+const RUN_DIR_MAX: usize = 56;
+
+/// Runs the agent until a signal ends it.
+///
+/// # Errors
+/// What keeps it from starting, or a failed state log.
+pub async fn run(run: Run) -> anyhow::Result<()> {
+    let places = &run.places;
+    let _lock = prepare(places)?;
+    let (state, contents) = State::open(&places.data_dir.join("state"))?;
+    let floor = FloorClock::new(contents.time_floor.try_into().unwrap_or(0));
+    let mut stop = Stop::new()?;
+    let identity = tokio::select! {
+        identity = ensure_identity(&run, &state, &contents, &floor) => identity?,
+        () = stop.wait() => return Ok(()),
+    };
+    tracing::info!(node = %identity.node, cluster = %identity.cluster, boot = contents.boot, "agent started");
+    let result = serve(&run, identity, &state, contents, floor, &mut stop).await;
+    reconcile::flush(&state).await?;
+    result
+}
+
+async fn serve(
+    run: &Run,
+    identity: Identity,
+    state: &State,
+    contents: Contents,
+    floor: Arc<FloorClock>,
+    stop: &mut Stop,
+) -> anyhow::Result<()> {
+    let places = &run.places;
+    let options = runtime_options(run)?;
+    let images = Arc::new(open_images(places)?);
+    let (facts_sender, facts) = watch::channel(facts::observe(&places.data_dir, None));
+    let memory_bytes = facts.borrow().memory_bytes;
+    let board = open_board(places, options.clone(), &images, memory_bytes).await?;
+    let (documents, document) = watch::channel(contents.document.clone());
+    let (forget, forgotten) = mpsc::channel(4);
+    let (observed, observations) = watch::channel(Observation::default());
+    let (welcomed, is_welcomed) = watch::channel(false);
+    let around = Surroundings {
+        world: Arc::clone(&board),
+        state: state.clone(),
+        clock: Arc::new(clock::now),
+        opener: opener(&identity),
+        node_name: identity.node.to_string(),
+    };
+    let inputs = Inputs {
+        document: document.clone(),
+        forget: forgotten,
+        facts: facts.clone(),
+    };
+    let mut pods = tokio::spawn(reconcile::run(around, contents.pods, inputs, observed));
+    let published = status::Sources {
+        node: identity.node.to_string(),
+        observations: observations.clone(),
+        document,
+        welcomed: is_welcomed,
+        images: Arc::clone(&images),
+    };
+    let (status, in_use) = status::spawn(published);
+    let socket = local::bind(&places.run_dir.join(SOCKET)).context("bind the local socket")?;
+    let local = local::Local {
+        images,
+        status,
+        in_use,
+    };
+    tokio::spawn(local::serve(socket, local));
+    tokio::spawn(follow_facts(
+        places.data_dir.clone(),
+        identity.clone(),
+        facts_sender,
+    ));
+    let (shutdown, shut) = oneshot::channel();
+    let parts = link::Parts {
+        identity,
+        boot: Boot(contents.boot),
+        document: contents.document,
+        state: state.clone(),
+        floor: (floor, contents.time_floor),
+        observations,
+        documents,
+        forget,
+        welcomed,
+        logs: LogSource::new(move |uid| options.log_dir(uid)),
+        shutdown: shut,
+    };
+    let mut talk = tokio::spawn(link::run(parts));
+    tokio::select! {
+        () = stop.wait() => {}
+        // Neither ends by itself unless the state log has failed: then nothing may be done any more.
+        ended = &mut pods => ended.context("the reconcile loop")??,
+        ended = &mut talk => ended.context("the link to the controller")??,
+    }
+    tracing::info!("stopping; containers go on");
+    // Pods are left alone first, then the controller is told.
+    pods.abort();
+    if shutdown.send(()).is_ok() && !talk.is_finished() {
+        talk.await.context("the link to the controller")??;
+    }
+    Ok(())
+}
+
+/// Ends every pod of a run directory.
+///
+/// # Errors
+/// When something is left.
+pub async fn drain(drain: Drain) -> anyhow::Result<()> {
+    let places = &drain.places;
+    let _lock = prepare(places)?;
+    let images = Arc::new(open_images(places)?);
+    let options =
+        Options::beside_this_program(&places.run_dir, &places.data_dir, &places.cgroup_parent)?;
+    let board = open_board(places, options, &images, 0).await?;
+    end_gently(&board, drain.grace).await;
+    let mut failures = board.clear(clock::now()).await;
+    if let Err(error) = board.network().remove().await {
+        failures.push(format!("the bridge: {error}"));
+    }
+    if !failures.is_empty() {
+        bail!("left behind: {}", failures.join("; "));
+    }
+    Ok(())
+}
+
+/// TERM, and a while to heed it.
+async fn end_gently(board: &Board<KernelRuntime, Bridge>, grace_s: u32) {
+    use bramble_agent_core::observed::Run;
+    let mut changes = World::changes(board);
+    let wait = async {
+        loop {
+            changes.mark_unchanged();
+            let seen = board.observe(&Default::default(), clock::now()).await;
+            let mut running = false;
+            for (uid, pod) in &seen.pods {
+                let runs = |stopped: bool| {
+                    pod.containers
+                        .values()
+                        .any(|container| match container.run {
+                            Run::Running { stopping_s, .. } => !stopped || stopping_s.is_none(),
+                            Run::Exited(_) => false,
+                        })
+                };
+                running |= runs(false);
+                if runs(true) {
+                    let uid = *uid;
+                    let stop = Action::StopContainers { uid, grace_s };
+                    if let Err(failed) = board.execute(stop).await {
+                        tracing::warn!(pod = %uid, error = failed.message(), "could not be asked to end");
+                    }
+                }
+            }
+            if !running || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let limit = Duration::from_secs(u64::from(grace_s) + 2);
+    if tokio::time::timeout(limit, wait).await.is_err() {
+        tracing::warn!("some containers did not end in time; they are killed");
+    }
+}
+
+/// Directories, and the lock on the run directory: two agents on one would fight.
+fn prepare(places: &Places) -> anyhow::Result<File> {
+    if places.run_dir.as_os_str().len() > RUN_DIR_MAX {
+        bail!(
+            "--run-dir {} is longer than {RUN_DIR_MAX} characters: the paths of sockets in it would \
+             be longer than the kernel takes",
+            places.run_dir.display()
+        );
+    }
+    for dir in [&places.run_dir, &places.data_dir] {
+        fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    }
+    fs::set_permissions(
+        &places.data_dir,
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .with_context(|| format!("protect {}", places.data_dir.display()))?;
+    let path = places.run_dir.join("agent.lock");
+    let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("{}: an agent is running on it", places.run_dir.display()))?;
+    Ok(lock)
+}
+
+fn runtime_options(run: &Run) -> anyhow::Result<Options> {
+    let places = &run.places;
+    let mut options =
+        Options::beside_this_program(&places.run_dir, &places.data_dir, &places.cgroup_parent)
+            .context("find the programs beside this one")?;
+    if let Some(shim) = &run.shim {
+        options.shim.clone_from(shim);
+    }
+    if let Some(oci) = &run.oci {
+        options.oci.clone_from(oci);
+    }
+    for program in [&options.shim, &options.oci] {
+        if !program.is_file() {
+            bail!("{} is not there", program.display());
+        }
+    }
+    Ok(options)
+}
+
+fn open_images(places: &Places) -> anyhow::Result<Store> {
+    let this = std::env::current_exe().context("find this program")?;
+    Store::open(&places.data_dir, &this).context("open the image store")
+}
+
+async fn open_board(
+    places: &Places,
+    options: Options,
+    images: &Arc<Store>,
+    memory_bytes: u64,
+) -> anyhow::Result<Arc<Board<KernelRuntime, Bridge>>> {
+    let runtime = KernelRuntime::open(options)
+        .await
+        .context("open the container runtime")?;
+    let network = Network::open(&places.bridge).context("open netlink")?;
+    let directories = Directories {
+        run: places.run_dir.clone(),
+        data: places.data_dir.clone(),
+    };
+    let bridge = Bridge::new(network);
+    let images = Arc::clone(images);
+    Ok(Board::new(
+        runtime,
+        bridge,
+        images,
+        directories,
+        memory_bytes,
+    ))
+}
+
+/// The node's identity from disk, or by joining.
+async fn ensure_identity(
+    run: &Run,
+    state: &State,
+    contents: &Contents,
+    floor: &Arc<FloorClock>,
+) -> anyhow::Result<Identity> {
+    if let (Some(keys), Some(membership)) = (&contents.keys, &contents.membership) {
+        if run
+            .node_name
+            .as_ref()
+            .is_some_and(|name| name.as_str() != membership.node)
+        {
+            bail!(
+                "this board is node {:?}; --node-name can't change that. To join under another name, \
+                 give it an empty --data-dir",
+                membership.node
+            );
+        }
+        return Ok(Identity::new(keys, membership)?);
+    }
+    let (Some(controller), Some(token)) = (&run.join, &run.token) else {
+        bail!(
+            "this board has not joined a cluster: start it with --join ADDR --token TOKEN \
+             (`bramble token create` on the controller prints a token)"
+        );
+    };
+    let node = match &run.node_name {
+        Some(name) => name.clone(),
+        None => host_name()?,
+    };
+    let keys = match &contents.keys {
+        Some(keys) => keys.clone(),
+        None => {
+            let keys = identity::generate()?;
+            // On disk before they are shown to anybody: a repeated join is then the same board's.
+            let change = Change::Keys(Box::new(keys.clone()));
+            state.commit(vec![change], Durability::Hard).await?;
+            keys
+        }
+    };
+    let mut pause = JOIN_PAUSE;
+    let membership = loop {
+        let (controller, token, node, keys) = (
+            controller.clone(),
+            token.clone(),
+            node.clone(),
+            keys.clone(),
+        );
+        let floor = Arc::clone(floor);
+        let host = controller.host.clone();
+        let attempt = tokio::task::spawn_blocking(move || {
+            join::join(&controller, &token, &node, &keys, floor)
+        });
+        match attempt.await? {
+            Ok(membership) => break membership,
+            Err(error) if error.is_retryable() => {
+                let error = anyhow::Error::new(error);
+                tracing::warn!(controller = host, error = format!("{error:#}"), retry_in = ?pause, "not joined yet");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(JOIN_PAUSE_MAX);
+            }
+            Err(error) => return Err(anyhow::Error::new(error).context("join the cluster")),
+        }
+    };
+    let change = Change::Membership(Box::new(membership.clone()));
+    state.commit(vec![change], Durability::Hard).await?;
+    tracing::info!(
+        node = membership.node,
+        cluster = membership.cluster,
+        "joined"
+    );
+    Ok(Identity::new(&keys, &membership)?)
+}
+
+fn host_name() -> anyhow::Result<NodeName> {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .to_lowercase();
+    let name = name.split('.').next().unwrap_or_default();
+    NodeName::new(name)
+        .with_context(|| format!("the host name {name:?} can't be a node's name; use --node-name"))
+}
+
+/// Opens secrets with the node's key.
+fn opener(identity: &Identity) -> reconcile::Opener {
+    let identity = identity.clone();
+    Box::new(move |id: &ObjectId, revision: u64, secret: &SealedSecret| {
+        let binding = Binding {
+            cluster: &identity.cluster,
+            node: &identity.node,
+            id,
+            revision,
+        };
+        match seal::open(&identity.sealing, binding, &secret.sealed) {
+            Ok(plain) => Some(plain),
+            Err(error) => {
+                tracing::warn!(secret = %secret.name, %error, "secret not opened");
+                None
+            }
+        }
+    })
+}
+
+/// Looks at the facts now and then; the address needs the broker's name resolved, which may take
+/// a while without a network.
+async fn follow_facts(data_dir: PathBuf, identity: Identity, facts: watch::Sender<NodeFacts>) {
+    loop {
+        let (data_dir, identity) = (data_dir.clone(), identity.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            facts::observe(&data_dir, broker_address(&identity))
+        });
+        let mut known = false;
+        if let Ok(mut new) = look.await {
+            facts.send_if_modified(|old| {
+                // Without a network the last address is the best guess.
+                new.address = new.address.or(old.address);
+                known = new.address.is_some();
+                let changed = *old != new;
+                *old = new;
+                changed
+            });
+        }
+        let pause = if known {
+            FACTS_INTERVAL
+        } else {
+            JOIN_PAUSE * 5
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn broker_address(identity: &Identity) -> Option<SocketAddr> {
+    let broker = identity.brokers.first()?;
+    let mut addresses = (broker.host.as_str(), broker.port).to_socket_addrs().ok()?;
+    addresses.find(SocketAddr::is_ipv4)
+}
+
+/// Signals that end the agent.
+struct Stop {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            int: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}

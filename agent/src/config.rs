@@ -1,0 +1,147 @@
+//! Flags and sub-commands of `bramble-agent`.
+
+use std::path::PathBuf;
+
+use bramble_wire::join::Token;
+use bramble_wire::name::NodeName;
+use clap::{Args, Parser, Subcommand};
+
+use crate::join::Controller;
+
+/// The node agent of Bramble: runs the pods that the controller gives to this board, and keeps them
+/// running with nobody to talk to.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bramble-agent",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "A board joins once: with --join and --token at its first start. Its keys and what it \
+                  was told to run are in --data-dir from then on.\n\n\
+                  SIGTERM ends the agent; its containers go on, and the next agent finds them again.\n\
+                  Logs go to standard error; RUST_LOG sets what is logged (for example RUST_LOG=debug)."
+)]
+pub struct Cli {
+    /// Something else than to run the agent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// To run the agent.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// Sub-commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// End every pod of a run directory in order and take them off the board; data stays
+    ///
+    /// For a board that is switched off or leaves its cluster. The agent must not be running. When
+    /// it is started again, it starts the same pods again.
+    Drain(Drain),
+    /// Read an image archive; the agent starts this itself
+    #[command(hide = true)]
+    Unpack {
+        /// Store and archive.
+        #[arg(num_args = 0.., allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// Where an agent's things are.
+#[derive(Debug, Clone, Args)]
+pub struct Places {
+    /// Directory for everything that survives a reboot: keys, state, images, volumes
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/bramble/agent")]
+    pub data_dir: PathBuf,
+    /// Directory for everything that a reboot ends; best in memory. Paths of sockets are short, so
+    /// it must be, too (60 characters)
+    #[arg(long, value_name = "DIR", default_value = "/run/bramble")]
+    pub run_dir: PathBuf,
+    /// cgroup that holds all pods
+    #[arg(long, value_name = "NAME", default_value = "bramble")]
+    pub cgroup_parent: String,
+    /// Name of the bridge that pods are connected to
+    #[arg(long, value_name = "NAME", default_value = "bramble0")]
+    pub bridge: String,
+}
+
+/// Flags to run the agent.
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    /// Places.
+    #[command(flatten)]
+    pub places: Places,
+    /// Name of this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<NodeName>,
+    /// Controller to join, host or host:port; ignored once the board has joined
+    #[arg(long, value_name = "ADDR", requires = "token")]
+    pub join: Option<Controller>,
+    /// Join token, as `bramble token create` prints it; ignored once the board has joined
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "BRAMBLE_TOKEN",
+        hide_env_values = true
+    )]
+    pub token: Option<Token>,
+    /// The program bramble-shim [default: beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub shim: Option<PathBuf>,
+    /// The program bramble-oci [default: beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub oci: Option<PathBuf>,
+}
+
+/// Flags of `drain`.
+#[derive(Debug, Clone, Args)]
+pub struct Drain {
+    /// Places.
+    #[command(flatten)]
+    pub places: Places,
+    /// Seconds that containers have to end by themselves
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub grace: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        let args = std::iter::once("bramble-agent").chain(line.split_whitespace());
+        Cli::try_parse_from(args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_board_joins_with_address_and_token() {
+        let token = format!("bramble1.{}.id.secret", "ab".repeat(32));
+        let cli = parse(&format!("--join pi.lan --token {token} --node-name pi-2")).unwrap();
+        assert_eq!(cli.run.join.unwrap().port, 6443);
+        assert_eq!(cli.run.node_name.unwrap().as_str(), "pi-2");
+        for (line, expected) in [
+            ("--join pi.lan", "--token"),
+            ("--join pi.lan --token nonsense", "not a join token"),
+            ("--node-name Pi_2", "lower case"),
+            ("--bad", "unexpected argument"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn draining_takes_the_same_places() {
+        let cli = parse("drain --run-dir /r --data-dir /d --cgroup-parent c").unwrap();
+        let Some(Command::Drain(drain)) = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(drain.places.run_dir, PathBuf::from("/r"));
+        assert_eq!(drain.grace, 5);
+    }
+}
