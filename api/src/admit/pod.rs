@@ -66,7 +66,7 @@ pub(super) fn validate(spec: &Value, path: &str, errors: &mut Errors) {
 
 /// Warnings that need values, not just field names.
 pub(super) fn warnings(spec: &Value, path: &str) -> Vec<Warning> {
-    let mut out = Vec::new();
+    let mut out = volume::warnings(spec, path);
     for (at, container) in list(spec, "containers").iter().enumerate() {
         for set in ["limits", "requests"] {
             let storage = container

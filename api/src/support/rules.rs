@@ -424,7 +424,7 @@ pub(super) static RULES: &[(&str, &[Rule])] = &[
         &[
             honoured("medium"),
             refused("mode", &[], ""),
-            warned("sizeLimit", &[], "the directory can fill the node's disk"),
+            honoured("sizeLimit"),
         ],
     ),
     (
@@ -465,7 +465,7 @@ pub(super) static RULES: &[(&str, &[Rule])] = &[
             honoured("name"),
             honoured("readOnly"),
             refused("recursiveReadOnly", &["\"Disabled\""], ""),
-            refused("subPath", &[], ""),
+            honoured("subPath"),
             refused("subPathExpr", &[], ""),
         ],
     ),

@@ -1,5 +1,6 @@
 //! A pod's containers.
 
+use super::volume::relative;
 use super::{Errors, list, text, user_ids};
 use crate::metadata;
 use crate::quantity::Quantity;
@@ -256,6 +257,10 @@ fn mounts(container: &Value, path: &str, volumes: &[&str], errors: &mut Errors) 
                 errors.push(Cause::not_found(format!("{path}.name"), &name.into()));
             }
             _ => {}
+        }
+        let sub_path = text(mount, "subPath");
+        if !sub_path.is_empty() {
+            relative(sub_path, format!("{path}.subPath"), errors);
         }
         match text(mount, "mountPath") {
             "" => errors.required(format!("{path}.mountPath"), ""),

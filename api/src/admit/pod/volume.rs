@@ -1,6 +1,6 @@
 //! A pod's volumes.
 
-use super::{Errors, list, text};
+use super::{Errors, Warning, list, text};
 use crate::metadata;
 use crate::status::Cause;
 use crate::support::NOT_SUPPORTED;
@@ -24,6 +24,23 @@ pub(super) fn validate<'a>(spec: &'a Value, path: &str, errors: &mut Errors) -> 
         source(volume, &path, errors);
     }
     names
+}
+
+/// A directory on disk has no limit of its own; one in memory has.
+pub(super) fn warnings(spec: &Value, path: &str) -> Vec<Warning> {
+    let mut out = Vec::new();
+    for (at, volume) in list(spec, "volumes").iter().enumerate() {
+        let Some(dir) = volume.get("emptyDir") else {
+            continue;
+        };
+        if dir.get("sizeLimit").is_some() && text(dir, "medium") != "Memory" {
+            let text = format!(
+                "{path}.volumes[{at}].emptyDir.sizeLimit: {NOT_SUPPORTED}: the directory can fill the node's disk"
+            );
+            out.push(Warning { text });
+        }
+    }
+    out
 }
 
 fn source(volume: &Value, path: &str, errors: &mut Errors) {
@@ -85,7 +102,7 @@ fn mode(value: Option<&Value>, path: String, errors: &mut Errors) {
     }
 }
 
-fn relative(target: &str, path: String, errors: &mut Errors) {
+pub(super) fn relative(target: &str, path: String, errors: &mut Errors) {
     if target.starts_with('/') {
         errors.invalid(path, &target.into(), "must be a relative path");
     } else if target.split('/').any(|part| part == "..") {
