@@ -2,11 +2,12 @@
 //! connection, which [`front`](super::front) noted, and from topics parsed as
 //! [`bramble_wire::topic`] defines them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
 
 use bramble_wire::name::{ClusterId, NodeName, SiteName};
 use bramble_wire::topic::Topic;
@@ -24,6 +25,9 @@ use super::Member;
 pub const CONTROLLER_CLIENT_ID: &str = "controller";
 /// Longest keep-alive that a node may ask for, in seconds. A dead connection is held for 1.5 times.
 const KEEP_ALIVE_MAX_S: u16 = 1200;
+
+/// Refusals that are logged; more clients than that are somebody's game.
+const LOGGED_MAX: usize = 256;
 
 /// The client id of a node.
 pub fn node_client_id(node: &NodeName) -> String {
@@ -85,22 +89,53 @@ impl User {
     }
 }
 
+/// What was refused, and whom we told about it.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    pub(super) connects: AtomicU64,
+    pub(super) publishes: AtomicU64,
+    pub(super) subscribes: AtomicU64,
+    logged: Mutex<HashSet<String>>,
+}
+
+impl Refusals {
+    /// Counts, and logs the first of its kind for each client.
+    fn note(&self, counter: &AtomicU64, client: &str, what: &'static str, detail: &str) {
+        counter.fetch_add(1, Ordering::Relaxed);
+        let mut logged = self.logged.lock().unwrap_or_else(|e| e.into_inner());
+        if logged.len() < LOGGED_MAX && logged.insert(format!("{what} {client}")) {
+            tracing::warn!(
+                client,
+                detail,
+                "{what} refused; further ones are only counted"
+            );
+        }
+    }
+}
+
 /// The rules.
 pub(super) struct Access {
     cluster: ClusterId,
     prefix: String,
     peers: Arc<Peers>,
+    refusals: Arc<Refusals>,
     /// Hash of the controller's password, so that comparing takes the same time for every guess.
     password: blake3::Hash,
 }
 
 impl Access {
-    pub(super) fn new(cluster: ClusterId, peers: Arc<Peers>, password: &str) -> Access {
+    pub(super) fn new(
+        cluster: ClusterId,
+        peers: Arc<Peers>,
+        refusals: Arc<Refusals>,
+        password: &str,
+    ) -> Access {
         let prefix = format!("bramble/v1/{cluster}/");
         Access {
             cluster,
             prefix,
             peers,
+            refusals,
             password: blake3::hash(password.as_bytes()),
         }
     }
@@ -191,7 +226,9 @@ impl AuthProvider for Access {
         let result = match self.admit(connect, client_addr) {
             Ok(user) => AuthResult::success_with_user(user),
             Err(code) => {
-                tracing::debug!(client_id = connect.client_id, ?code, "client refused");
+                let (client, detail) = (&connect.client_id, format!("{code:?} from {client_addr}"));
+                self.refusals
+                    .note(&self.refusals.connects, client, "connection", &detail);
                 AuthResult::fail(code)
             }
         };
@@ -200,20 +237,34 @@ impl AuthProvider for Access {
 
     fn authorize_publish<'a>(
         &'a self,
-        _client_id: &str,
+        client_id: &str,
         user_id: Option<&'a str>,
         topic: &'a str,
     ) -> Answer<'a, bool> {
-        Box::pin(ready(self.may_publish(user_id, topic)))
+        let may = self.may_publish(user_id, topic);
+        if !may {
+            self.refusals
+                .note(&self.refusals.publishes, client_id, "publish", topic);
+        }
+        Box::pin(ready(may))
     }
 
     fn authorize_subscribe<'a>(
         &'a self,
-        _client_id: &str,
+        client_id: &str,
         user_id: Option<&'a str>,
         topic_filter: &'a str,
     ) -> Answer<'a, bool> {
-        Box::pin(ready(self.may_subscribe(user_id, topic_filter)))
+        let may = self.may_subscribe(user_id, topic_filter);
+        if !may {
+            self.refusals.note(
+                &self.refusals.subscribes,
+                client_id,
+                "subscription",
+                topic_filter,
+            );
+        }
+        Box::pin(ready(may))
     }
 }
 
@@ -245,7 +296,7 @@ mod tests {
 
     fn access() -> Access {
         let cluster = ClusterId::new("c1").unwrap();
-        Access::new(cluster, Arc::default(), "secret")
+        Access::new(cluster, Arc::default(), Arc::default(), "secret")
     }
 
     fn member(node: &str, site: Option<&str>) -> Member {

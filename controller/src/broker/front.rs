@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::access::Peers;
+use super::access::{Peers, Refusals};
 use super::{Config, Fingerprint, Member, Members};
 
 /// TLS handshakes at a time: they are what costs processor time.
@@ -50,6 +50,12 @@ pub struct Counters {
     pub not_a_member: u64,
     /// Connections ended by a kick.
     pub kicked: u64,
+    /// CONNECTs refused: wrong client id, foreign will, or from nobody that we noted.
+    pub connects_refused: u64,
+    /// Publishes refused: not a topic of that node.
+    pub publishes_refused: u64,
+    /// Subscriptions refused: not topics of that node.
+    pub subscribes_refused: u64,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +77,7 @@ struct Shared {
     handshakes: Semaphore,
     connections: Mutex<Connections>,
     counters: Live,
+    refusals: Arc<Refusals>,
 }
 
 /// Connections of members, by node.
@@ -92,6 +99,7 @@ impl Front {
         config: Config,
         members: Arc<dyn Members>,
         peers: Arc<Peers>,
+        refusals: Arc<Refusals>,
     ) -> Front {
         let shared = Arc::new(Shared {
             acceptor: TlsAcceptor::from(config.tls),
@@ -103,6 +111,7 @@ impl Front {
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             connections: Mutex::default(),
             counters: Live::default(),
+            refusals,
         });
         let slots = Arc::new(Semaphore::new(config.clients_max));
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), slots));
@@ -135,6 +144,9 @@ impl Front {
             handshake_failed: read(&live.handshake_failed),
             not_a_member: read(&live.not_a_member),
             kicked: read(&live.kicked),
+            connects_refused: read(&self.shared.refusals.connects),
+            publishes_refused: read(&self.shared.refusals.publishes),
+            subscribes_refused: read(&self.shared.refusals.subscribes),
         }
     }
 }

@@ -141,7 +141,13 @@ pub struct Broker {
 pub async fn start(config: Config, members: Arc<dyn Members>) -> Result<Broker, Error> {
     let password = random_password()?;
     let peers = Arc::new(access::Peers::default());
-    let access = access::Access::new(config.cluster.clone(), Arc::clone(&peers), &password);
+    let refusals = Arc::new(access::Refusals::default());
+    let access = access::Access::new(
+        config.cluster.clone(),
+        Arc::clone(&peers),
+        Arc::clone(&refusals),
+        &password,
+    );
     let listen_error = |source| Error::Listen {
         address: config.listen,
         source,
@@ -170,7 +176,7 @@ pub async fn start(config: Config, members: Arc<dyn Members>) -> Result<Broker, 
         return Err(Error::Start("it ended while starting".to_owned()));
     }
     tracing::info!(%listen, "MQTT broker listens");
-    let front = front::Front::spawn(listener, plain, config, members, peers);
+    let front = front::Front::spawn(listener, plain, config, members, peers, refusals);
     Ok(Broker {
         front,
         listen,

@@ -132,6 +132,7 @@ async fn local_process_gets_nothing_from_the_plain_port() {
             "{client_id} {credentials:?}"
         );
     }
+    assert!(bed.broker().counters().connects_refused >= 5);
     let mut right = plain("controller", Some(("controller", &password)));
     right
         .until(|event| matches!(event, Event::Subscribed))
