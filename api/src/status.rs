@@ -97,6 +97,12 @@ impl Cause {
         )
     }
 
+    /// More items than `max`.
+    pub fn too_many(field: impl Into<String>, count: usize, max: usize) -> Self {
+        let message = format!("Too many: {count}: must have at most {max} items");
+        Self::new(cause::TOO_MANY, field, message)
+    }
+
     fn new(reason: &'static str, field: impl Into<String>, message: String) -> Self {
         Self {
             reason,

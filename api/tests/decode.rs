@@ -350,6 +350,54 @@ fn size_and_depth_are_bounded() {
     );
 }
 
+#[test]
+fn what_a_body_can_cost_is_bounded() {
+    let list = |item: &str| {
+        format!(
+            "{{\"spec\":{{\"containers\":[{}]}}}}",
+            vec![item; 300_000].join(",")
+        )
+    };
+    for item in ["{}", "0"] {
+        assert!(json_body("pods", &list(item), FieldValidation::Strict).is_err());
+    }
+    let yaml = format!("spec: {{containers: [{}]}}", vec!["{}"; 300_000].join(","));
+    assert!(
+        decode::body(
+            Some(YAML),
+            yaml.as_bytes(),
+            find("pods"),
+            FieldValidation::Strict
+        )
+        .is_err()
+    );
+    let spec = vec![[0x12, 0]; 300_000].concat();
+    let length = u32::try_from(spec.len()).unwrap();
+    // 600,000 as a three-byte varint, twice: the spec in the pod, the pod in the envelope.
+    let varint = |n: u32| {
+        [
+            n as u8 & 0x7f | 0x80,
+            (n >> 7) as u8 & 0x7f | 0x80,
+            (n >> 14) as u8,
+        ]
+    };
+    let pod = [&[0x12], varint(length).as_slice(), &spec].concat();
+    let raw = [&[0x12], varint(length + 4).as_slice(), &pod].concat();
+    let body = [b"k8s\0".as_slice(), &raw].concat();
+    let status =
+        decode::body(Some(PROTOBUF), &body, find("pods"), FieldValidation::Strict).unwrap_err();
+    assert!(status.message().contains("too many values"), "{status}");
+    let unknown: Vec<String> = (0..10_000).map(|n| format!("\"x{n}\":1")).collect();
+    let body = format!("{{{}}}", unknown.join(","));
+    assert_eq!(
+        json_body("pods", &body, FieldValidation::Warn)
+            .unwrap()
+            .warnings
+            .len(),
+        100
+    );
+}
+
 const SAMPLES: [&[u8]; 4] = [
     include_bytes!("samples/configmap.pb"),
     include_bytes!("samples/secret.pb"),

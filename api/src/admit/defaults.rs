@@ -87,7 +87,14 @@ fn pod_spec(spec: &mut Object) {
         (None, Some(name)) => drop(spec.insert("serviceAccountName".into(), name)),
         (None, None) => {}
     }
-    each(spec, "containers", container);
+    // Far too many are refused; they are not blown up first.
+    let count = spec
+        .get("containers")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
+    if count <= super::pod::MAX_CONTAINERS {
+        each(spec, "containers", container);
+    }
     each(spec, "volumes", volume);
 }
 

@@ -4,28 +4,33 @@ use crate::kind::Kind;
 use crate::status::{Cause, Status};
 use serde_json::Value;
 
+/// Most causes in one answer; a person fixes the first ones first.
+const MAX_CAUSES: usize = 100;
+
 #[derive(Debug, Default)]
 pub(super) struct Errors(Vec<Cause>);
 
 impl Errors {
     pub(super) fn required(&mut self, path: impl Into<String>, detail: &str) {
-        self.0.push(Cause::required(path, detail));
+        self.push(Cause::required(path, detail));
     }
 
     pub(super) fn invalid(&mut self, path: impl Into<String>, value: &Value, detail: &str) {
-        self.0.push(Cause::invalid(path, value, detail));
+        self.push(Cause::invalid(path, value, detail));
     }
 
     pub(super) fn forbidden(&mut self, path: impl Into<String>, detail: &str) {
-        self.0.push(Cause::forbidden(path, detail));
+        self.push(Cause::forbidden(path, detail));
     }
 
     pub(super) fn push(&mut self, cause: Cause) {
-        self.0.push(cause);
+        if self.0.len() < MAX_CAUSES {
+            self.0.push(cause);
+        }
     }
 
     pub(super) fn extend(&mut self, causes: Vec<Cause>) {
-        self.0.extend(causes);
+        causes.into_iter().for_each(|cause| self.push(cause));
     }
 
     /// One invalid value with each of several reasons.

@@ -21,6 +21,9 @@ pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
         .map_or(&[], Vec::as_slice)
 }
 
+/// Most containers of a pod. Upstream only bounds the whole object.
+pub(super) const MAX_CONTAINERS: usize = 256;
+
 /// Validates a pod's spec that stands at `path`.
 pub(super) fn validate(spec: &Value, path: &str, errors: &mut Errors) {
     let volumes = volume::validate(spec, path, errors);

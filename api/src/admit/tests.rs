@@ -309,6 +309,22 @@ fn limits_on_storage_are_warned_about() {
 }
 
 #[test]
+fn far_too_many_containers_are_refused_cheaply() {
+    let containers = vec![json!({}); 10_000];
+    assert_eq!(
+        refused("pods", pod(json!({"containers": containers}))),
+        "spec.containers: Too many: 10000: must have at most 256 items"
+    );
+    let labels: Map<String, Value> = (0..1000).map(|n| (format!("-{n}"), "".into())).collect();
+    let status = created(
+        "configmaps",
+        json!({"metadata": {"name": "a", "labels": labels}}),
+    )
+    .unwrap_err();
+    assert_eq!(status.details().unwrap().causes.len(), 100);
+}
+
+#[test]
 fn status_is_not_the_clients_on_creation() {
     let mut object = deployment();
     object["status"] = json!({"readyReplicas": 7});

@@ -4,7 +4,7 @@
 //! itself: nulls, empty texts, lists and maps and the zero values of plain (non-pointer) fields
 //! disappear, quantities and times take their canonical form.
 
-use super::Path;
+use super::{MAX_NAMED, Path};
 use crate::facts::{Field, Message, Shape, Type};
 use crate::quantity::Quantity;
 use crate::time::Timestamp;
@@ -51,7 +51,9 @@ impl Checker {
             self.path.push_key(name);
             let keep = match message.field(name) {
                 None => {
-                    self.report.unknown.push(self.path.to_string());
+                    if self.report.unknown.len() < MAX_NAMED {
+                        self.report.unknown.push(self.path.to_string());
+                    }
                     false
                 }
                 Some(field) => self.field(message, field, value),

@@ -1,6 +1,6 @@
 //! JSON text to a value, noting keys that come twice in one object.
 
-use super::{MAX_DEPTH, Path};
+use super::{MAX_DEPTH, MAX_NAMED, MAX_VALUES, Path};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -19,6 +19,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
     let mut state = State {
         path: Path::default(),
         depth: 0,
+        values: 0,
         duplicates: Vec::new(),
     };
     let mut input = serde_json::Deserializer::from_slice(bytes);
@@ -34,6 +35,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
 struct State {
     path: Path,
     depth: usize,
+    values: usize,
     duplicates: Vec<String>,
 }
 
@@ -43,6 +45,10 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
+        self.0.values += 1;
+        if self.0.values > MAX_VALUES {
+            return Err(serde::de::Error::custom("too many values"));
+        }
         input.deserialize_any(self)
     }
 }
@@ -103,7 +109,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut out = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             self.0.path.push_key(&key);
-            if out.contains_key(&key) {
+            if out.contains_key(&key) && self.0.duplicates.len() < MAX_NAMED {
                 self.0.duplicates.push(self.0.path.to_string());
             }
             let value = map.next_value_seed(Seed(self.0));

@@ -18,6 +18,11 @@ use serde_json::{Value, json};
 
 /// Largest body, as upstream: 3 MiB.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
+/// Most values (objects, lists, scalars) in a body: a few bytes of text can be an object, and each
+/// costs a hundred in memory.
+pub const MAX_VALUES: usize = 250_000;
+/// Most unknown or duplicate fields that are named, as upstream.
+const MAX_NAMED: usize = 100;
 /// Deepest nesting of objects and lists.
 pub const MAX_DEPTH: usize = 100;
 

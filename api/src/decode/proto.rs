@@ -1,6 +1,6 @@
 //! Protobuf bodies: the `k8s\0` envelope and a generic transcoder to JSON over the descriptor table.
 
-use super::MAX_DEPTH;
+use super::{MAX_DEPTH, MAX_VALUES};
 use crate::facts::{self, Field, Message, Shape, Type};
 use crate::time::Timestamp;
 use base64::Engine as _;
@@ -21,6 +21,8 @@ pub(super) enum Error {
     Utf8,
     #[error("proto: message is nested too deeply")]
     Depth,
+    #[error("proto: too many values")]
+    Values,
     #[error("proto: embedded object is not JSON")]
     Embedded,
     #[error("proto: the body's own encoding is not supported")]
@@ -142,6 +144,7 @@ const MAX_DROPPED: usize = 10;
 #[derive(Default)]
 struct Decoder {
     depth: usize,
+    values: usize,
     dropped: Vec<String>,
 }
 
@@ -271,6 +274,10 @@ impl Decoder {
     }
 
     fn value(&mut self, ty: Type, wire: Wire<'_>) -> Result<Value, Error> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(Error::Values);
+        }
         Ok(match ty {
             Type::Str => wire.text()?.into(),
             Type::Bool => (wire.int()? != 0).into(),

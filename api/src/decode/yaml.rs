@@ -4,7 +4,7 @@
 //! sends them (kubectl expands them before it asks).
 
 use super::json::Parsed;
-use super::{MAX_DEPTH, Path};
+use super::{MAX_DEPTH, MAX_NAMED, MAX_VALUES, Path};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
 
@@ -21,8 +21,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "invalid UTF-8".to_owned())?;
     let mut builder = Builder::default();
     let mut documents = 0;
+    let mut events = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| e.to_string())?;
+        events += 1;
+        // A value is one event, or two when it opens and closes; a key is one more.
+        if events > MAX_VALUES * 2 {
+            return Err("too many values".into());
+        }
         match event {
             Event::DocumentStart(_) => {
                 documents += 1;
@@ -117,7 +123,7 @@ impl Builder {
                 _ => raw.to_owned(),
             };
             self.path.push_key(&name);
-            if entries.contains_key(&name) {
+            if entries.contains_key(&name) && self.duplicates.len() < MAX_NAMED {
                 self.duplicates.push(self.path.to_string());
             }
             *key = Some(name);

@@ -41,6 +41,9 @@ pub struct Rule {
     pub note: &'static str,
 }
 
+/// Most fields that are named in one answer.
+const MAX_NAMED: usize = 100;
+
 /// The text of every refusal; a script may look for it.
 pub const NOT_SUPPORTED: &str = "not supported by this release";
 
@@ -90,7 +93,9 @@ impl Review {
                     "" => format!("{}: {NOT_SUPPORTED}", self.path),
                     note => format!("{}: {NOT_SUPPORTED}: {note}", self.path),
                 };
-                self.warnings.push(Warning { text });
+                if self.warnings.len() < MAX_NAMED {
+                    self.warnings.push(Warning { text });
+                }
             }
             Verdict::Refused => self.refuse(rule.note),
         }
@@ -101,6 +106,9 @@ impl Review {
             "" => NOT_SUPPORTED.to_owned(),
             note => format!("{NOT_SUPPORTED}: {note}"),
         };
+        if self.refusals.len() >= MAX_NAMED {
+            return;
+        }
         self.refusals
             .push(Cause::forbidden(self.path.to_string(), &detail));
     }

@@ -298,7 +298,7 @@ pub(super) static RULES: &[(&str, &[Rule])] = &[
             warned("startupProbe", &[], PROBES),
             warned("stdin", &["false"], "nothing can be attached"),
             warned("stdinOnce", &["false"], "nothing can be attached"),
-            warned("terminationMessagePath", &["\"/dev/termination-log\""], ""),
+            honoured("terminationMessagePath"),
             warned("terminationMessagePolicy", &["\"File\""], ""),
             warned("tty", &["false"], "nothing can be attached"),
             refused("volumeDevices", &[], ""),

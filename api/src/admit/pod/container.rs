@@ -1,7 +1,7 @@
 //! A pod's containers.
 
 use super::volume::relative;
-use super::{Errors, list, text, user_ids};
+use super::{Errors, MAX_CONTAINERS, list, text, user_ids};
 use crate::metadata;
 use crate::quantity::Quantity;
 use crate::status::Cause;
@@ -12,6 +12,14 @@ pub(super) fn validate(spec: &Value, path: &str, volumes: &[&str], errors: &mut 
     let containers = list(spec, "containers");
     if containers.is_empty() {
         errors.required(format!("{path}.containers"), "");
+    }
+    if containers.len() > MAX_CONTAINERS {
+        errors.push(Cause::too_many(
+            format!("{path}.containers"),
+            containers.len(),
+            MAX_CONTAINERS,
+        ));
+        return;
     }
     let mut names: Vec<&str> = Vec::new();
     for (at, container) in containers.iter().enumerate() {
