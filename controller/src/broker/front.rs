@@ -118,8 +118,10 @@ impl Front {
         Front { shared, accepting }
     }
 
-    pub(super) fn stop_accepting(&self) {
+    /// Returns when the address is free.
+    pub(super) async fn stop_accepting(&mut self) {
         self.accepting.abort();
+        let _ = (&mut self.accepting).await;
     }
 
     pub(super) fn kick(&self, node: &NodeName) {

@@ -219,7 +219,7 @@ impl Broker {
 
     /// Stops: no new connections, a DISCONNECT to those that are there.
     pub async fn shutdown(mut self) {
-        self.front.stop_accepting();
+        self.front.stop_accepting().await;
         self.stop.shutdown();
         if tokio::time::timeout(SHUTDOWN_WAIT, &mut self.task)
             .await
