@@ -6,16 +6,25 @@
 
 mod args;
 mod completion;
+mod http;
+mod image;
+mod kubeconfig;
 mod output;
 mod sibling;
+mod status;
+mod token;
 mod url;
+mod version;
 
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use bramble_api::time::Timestamp;
 use clap::Parser as _;
 
-use args::{Cli, Command};
+use args::{Access, Cli, Command};
+use kubeconfig::Prefer;
 
 fn main() -> ExitCode {
     // Wrong usage ends here, with clap's message and code 2.
@@ -35,11 +44,26 @@ fn run(command: Command) -> Result<()> {
         Command::Controller(program) => sibling::exec("bramble-controller", &program.args),
         Command::Agent(program) => sibling::exec("bramble-agent", &program.args),
         Command::Join(join) => sibling::join(&join),
+        Command::Token { command } => token::run(&command),
+        Command::Kubeconfig { server, access } => {
+            let config = kubeconfig::load(&access, Prefer::Controller)?;
+            output::print(&config.render(server.as_ref()))
+        }
+        Command::Status { output, access } => status::run(&access, output),
+        Command::Image { command } => image::run(&command),
         Command::Completion { shell } => completion::print(shell),
-        Command::Token { .. }
-        | Command::Kubeconfig { .. }
-        | Command::Status { .. }
-        | Command::Image { .. }
-        | Command::Version { .. } => anyhow::bail!("not built yet"),
+        Command::Version { access } => version::run(&access),
     }
+}
+
+/// A client for the kubeconfig that a person means.
+fn client(access: &Access) -> Result<http::Client> {
+    http::Client::new(&kubeconfig::load(access, Prefer::Home)?)
+}
+
+fn now() -> Timestamp {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }

@@ -1,0 +1,155 @@
+//! Container images of this board, through the agent's socket.
+//!
+//! An archive that is a file is loaded by its path, so that nothing is copied twice on a slow card;
+//! standard input and other streams are sent over the socket.
+
+mod socket;
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Read};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use bramble_wire::local::{Image, Reply, Request};
+
+use crate::args;
+use crate::output::{self, plain, table};
+use socket::Agent;
+
+/// Carries out `bramble image …`.
+pub(crate) fn run(command: &args::Image) -> Result<()> {
+    match command {
+        args::Image::Load { file, socket } => load(file, &socket.socket),
+        args::Image::List { socket } => {
+            match Agent::connect(&socket.socket)?.ask(Request::ImageList)? {
+                Reply::Images(images) => output::print(&list(&images)),
+                other => Err(socket::unexpected(&other)),
+            }
+        }
+        args::Image::Remove { name, socket } => {
+            let request = Request::ImageRemove { name: name.clone() };
+            match Agent::connect(&socket.socket)?.ask(request)? {
+                Reply::Done => output::print(&format!("{} removed\n", plain(name))),
+                other => Err(socket::unexpected(&other)),
+            }
+        }
+    }
+}
+
+fn load(file: &Path, socket: &Path) -> Result<()> {
+    let reply = if file == Path::new("-") {
+        let input = std::io::stdin();
+        ensure!(
+            !input.is_terminal(),
+            "- reads the archive from standard input, which is a terminal"
+        );
+        announce("standard input", None);
+        Agent::connect(socket)?.send(input.lock())?
+    } else {
+        load_file(file, socket)?
+    };
+    match reply {
+        Reply::Loaded(images) => output::print(&loaded(&images)),
+        other => Err(socket::unexpected(&other)),
+    }
+}
+
+fn load_file(file: &Path, socket: &Path) -> Result<Reply> {
+    let open = || -> Result<(File, std::fs::Metadata)> {
+        let opened = File::open(file)?;
+        let meta = opened.metadata()?;
+        ensure!(
+            !meta.is_dir(),
+            "is a directory; an image is loaded from a tar archive"
+        );
+        Ok((opened, meta))
+    };
+    let shown = file.display();
+    let (opened, meta) = open().with_context(|| format!("reading {shown}"))?;
+    let agent = Agent::connect(socket)?;
+    announce(&shown.to_string(), meta.is_file().then_some(meta.len()));
+    let path = std::fs::canonicalize(file).with_context(|| format!("finding {shown}"))?;
+    match path.to_str() {
+        Some(path) if meta.is_file() => agent.ask(Request::ImageLoadPath { path: path.into() }),
+        // A pipe, or a name that is no text.
+        _ => agent.send(opened),
+    }
+}
+
+/// Says what is being waited for; unpacking takes a while on a board.
+fn announce(what: &str, bytes: Option<u64>) {
+    match bytes {
+        Some(bytes) => eprintln!("loading {what} ({}) …", size(bytes)),
+        None => eprintln!("loading {what} …"),
+    }
+}
+
+fn loaded(images: &[Image]) -> String {
+    let mut text = String::new();
+    for image in images {
+        let names: Vec<String> = image.references.iter().map(|r| plain(r)).collect();
+        let names = match names.as_slice() {
+            [] => "(no name)".to_owned(),
+            names => names.join(", "),
+        };
+        let (id, size) = (plain(&image.id), size(image.size_bytes));
+        text.push_str(&format!("loaded {names}  {id}  {size}\n"));
+    }
+    if images.is_empty() {
+        text.push_str("the archive holds no image for this board\n");
+    }
+    text
+}
+
+fn list(images: &[Image]) -> String {
+    if images.is_empty() {
+        return "no images; `bramble image load FILE` loads some\n".into();
+    }
+    let mut rows: Vec<Vec<String>> = images
+        .iter()
+        .flat_map(|image| {
+            let names: Vec<&str> = match image.references.as_slice() {
+                [] => vec!["<none>"],
+                names => names.iter().map(String::as_str).collect(),
+            };
+            let row = |name: &str| vec![plain(name), plain(&image.id), size(image.size_bytes)];
+            names.into_iter().map(row).collect::<Vec<_>>()
+        })
+        .collect();
+    rows.sort();
+    table(&["NAME", "ID", "SIZE"], &rows)
+}
+
+/// Bytes for a person.
+fn size(bytes: u64) -> String {
+    let mut unit = "B";
+    let mut tenths = bytes.saturating_mul(10);
+    for next in ["kB", "MB", "GB", "TB"] {
+        if tenths < 10_000 {
+            break;
+        }
+        tenths /= 1000;
+        unit = next;
+    }
+    if unit == "B" || tenths >= 1000 {
+        return format!("{} {unit}", tenths / 10);
+    }
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
+/// Reads into the whole buffer, or less at the end.
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests;
