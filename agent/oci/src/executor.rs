@@ -1,5 +1,6 @@
 //! Finds and executes the container's command, inside the container, with runc's wording.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,7 +8,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::runtime::Spec;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
+};
 
 use crate::failure::{NOT_EXECUTABLE, NOT_FOUND};
 
@@ -36,6 +39,27 @@ impl Executor for Command {
                 format!("exec: {name:?}: permission denied"),
             )),
         }
+    }
+
+    /// The environment of this process becomes the container's. `HOME` is there already when the
+    /// image knows the user; where it doesn't, it is `/`, as with runc.
+    fn setup_envs(&self, mut envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        envs.entry("HOME".to_owned())
+            .or_insert_with(|| "/".to_owned());
+        let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+        for name in names {
+            // SAFETY: the process has one thread; nobody reads the environment meanwhile.
+            unsafe { std::env::remove_var(name) };
+        }
+        for (name, value) in envs {
+            // The standard library would end the process over such a name.
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                continue;
+            }
+            // SAFETY: as above.
+            unsafe { std::env::set_var(name, value) };
+        }
+        Ok(())
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {

@@ -22,12 +22,12 @@ use bramble_wire::object::PodUid;
 use bramble_wire::shim::{
     ContainerRecord, ContainerState, Create, ExitRecord, Reply, Request, ShimRecord, path,
 };
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Command;
 use tokio::sync::watch;
 
 use super::cgroup::Cgroups;
 use super::client::ShimClient;
+use super::process::{self, alive, stop_process, wait_for_end};
 use super::spec::{ContainerConfig, Surroundings, runtime_spec};
 use super::{
     ContainerFact, Error, ObservedContainer, ObservedPod, PodConfig, PodHandle, Runtime, mounts,
@@ -267,6 +267,7 @@ impl KernelRuntime {
             cgroup: self.cgroups.container_path(&uid, &config.id),
             cgroup_v2: self.cgroups.v2_only(),
             rootfs,
+            grantable: process::own_capabilities(),
         };
         let spec = runtime_spec(config, &around).to_string();
         fs::write(bundle.join("config.json"), spec).map_err(step("write config.json"))
@@ -548,65 +549,4 @@ fn names(dir: &Path) -> Vec<String> {
 
 fn read_record<T: serde::de::DeserializeOwned>(file: &Path, what: &'static str) -> Option<T> {
     bramble_wire::decode(&fs::read(file).ok()?, what).ok()
-}
-
-/// Whether the process is still the one of the record.
-fn alive(pid: i32, start_time: u64) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The command in parentheses may itself hold spaces and parentheses.
-    let fields: Vec<_> = stat
-        .rsplit_once(')')
-        .map_or("", |(_, r)| r)
-        .split_whitespace()
-        .collect();
-    fields.get(19).and_then(|f| f.parse().ok()) == Some(start_time)
-        && fields
-            .first()
-            .is_some_and(|state| !matches!(*state, "Z" | "X"))
-}
-
-/// TERM now and KILL after the grace, for a container that lost its shim.
-fn stop_process(record: ContainerRecord, grace: Duration, changes: watch::Sender<u64>) {
-    let ContainerRecord {
-        pid, start_time, ..
-    } = record;
-    // The descriptor is taken before the check, so what we signal is what we checked.
-    let Some(fd) = Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok()) else {
-        return;
-    };
-    if !alive(pid, start_time) {
-        return;
-    }
-    let first = if grace.is_zero() {
-        Signal::KILL
-    } else {
-        Signal::TERM
-    };
-    let _ = pidfd_send_signal(&fd, first);
-    tokio::spawn(async move {
-        tokio::time::sleep(grace).await;
-        let _ = pidfd_send_signal(&fd, Signal::KILL);
-        wait_for_end(pid, start_time).await;
-        changes.send_modify(|n| *n += 1);
-    });
-}
-
-/// Waits until a process that was told to end has done so; kills it when it takes too long.
-async fn wait_for_end(pid: i32, start_time: u64) {
-    let mut waited = Duration::ZERO;
-    let step = Duration::from_millis(5);
-    while alive(pid, start_time) {
-        if waited > Duration::from_secs(2) {
-            if let Some(fd) =
-                Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok())
-            {
-                if alive(pid, start_time) {
-                    let _ = pidfd_send_signal(&fd, Signal::KILL);
-                }
-            }
-            waited = Duration::ZERO;
-        }
-        tokio::time::sleep(step).await;
-        waited += step;
-    }
 }

@@ -9,9 +9,9 @@
 
 pub mod cgroup;
 mod client;
-pub mod fake;
 mod kernel;
 mod mounts;
+mod process;
 pub mod spec;
 pub mod user;
 

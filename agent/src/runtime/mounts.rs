@@ -49,13 +49,14 @@ pub(crate) fn mount_overlay(
     }
 }
 
+/// Device nodes have their place in `/dev`; one that comes with an image or is made in it is dead.
 fn mount(target: &Path, options: &str) -> rustix::io::Result<()> {
     let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
     rustix::mount::mount(
         "overlay",
         target,
         "overlay",
-        MountFlags::empty(),
+        MountFlags::NODEV,
         Some(options.as_c_str()),
     )
 }

@@ -26,49 +26,49 @@ pub const DEFAULT_CAPABILITIES: [&str; 13] = [
     "SYS_CHROOT",
 ];
 
-/// Every capability that the runtime knows (up to `CHECKPOINT_RESTORE`), for privileged containers.
+/// Every capability, in the kernel's order: its place is its number.
 pub const ALL_CAPABILITIES: [&str; 41] = [
-    "AUDIT_CONTROL",
-    "AUDIT_READ",
-    "AUDIT_WRITE",
-    "BLOCK_SUSPEND",
-    "BPF",
-    "CHECKPOINT_RESTORE",
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",
     "FOWNER",
     "FSETID",
-    "IPC_LOCK",
-    "IPC_OWNER",
     "KILL",
-    "LEASE",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
     "LINUX_IMMUTABLE",
-    "MAC_ADMIN",
-    "MAC_OVERRIDE",
-    "MKNOD",
-    "NET_ADMIN",
     "NET_BIND_SERVICE",
     "NET_BROADCAST",
+    "NET_ADMIN",
     "NET_RAW",
-    "PERFMON",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYSLOG",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
     "SYS_ADMIN",
     "SYS_BOOT",
-    "SYS_CHROOT",
-    "SYS_MODULE",
     "SYS_NICE",
-    "SYS_PACCT",
-    "SYS_PTRACE",
-    "SYS_RAWIO",
     "SYS_RESOURCE",
     "SYS_TIME",
     "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
     "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
 ];
 
 /// As Kubernetes and Docker mask them; a privileged container sees them.
@@ -186,6 +186,8 @@ pub struct Surroundings {
     pub cgroup_v2: bool,
     /// Root file system of the container.
     pub rootfs: PathBuf,
+    /// Capabilities that we have ourselves and so can hand on, a bit each; what "all" means here.
+    pub grantable: u64,
 }
 
 /// `config.json` of a container.
@@ -200,7 +202,7 @@ pub fn runtime_spec(config: &ContainerConfig, around: &Surroundings) -> Value {
         linux["maskedPaths"] = json!(MASKED);
         linux["readonlyPaths"] = json!(READ_ONLY);
     }
-    let capabilities = capabilities(rights);
+    let capabilities = capabilities(rights, around.grantable);
     let user = &config.user;
     // Without ambient capabilities a user other than root keeps only what files grant, as upstream.
     let mut process = json!({
@@ -228,7 +230,7 @@ pub fn runtime_spec(config: &ContainerConfig, around: &Surroundings) -> Value {
 }
 
 /// The default set with additions and removals; unknown names are left to the API to refuse.
-fn capabilities(rights: &Rights) -> Vec<String> {
+fn capabilities(rights: &Rights, grantable: u64) -> Vec<String> {
     let bare = |name: &String| {
         let upper = name.to_ascii_uppercase();
         upper
@@ -236,7 +238,14 @@ fn capabilities(rights: &Rights) -> Vec<String> {
             .map(str::to_owned)
             .unwrap_or(upper)
     };
-    let all = || ALL_CAPABILITIES.iter().map(|c| (*c).to_owned());
+    let all = || {
+        let ours = |(number, _): &(usize, &&str)| grantable & (1 << number) != 0;
+        ALL_CAPABILITIES
+            .iter()
+            .enumerate()
+            .filter(ours)
+            .map(|(_, name)| (*name).to_owned())
+    };
     let mut set: Vec<String> = if rights.privileged {
         all().collect()
     } else {

@@ -164,8 +164,9 @@ impl Board {
     }
 }
 
-impl Drop for Board {
-    fn drop(&mut self) {
+impl Board {
+    /// Every process, every mount and the run directory are gone, as after a power cut.
+    pub fn switch_off(&self) {
         for pid in self.processes() {
             if pid != std::process::id() as i32 {
                 let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
@@ -185,6 +186,13 @@ impl Drop for Board {
         for dir in self.cgroups() {
             remove_cgroups(&dir);
         }
+        let _ = fs::remove_dir_all(&self.options.run_dir);
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.switch_off();
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

@@ -1,1 +1,0 @@
-//! A runtime in memory, for tests of what uses one.

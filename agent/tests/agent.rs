@@ -1,0 +1,585 @@
+//! The loop on a real kernel, with documents as if accepted and nobody to talk to: needs root.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use bramble_agent::clock;
+use bramble_agent::image::Store;
+use bramble_agent::network::Network;
+use bramble_agent::pods::{Board as World, Bridge, Directories};
+use bramble_agent::reconcile::{self, Inputs, Surroundings};
+use bramble_agent::runtime::KernelRuntime;
+use bramble_agent::state::{Change, OpenError, State};
+use bramble_agent_core::plan::Durability;
+use bramble_agent_core::session::{Document, Observation, Stored};
+use bramble_wire::document::{Digest, Hash};
+use bramble_wire::name::{ClusterId, NodeName};
+use bramble_wire::object::{
+    Cidr, ConfigMap, Container, EnvFrom, EnvFromSource, EnvValue, EnvVar, KeyFiles, Mount,
+    NodeConfig, Object, ObjectId, ObjectName, Pod, PodField, PodUid, RestartPolicy, SealedSecret,
+    SecretData, Stop, Volume, VolumeSource,
+};
+use bramble_wire::report::{ContainerReport, ContainerState, NodeFacts, Phase, PodReport};
+use bramble_wire::seal::{Binding, SealingSecret, open, seal};
+use bramble_wire::version::{HistoryId, Version};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use support::archive::{docker, layer_of};
+use support::{Board, NodeNamespace, eventually, program, uid};
+
+const IMAGE: &str = "bramble.test/busybox:1";
+
+/// An agent without a link: state log, loop, real board.
+struct Node {
+    board: Board,
+    rev: u64,
+    agent: Option<Agent>,
+}
+
+struct Agent {
+    world: Arc<World<KernelRuntime, Bridge>>,
+    images: Arc<Store>,
+    state: State,
+    document: watch::Sender<Option<Arc<Document>>>,
+    observations: watch::Receiver<Observation>,
+    task: JoinHandle<Result<(), bramble_agent::state::Error>>,
+    _forget: mpsc::Sender<Vec<PodUid>>,
+    _facts: watch::Sender<NodeFacts>,
+}
+
+fn sealing() -> SealingSecret {
+    SealingSecret::from_seed(&[9; 32]).0
+}
+
+impl Node {
+    async fn new() -> Self {
+        let mut node = Self {
+            board: Board::new(),
+            rev: 0,
+            agent: None,
+        };
+        node.start().await;
+        let archive = node.board.dir.join("busybox.tar");
+        let layer = layer_of(&node.board.dir.join("root"));
+        fs::write(
+            &archive,
+            docker(IMAGE, &[layer], bramble_agent::facts::architecture()),
+        )
+        .unwrap();
+        node.agent().images.load(&archive).await.unwrap();
+        node
+    }
+
+    fn agent(&self) -> &Agent {
+        self.agent.as_ref().expect("an agent")
+    }
+
+    async fn start(&mut self) {
+        let options = self.board.options.clone();
+        let (state, contents) = eventually(|| async {
+            match State::open(&options.data_dir.join("state")) {
+                Ok(opened) => Ok(opened),
+                Err(error @ OpenError::Ledger { .. }) => Err(error.to_string()),
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .await;
+        let images = Store::open(&options.data_dir, &program("bramble-agent")).unwrap();
+        let images = Arc::new(images);
+        let runtime = KernelRuntime::open(options.clone()).await.unwrap();
+        let bridge = Bridge::new(Network::open("bramble0").unwrap());
+        let directories = Directories {
+            run: options.run_dir.clone(),
+            data: options.data_dir.clone(),
+        };
+        let world = World::new(runtime, bridge, Arc::clone(&images), directories, 1 << 30);
+        let (document, documents) = watch::channel(contents.document);
+        let (forget, forgotten) = mpsc::channel(1);
+        let (facts_sender, facts) = watch::channel(NodeFacts::default());
+        let (sender, observations) = watch::channel(Observation::default());
+        let around = Surroundings {
+            world: Arc::clone(&world),
+            state: state.clone(),
+            clock: Arc::new(clock::now),
+            opener: Box::new(|id, revision, secret| {
+                open(
+                    &sealing(),
+                    binding(id, revision).as_binding(),
+                    &secret.sealed,
+                )
+                .ok()
+            }),
+            node_name: "node-1".into(),
+        };
+        let inputs = Inputs {
+            document: documents,
+            forget: forgotten,
+            facts,
+        };
+        let task = tokio::spawn(reconcile::run(around, contents.pods, inputs, sender));
+        self.agent = Some(Agent {
+            world,
+            images,
+            state,
+            document,
+            observations,
+            task,
+            _forget: forget,
+            _facts: facts_sender,
+        });
+    }
+
+    /// The agent is gone from one moment to the next.
+    async fn kill_agent(&mut self) {
+        let agent = self.agent.take().expect("an agent");
+        agent.task.abort();
+        let _ = agent.task.await;
+    }
+
+    /// The board loses its power: every process, every mount and the run directory are gone.
+    async fn power_cut(&mut self) {
+        self.kill_agent().await;
+        self.board.switch_off();
+    }
+
+    async fn accept(&mut self, objects: Vec<(ObjectId, Object)>) {
+        self.rev += 1;
+        let rev = self.rev;
+        let node = NodeConfig {
+            pod_cidr: Cidr {
+                address: [10, 42, 7, 0],
+                prefix: 24,
+            },
+            ..NodeConfig::default()
+        };
+        let objects = objects
+            .into_iter()
+            .chain([(ObjectId::Node, Object::Node(node))]);
+        let document = Arc::new(Document {
+            version: Version {
+                epoch: 1,
+                term: 1,
+                rev,
+            },
+            history: HistoryId::default(),
+            digest: Digest::default(),
+            objects: objects
+                .map(|(id, object)| {
+                    let stored = Stored {
+                        revision: 1,
+                        hash: Hash::default(),
+                        body: bramble_wire::encode(&object).into(),
+                    };
+                    (id, stored)
+                })
+                .collect(),
+            unclaimed: BTreeMap::new(),
+        });
+        let change = Change::Document(Arc::clone(&document));
+        let agent = self.agent();
+        (agent.state.commit(vec![change], Durability::Hard).await).unwrap();
+        agent.document.send_replace(Some(document));
+    }
+
+    async fn until(
+        &mut self,
+        what: &str,
+        uid: PodUid,
+        wanted: impl Fn(&PodReport) -> bool,
+    ) -> PodReport {
+        let agent = self.agent.as_ref().expect("an agent");
+        let mut observations = agent.observations.clone();
+        let wait = observations
+            .wait_for(|seen| seen.pods.get(&uid).is_some_and(&wanted));
+        let seen = tokio::time::timeout(std::time::Duration::from_secs(40), wait).await;
+        match seen {
+            Ok(seen) => seen.expect("the loop runs").pods[&uid].clone(),
+            Err(_) => panic!("never {what}: {:#?}", self.agent().observations.borrow()),
+        }
+    }
+
+    fn log(&self, uid: PodUid, life: u32) -> String {
+        let path = self.board.options.log_path(uid, "c", life);
+        fs::read_to_string(path).unwrap_or_default()
+    }
+
+    async fn until_logged(&self, uid: PodUid, life: u32, text: &str) -> String {
+        eventually(|| async {
+            let log = self.log(uid, life);
+            if log.contains(text) {
+                Ok(log)
+            } else {
+                Err(log)
+            }
+        })
+        .await
+    }
+}
+
+struct OwnBinding {
+    cluster: ClusterId,
+    node: NodeName,
+    id: ObjectId,
+    revision: u64,
+}
+
+impl OwnBinding {
+    fn as_binding(&self) -> Binding<'_> {
+        Binding {
+            cluster: &self.cluster,
+            node: &self.node,
+            id: &self.id,
+            revision: self.revision,
+        }
+    }
+}
+
+fn binding(id: &ObjectId, revision: u64) -> OwnBinding {
+    OwnBinding {
+        cluster: ClusterId::new("c1").unwrap(),
+        node: NodeName::new("node-1").unwrap(),
+        id: id.clone(),
+        revision,
+    }
+}
+
+fn name(name: &str) -> ObjectName {
+    ObjectName {
+        namespace: "default".into(),
+        name: name.into(),
+    }
+}
+
+fn pod(uid: PodUid, script: &str) -> Pod {
+    Pod {
+        uid,
+        name: name("p"),
+        hostname: "p".into(),
+        termination_grace_s: 1,
+        containers: vec![Container {
+            name: "c".into(),
+            image: IMAGE.into(),
+            command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            working_dir: Some("/".into()),
+            security: bramble_wire::object::Security {
+                run_as_user: Some(0),
+                allow_privilege_escalation: true,
+                ..Default::default()
+            },
+            termination_message_path: "/dev/termination-log".into(),
+            ..Container::default()
+        }],
+        ..Pod::default()
+    }
+}
+
+fn pod_object(pod: Pod) -> (ObjectId, Object) {
+    (ObjectId::Pod(pod.uid), Object::Pod(pod))
+}
+
+fn container(report: &PodReport) -> &ContainerReport {
+    &report.containers[0]
+}
+
+fn is_running(report: &PodReport) -> bool {
+    matches!(container(report).state, ContainerState::Running { .. })
+}
+
+/// Process ids of everything in a pod's cgroup, by a mark in the environment.
+fn processes(mark: &str) -> Vec<i32> {
+    let mut pids: Vec<i32> = (fs::read_dir("/proc").unwrap().flatten())
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let environ = fs::read(entry.path().join("environ")).ok()?;
+            String::from_utf8_lossy(&environ)
+                .contains(mark)
+                .then_some(pid)
+        })
+        .collect();
+    pids.sort_unstable();
+    pids
+}
+
+#[test]
+fn a_pod_gets_its_address_environment_configuration_and_secrets() {
+    NodeNamespace::run(|| async {
+        let mut node = Node::new().await;
+        let uid = uid();
+        let mut pod = pod(
+            uid,
+            "echo env $FROM_CONFIG $PREFIX_password $IP $GREETING; cat /etc/conf/key; \
+             cat /etc/secret/password; echo; hostname; cat /etc/hosts; ip addr show eth0; \
+             echo written > /data/file; cat /data/file; echo why > /dev/termination-log; \
+             echo ready; trap 'exit 3' TERM; while :; do sleep 0.1; done",
+        );
+        let files = |name: &str, path: &str, secret| {
+            let keys = KeyFiles {
+                name: name.into(),
+                items: Vec::new(),
+                default_mode: 0o644,
+                optional: false,
+            };
+            let source = if secret {
+                VolumeSource::Secret(keys)
+            } else {
+                VolumeSource::ConfigMap(keys)
+            };
+            let volume = Volume {
+                name: name.into(),
+                source,
+            };
+            let mount = Mount {
+                volume: name.into(),
+                path: path.into(),
+                sub_path: String::new(),
+                read_only: true,
+            };
+            (volume, mount)
+        };
+        let empty = Volume {
+            name: "data".into(),
+            source: VolumeSource::EmptyDir {
+                memory: false,
+                size_limit_bytes: None,
+            },
+        };
+        let data = Mount {
+            volume: "data".into(),
+            path: "/data".into(),
+            sub_path: String::new(),
+            read_only: false,
+        };
+        let (conf, conf_mount) = files("conf", "/etc/conf", false);
+        let (secret, secret_mount) = files("secret", "/etc/secret", true);
+        pod.volumes = vec![conf, secret, empty];
+        pod.containers[0].mounts = vec![conf_mount, secret_mount, data];
+        let variable = |name: &str, value| EnvVar {
+            name: name.into(),
+            value,
+        };
+        pod.containers[0].env = vec![
+            variable(
+                "FROM_CONFIG",
+                EnvValue::ConfigMapKey {
+                    name: "conf".into(),
+                    key: "key".into(),
+                    optional: false,
+                },
+            ),
+            variable("IP", EnvValue::Field(PodField::PodIp)),
+            variable("GREETING", EnvValue::Literal("hello-$(IP)".into())),
+        ];
+        pod.containers[0].env_from = vec![EnvFrom {
+            prefix: "PREFIX_".into(),
+            source: EnvFromSource::Secret("secret".into()),
+            optional: false,
+        }];
+        // First without the ConfigMap: it waits and says for what.
+        node.accept(vec![pod_object(pod.clone())]).await;
+        let waiting = |report: &PodReport| {
+            matches!(&container(report).state, ContainerState::Waiting { message, .. }
+                if message.contains("configmap \"conf\" not found"))
+        };
+        node.until("told what is missing", uid, waiting).await;
+
+        let conf_id = ObjectId::ConfigMap(name("conf"));
+        let conf = ConfigMap {
+            name: name("conf"),
+            data: [("key".to_owned(), b"configured\n".to_vec())].into(),
+        };
+        let secret_id = ObjectId::Secret(name("secret"));
+        let plain = SecretData([("password".to_owned(), b"s3cret".to_vec())].into());
+        let (_, public) = SealingSecret::from_seed(&[9; 32]);
+        let bound = binding(&secret_id, 1);
+        let sealed = seal(
+            &public,
+            bound.as_binding(),
+            &bramble_wire::encode(&plain),
+            &[1; 32],
+        );
+        let secret = SealedSecret {
+            name: name("secret"),
+            sealed: sealed.unwrap(),
+        };
+        let mut objects = vec![
+            pod_object(pod.clone()),
+            (conf_id.clone(), Object::ConfigMap(conf)),
+            (secret_id, Object::Secret(secret)),
+        ];
+        node.accept(objects.clone()).await;
+        let report = node.until("running", uid, is_running).await;
+        assert_eq!(report.phase, Phase::Running);
+        let [a, b, c, d] = report.pod_ip.expect("an address");
+        let ip = format!("{a}.{b}.{c}.{d}");
+        assert!(ip.starts_with("10.42.7."), "{ip}");
+        let log = node.until_logged(uid, 1, "ready").await;
+        for expected in [
+            format!("env configured s3cret {ip} hello-{ip}"),
+            "configured".into(),
+            "s3cret".into(),
+            format!("{ip}\tp"),
+            format!("inet {ip}/24"),
+            "written".into(),
+        ] {
+            assert!(log.contains(&expected), "{expected} in {log}");
+        }
+
+        // A changed ConfigMap reaches the file without a restart.
+        let conf = ConfigMap {
+            name: name("conf"),
+            data: [("key".to_owned(), b"changed\n".to_vec())].into(),
+        };
+        objects[1] = (conf_id, Object::ConfigMap(conf));
+        node.accept(objects.clone()).await;
+        let file = node
+            .board
+            .options
+            .run_dir
+            .join(format!("pods/{uid}/volumes/conf/key"));
+        eventually(|| async {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            if text == "changed\n" {
+                Ok(())
+            } else {
+                Err(text)
+            }
+        })
+        .await;
+
+        // It ends by itself on TERM, says why, and leaves nothing.
+        pod.stop = Some(Stop { grace_s: 20 });
+        objects[0] = pod_object(pod);
+        node.accept(objects).await;
+        let report = node.until("gone", uid, |report| report.gone).await;
+        let ContainerState::Terminated(end) = &container(&report).state else {
+            panic!("{report:?}");
+        };
+        assert_eq!((end.exit_code, end.message.as_str()), (3, "why\n"));
+        assert_eq!(report.phase, Phase::Failed);
+        assert_eq!(node.board.leaks(), [""; 0]);
+        assert!(
+            !node
+                .board
+                .options
+                .data_dir
+                .join(format!("volumes/{uid}"))
+                .exists()
+        );
+    });
+}
+
+#[test]
+fn exit_codes_restarts_and_back_off() {
+    NodeNamespace::run(|| async {
+        let mut node = Node::new().await;
+        let (looping, once, broken) = (uid(), uid(), uid());
+        let mut never = pod(once, "exit 7");
+        never.restart_policy = RestartPolicy::Never;
+        let mut no_such = pod(broken, "");
+        no_such.restart_policy = RestartPolicy::Never;
+        no_such.containers[0].command = vec!["/no/such/program".into()];
+        node.accept(vec![
+            pod_object(pod(looping, "exit 5")),
+            pod_object(never),
+            pod_object(no_such),
+        ])
+        .await;
+        let report = node
+            .until("in back-off", looping, |report| {
+                matches!(&container(report).state, ContainerState::Waiting { reason, .. }
+                    if reason == "CrashLoopBackOff")
+            })
+            .await;
+        assert_eq!(container(&report).restarts, 1);
+        let last = container(&report).last.as_ref().expect("an end");
+        assert_eq!((last.exit_code, last.reason.as_str()), (5, "Error"));
+        let failed = |report: &PodReport| report.phase == Phase::Failed;
+        for (uid, code, reason) in [(once, 7, "Error"), (broken, 128, "StartError")] {
+            let report = node.until("failed", uid, failed).await;
+            let ContainerState::Terminated(end) = &container(&report).state else {
+                panic!("{report:?}");
+            };
+            assert_eq!(
+                (end.exit_code, end.reason.as_str()),
+                (code, reason),
+                "{end:?}"
+            );
+        }
+        node.accept(Vec::new()).await;
+        for uid in [looping, once, broken] {
+            node.until("gone", uid, |report| report.gone).await;
+        }
+        assert_eq!(node.board.leaks(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_killed_agent_changes_nothing_and_a_power_cut_loses_nothing() {
+    NodeNamespace::run(|| async {
+        let mut node = Node::new().await;
+        let uid = uid();
+        let mark = format!("MARK_OF={uid}");
+        let mut wanted = pod(uid, "while :; do sleep 0.2; done");
+        wanted.containers[0].env = vec![EnvVar {
+            name: "MARK_OF".into(),
+            value: EnvValue::Literal(uid.to_string()),
+        }];
+        node.accept(vec![pod_object(wanted)]).await;
+        let before = node.until("running", uid, is_running).await;
+        let pid = processes(&mark)[0];
+
+        node.kill_agent().await;
+        assert!(processes(&mark).contains(&pid));
+        node.start().await;
+        let after = node.until("running", uid, is_running).await;
+        assert_eq!(after.pod_ip, before.pod_ip);
+        assert_eq!(container(&after).restarts, 0);
+        assert_eq!(container(&after).image_id, container(&before).image_id);
+        assert!(processes(&mark).contains(&pid));
+
+        node.power_cut().await;
+        assert_eq!(processes(&mark), [0; 0]);
+        node.start().await;
+        let back = node.until("running again", uid, is_running).await;
+        assert_eq!(back.pod_ip, before.pod_ip);
+        assert_eq!(back.started, before.started);
+        let ip = Ipv4Addr::from(back.pod_ip.expect("an address"));
+        let ping = Command::new("ping")
+            .args(["-c1", "-W2", &ip.to_string()])
+            .output();
+        assert!(ping.unwrap().status.success(), "{ip} does not answer");
+
+        node.accept(Vec::new()).await;
+        node.until("gone", uid, |report| report.gone).await;
+        assert_eq!(node.board.leaks(), [""; 0]);
+    });
+}
+
+#[test]
+fn clearing_a_board_leaves_its_data_only() {
+    NodeNamespace::run(|| async {
+        let mut node = Node::new().await;
+        let uid = uid();
+        node.accept(vec![pod_object(pod(uid, "while :; do sleep 0.2; done"))])
+            .await;
+        node.until("running", uid, is_running).await;
+        let world = Arc::clone(&node.agent().world);
+        node.kill_agent().await;
+        assert_eq!(world.clear(clock::now()).await, [""; 0]);
+        world.network().remove().await.unwrap();
+        drop(world);
+        let logs: PathBuf = node.board.options.log_dir(uid);
+        let left = node.board.leaks();
+        assert_eq!(left, [format!("file {}", logs.display())]);
+        node.start().await;
+        node.until("running again", uid, is_running).await;
+    });
+}
