@@ -155,7 +155,7 @@ impl Task {
                     let now = self.now();
                     self.parts.machine.handle_timeout(now);
                 }
-                () = std::future::ready(()), if !idle => {}
+                () = tokio::task::yield_now(), if !idle => {}
             }
             // What came with it in one go.
             for _ in 0..BATCH {
