@@ -161,6 +161,19 @@ fn yaml_and_json_agree() {
 }
 
 #[test]
+fn base64_as_go_reads_it() {
+    let yaml = "data:\n  a: |\n    aGVs\n    bG8=\n  b: MR==\n";
+    let decoded = decode::body(
+        Some(YAML),
+        yaml.as_bytes(),
+        find("secrets"),
+        FieldValidation::Strict,
+    )
+    .unwrap();
+    assert_eq!(decoded.value["data"], json!({"a": "aGVsbG8=", "b": "MQ=="}));
+}
+
+#[test]
 fn strict_in_upstreams_words() {
     refused(
         "deployments",

@@ -9,7 +9,13 @@ use crate::facts::{Field, Message, Shape, Type};
 use crate::quantity::Quantity;
 use crate::time::Timestamp;
 use base64::Engine as _;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// What was found beside the value.
 #[derive(Debug, Default)]
@@ -151,17 +157,25 @@ impl Checker {
         }
     }
 
-    fn bytes(&mut self, message: &'static Message, field: &Field, value: &Value) {
+    /// As Go reads base64: line ends are skipped (block texts in YAML bring one), stray last bits
+    /// are ignored. What is stored is canonical.
+    fn bytes(&mut self, message: &'static Message, field: &Field, value: &mut Value) {
         let Value::String(text) = value else {
             return self.wrong(message, field, value);
         };
-        if let Err(error) = base64::engine::general_purpose::STANDARD.decode(text) {
-            let at = match error {
-                base64::DecodeError::InvalidByte(at, _)
-                | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-                _ => text.len(),
-            };
-            self.say(format!("illegal base64 data at input byte {at}"));
+        if text.contains(['\r', '\n']) {
+            text.retain(|c| !matches!(c, '\r' | '\n'));
+        }
+        match LENIENT.decode(text.as_bytes()) {
+            Ok(bytes) => *text = LENIENT.encode(bytes),
+            Err(error) => {
+                let at = match error {
+                    base64::DecodeError::InvalidByte(at, _)
+                    | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                    _ => text.len(),
+                };
+                self.say(format!("illegal base64 data at input byte {at}"));
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What this release does with each field: honoured, warned about or refused.
 //!
-//! [`rules`] lists every field of every message that a served kind can reach; a test walks the
+//! `rules.rs` lists every field of every message that a served kind can reach; a test walks the
 //! descriptor table and fails on one that is not listed. `docs/compatibility.md` is written from
 //! the same list. At run time a field without a rule is refused: silence is not an option.
 
