@@ -153,6 +153,28 @@ fn is(value: &Value, text: &str) -> bool {
     }
 }
 
+/// A sentence for `kubectl explain` about a field that is not simply honoured; else empty.
+pub(crate) fn remark_for(message: &Message, field: &str) -> String {
+    let Some(rule) = rule(message, field) else {
+        return String::new();
+    };
+    let head = match rule.verdict {
+        Verdict::Honoured | Verdict::Whole => return String::new(),
+        Verdict::Warned => "Stored, not carried out",
+        Verdict::Refused => "Refused",
+    };
+    let mut out = format!("{head}: {NOT_SUPPORTED}");
+    if !rule.note.is_empty() {
+        out.push_str("; ");
+        out.push_str(rule.note);
+    }
+    out.push('.');
+    if !rule.fine.is_empty() {
+        out.push_str(&format!(" Accepted: {}.", rule.fine.join(", ")));
+    }
+    out
+}
+
 /// One line of the compatibility table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {

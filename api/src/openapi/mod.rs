@@ -5,8 +5,11 @@
 //! them `kubectl apply` silently sends wrong patches), which group, version and kind a schema is,
 //! and that patch operations know `fieldValidation`.
 
+mod words;
+
 use crate::facts::{self, Field, Flags, Merge, Message, Shape, Type};
 use crate::kind::{KINDS, Kind, group_versions};
+use crate::support;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -292,6 +295,10 @@ fn schema(out: &mut String, message: &Message, kinds: &[&'static Kind]) {
         out,
         format_args!("\"{}\":{{\"type\":\"object\"", message.name),
     );
+    let text = words::words(message.name, "");
+    if !text.is_empty() {
+        put(out, format_args!(",\"description\":\"{text}\""));
+    }
     let required: Vec<String> = message
         .fields
         .iter()
@@ -307,7 +314,7 @@ fn schema(out: &mut String, message: &Message, kinds: &[&'static Kind]) {
             if at > 0 {
                 out.push(',');
             }
-            property(out, field);
+            property(out, message, field);
         }
         out.push('}');
     }
@@ -325,7 +332,7 @@ fn schema(out: &mut String, message: &Message, kinds: &[&'static Kind]) {
     out.push('}');
 }
 
-fn property(out: &mut String, field: &Field) {
+fn property(out: &mut String, message: &Message, field: &Field) {
     put(out, format_args!("\"{}\":{{", field.name));
     match field.shape {
         Shape::One if let Type::Msg(_) = field.ty => {
@@ -356,8 +363,25 @@ fn property(out: &mut String, field: &Field) {
             ),
         ),
     }
+    describe(out, message, field);
     merge(out, field.merge, field.flags, field.merge_key());
     out.push('}');
+}
+
+/// What the field is for, and what this release does with it when that is not everything.
+fn describe(out: &mut String, message: &Message, field: &Field) {
+    let words = words::words(message.name, field.name);
+    let support = support::remark_for(message, field.name);
+    if words.is_empty() && support.is_empty() {
+        return;
+    }
+    let space = if words.is_empty() || support.is_empty() {
+        ""
+    } else {
+        " "
+    };
+    let text = serde_json::Value::from(format!("{words}{space}{support}"));
+    put(out, format_args!(",\"description\":{text}"));
 }
 
 fn merge(out: &mut String, merge: Merge, flags: Flags, patch_key: Option<&str>) {
@@ -467,6 +491,15 @@ mod tests {
                 .any(|p| p["name"] == "fieldValidation")
         );
         assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Pod");
+        let spec = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"];
+        assert_eq!(
+            spec["hostNetwork"]["description"],
+            "Refused: not supported by this release. Accepted: false."
+        );
+        assert_eq!(
+            spec["containers"]["description"],
+            "The containers, by name."
+        );
         let apps = document("apis/apps/v1");
         let strategy = &apps["components"]["schemas"]["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]
             ["strategy"];
