@@ -43,3 +43,12 @@ contract!(
     duplicates_do_no_harm,
     many_nodes_at_once,
 );
+
+#[test]
+fn the_guide_shows_the_access_rules_that_are_tested() {
+    let guide = include_str!("../../../docs/external-broker.md");
+    let rules = include_str!("mosquitto.acl").lines().filter(|line| !line.starts_with('#'));
+    for rule in rules {
+        assert!(guide.contains(rule), "docs/external-broker.md lacks {rule:?}");
+    }
+}
