@@ -197,8 +197,7 @@ impl Node {
     ) -> PodReport {
         let agent = self.agent.as_ref().expect("an agent");
         let mut observations = agent.observations.clone();
-        let wait = observations
-            .wait_for(|seen| seen.pods.get(&uid).is_some_and(&wanted));
+        let wait = observations.wait_for(|seen| seen.pods.get(&uid).is_some_and(&wanted));
         let seen = tokio::time::timeout(std::time::Duration::from_secs(40), wait).await;
         match seen {
             Ok(seen) => seen.expect("the loop runs").pods[&uid].clone(),
@@ -534,7 +533,12 @@ fn a_killed_agent_changes_nothing_and_a_power_cut_loses_nothing() {
         }];
         node.accept(vec![pod_object(wanted)]).await;
         let before = node.until("running", uid, is_running).await;
-        let pid = processes(&mark)[0];
+        // Running is said when its process is made; a moment later it is the program.
+        let pid = eventually(|| async {
+            let first = processes(&mark).first().copied();
+            first.ok_or_else(|| "no process".to_owned())
+        })
+        .await;
 
         node.kill_agent().await;
         assert!(processes(&mark).contains(&pid));
@@ -552,8 +556,9 @@ fn a_killed_agent_changes_nothing_and_a_power_cut_loses_nothing() {
         assert_eq!(back.pod_ip, before.pod_ip);
         assert_eq!(back.started, before.started);
         let ip = Ipv4Addr::from(back.pod_ip.expect("an address"));
-        let ping = Command::new("ping")
-            .args(["-c1", "-W2", &ip.to_string()])
+        let busybox = node.board.dir.join("root/bin/busybox");
+        let ping = Command::new(busybox)
+            .args(["ping", "-c1", "-W2", &ip.to_string()])
             .output();
         assert!(ping.unwrap().status.success(), "{ip} does not answer");
 
