@@ -155,9 +155,10 @@ impl Pki {
         };
         let api = leaf("api.pem", &certs::Leaf::server("bramble-api", &names))?;
         let broker = leaf("broker.pem", &certs::Leaf::server("bramble-broker", &names))?;
+        // External brokers give rights by the CN. No node can have this one: a node's name has no dot.
         let controller = leaf(
             "controller.pem",
-            &certs::Leaf::client("bramble-controller", "bramble:controller"),
+            &certs::Leaf::client("bramble.controller", "bramble:controller"),
         )?;
         let admin = leaf(
             "admin.pem",

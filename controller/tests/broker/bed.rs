@@ -232,7 +232,7 @@ impl Bed {
         let mut options = match &self.running {
             Running::Embedded(_) => self.broker().link_options(),
             Running::Mosquitto { .. } => self
-                .options_with("controller", Some(&self.ca.leaf("controller")))
+                .options_with("controller", Some(&self.ca.leaf("bramble.controller")))
                 .for_controller(),
         };
         quick(&mut options);

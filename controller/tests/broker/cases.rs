@@ -69,6 +69,20 @@ pub(crate) async fn foreign_topics_are_refused(bed: Bed) {
     node.expect(&node_topic("n1", "d/head"), b"for n1").await;
 }
 
+pub(crate) async fn no_node_name_is_privileged(bed: Bed) {
+    let mut controller = bed.controller().await;
+    for name in ["controller", "bramble-controller", "admin", "nodes"] {
+        let mut node = bed.node(name, 1).await;
+        let forged = node_topic("n2", "d/head");
+        node.link.send(&forged, "forged").unwrap();
+        node.until(|event| matches!(event, Event::PublishRefused { .. }))
+            .await;
+        let own = node_topic(name, "s/birth");
+        node.link.send(&own, name).unwrap();
+        controller.expect(&own, name.as_bytes()).await;
+    }
+}
+
 pub(crate) async fn controller_state_is_retained(bed: Bed) {
     let controller = bed.controller().await;
     let topic = format!("bramble/v1/{}/c/state", cluster());

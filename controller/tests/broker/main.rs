@@ -31,6 +31,7 @@ macro_rules! contract {
 contract!(
     own_topics_go_both_ways,
     foreign_topics_are_refused,
+    no_node_name_is_privileged,
     controller_state_is_retained,
     will_is_delivered_when_the_connection_is_cut,
     good_bye_suppresses_the_will,
@@ -47,8 +48,13 @@ contract!(
 #[test]
 fn the_guide_shows_the_access_rules_that_are_tested() {
     let guide = include_str!("../../../docs/external-broker.md");
-    let rules = include_str!("mosquitto.acl").lines().filter(|line| !line.starts_with('#'));
+    let rules = include_str!("mosquitto.acl")
+        .lines()
+        .filter(|line| !line.starts_with('#'));
     for rule in rules {
-        assert!(guide.contains(rule), "docs/external-broker.md lacks {rule:?}");
+        assert!(
+            guide.contains(rule),
+            "docs/external-broker.md lacks {rule:?}"
+        );
     }
 }

@@ -274,7 +274,8 @@ impl Board {
 
     /// Announces itself to the controller that says that it is there.
     async fn born(&mut self) -> Head {
-        self.next::<ControllerState>(|topic| *topic == Topic::Controller).await;
+        self.next::<ControllerState>(|topic| *topic == Topic::Controller)
+            .await;
         let birth = Birth {
             boot: self.me.boot,
             nonce: Nonce([7; 16]),
