@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,6 +13,22 @@ use crate::args::Join;
 
 /// Becomes `program`, which stands beside this one; returns only when that fails.
 pub(crate) fn exec(program: &str, args: &[OsString]) -> Result<()> {
+    become_program(&find(program)?, args)
+}
+
+/// Becomes the agent, told to join first.
+pub(crate) fn join(join: &Join) -> Result<()> {
+    let agent = find("bramble-agent")?;
+    eprintln!(
+        "Joining {} and running the agent of this board; Ctrl-C stops the agent, its pods go on.\n\
+         From now on `{}` starts it again, without the token.",
+        join.server,
+        again(join)
+    );
+    become_program(&agent, &agent_args(join))
+}
+
+fn find(program: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("finding the folder of this program")?;
     let folder = own.parent().unwrap_or(Path::new("/"));
     let path = folder.join(program);
@@ -22,19 +38,12 @@ pub(crate) fn exec(program: &str, args: &[OsString]) -> Result<()> {
             folder.display()
         );
     }
-    let error = Command::new(&path).args(args).exec();
-    Err(error).with_context(|| format!("starting {}", path.display()))
+    Ok(path)
 }
 
-/// Becomes the agent, told to join first.
-pub(crate) fn join(join: &Join) -> Result<()> {
-    eprintln!(
-        "Joining {} and running the agent of this board; Ctrl-C stops the agent, its pods go on.\n\
-         From now on `{}` starts it again, without the token.",
-        join.server,
-        again(join)
-    );
-    exec("bramble-agent", &agent_args(join))
+fn become_program(path: &Path, args: &[OsString]) -> Result<()> {
+    let error = Command::new(path).args(args).exec();
+    Err(error).with_context(|| format!("starting {}", path.display()))
 }
 
 /// Command line of later starts.

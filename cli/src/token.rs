@@ -1,6 +1,7 @@
 //! Join tokens, through the controller's API.
 
 use std::io::IsTerminal as _;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use bramble_api::time::{Timestamp, human_duration};
@@ -10,6 +11,7 @@ use serde_json::Value;
 use crate::args::TokenCommand;
 use crate::http::Client;
 use crate::output::{self, plain, table};
+use crate::url::Url;
 use crate::{client, now};
 
 /// Carries out `bramble token …`.
@@ -46,10 +48,20 @@ fn create(client: &Client, request: &TokenRequest) -> Result<()> {
                 n => format!("{n} boards"),
             },
             plain(&created.info.expires),
-            client.server()
+            reached_from_elsewhere(client.server())
         );
     }
     output::print(&format!("{}\n", created.token))
+}
+
+/// The address for a board: that of a kubeconfig on the controller's machine may be the loopback.
+fn reached_from_elsewhere(server: &Url) -> String {
+    let host = server.host.as_str();
+    let loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if loopback {
+        return format!("https://ADDRESS-OF-THE-CONTROLLER:{}", server.port);
+    }
+    server.to_string()
 }
 
 fn render(tokens: &[TokenInfo], now: Timestamp) -> String {
@@ -78,6 +90,21 @@ fn render(tokens: &[TokenInfo], now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_board_is_never_told_the_loopback() {
+        for (server, want) in [
+            (
+                "https://127.0.0.1:6443",
+                "https://ADDRESS-OF-THE-CONTROLLER:6443",
+            ),
+            ("https://localhost:1", "https://ADDRESS-OF-THE-CONTROLLER:1"),
+            ("https://[::1]:1", "https://ADDRESS-OF-THE-CONTROLLER:1"),
+            ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
+        ] {
+            assert_eq!(reached_from_elsewhere(&server.parse().unwrap()), want);
+        }
+    }
 
     #[test]
     fn tokens_are_listed_with_what_is_left() {

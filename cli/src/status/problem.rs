@@ -85,7 +85,10 @@ fn reason(pod: &Pod, now: Timestamp) -> Option<(String, String)> {
         };
         return Some((or(&status.reason, "Failed").to_owned(), message));
     }
-    let age = time(pod.metadata.creation_timestamp.as_ref()).map(|t| now.since(t));
+    // On a machine whose clock is behind, every pod seems to come from the future: not young then.
+    let age = time(pod.metadata.creation_timestamp.as_ref())
+        .map(|made| now.since(made))
+        .filter(|&age| age >= -PATIENCE_SECONDS);
     if let Some(unscheduled) = failing(pod, "PodScheduled") {
         let reason = or(&unscheduled.reason, "Unschedulable");
         return Some((reason.to_owned(), unscheduled.message.clone()));

@@ -143,6 +143,8 @@ fn each_trouble_of_a_pod_has_its_reason() {
         json!({"phase": "Pending", "containerStatuses": [{"name": "c",
             "state": {"waiting": {"reason": reason, "message": message}}, "lastState": null}]})
     };
+    let mut future = pod("p", json!({}));
+    future["metadata"]["creationTimestamp"] = "2026-06-01T00:00:00Z".into();
     let failed = json!({"phase": "Failed", "containerStatuses":
         [{"name": "c", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]});
     let unready = json!({"phase": "Running",
@@ -158,6 +160,7 @@ fn each_trouble_of_a_pod_has_its_reason() {
             pod("p", waiting("ContainerCreating", "")),
             Some("Pending: for 60m"),
         ),
+        (future, Some("Pending: ")),
         (
             young(waiting("ErrImageNeverPull", "no image x")),
             Some("ErrImageNeverPull: container c: no image x"),
