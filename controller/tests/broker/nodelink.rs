@@ -20,7 +20,7 @@ use bramble_wire::report::{ContainerReport, ContainerState, NodeFacts, Phase, Po
 use bramble_wire::seal::SealingSecret;
 use bramble_wire::stream::{In, Open, Out, What};
 use bramble_wire::topic::Topic;
-use bramble_wire::version::{Boot, Nonce, Version};
+use bramble_wire::version::{Boot, HistoryId, Nonce, Version};
 use bramble_wire::{SigningKey, VerifyingKey};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -276,12 +276,17 @@ impl Board {
     async fn born(&mut self) -> Head {
         self.next::<ControllerState>(|topic| *topic == Topic::Controller)
             .await;
+        self.announce(None);
+        self.welcomed().await
+    }
+
+    fn announce(&mut self, have: Option<(Version, HistoryId)>) {
         let birth = Birth {
             boot: self.me.boot,
             nonce: Nonce([7; 16]),
             connection: self.connection,
             schemas: (1, 1),
-            have: None,
+            have,
             digest: Digest::default(),
             facts: NodeFacts {
                 address: Some([10, 0, 0, 9]),
@@ -290,6 +295,9 @@ impl Board {
             },
         };
         self.send(&Topic::Birth(n1()), &birth);
+    }
+
+    async fn welcomed(&mut self) -> Head {
         match self.answer().await {
             Answer::Welcome { session, head, .. } => {
                 self.session = session;
@@ -607,4 +615,51 @@ async fn nodes_are_told_when_nobody_controls_and_who_comes_next() {
     let second = world.start().await;
     assert_eq!(state(&mut board, true).await.boot, Boot(2));
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_from_the_future_raises_the_epoch_durably() {
+    let world = World::new().await;
+    let link = world.start().await;
+    let mut board = world.board(1).await;
+    let state = async |board: &mut Board| {
+        let (_, state) = board
+            .next::<ControllerState>(|topic| *topic == Topic::Controller)
+            .await;
+        state
+    };
+    let before = state(&mut board).await;
+    // The store is a restored one: it knows nothing of what this node was told.
+    let seen = Version {
+        epoch: before.epoch + 7,
+        term: 1,
+        rev: 1,
+    };
+    board.announce(Some((seen, HistoryId([9; 16]))));
+    let after = state(&mut board).await;
+    assert_eq!(after.epoch, seen.epoch + 1);
+    assert_ne!(after.history, before.history);
+    assert!(u64::from(world.store.revision().epoch()) >= after.epoch);
+
+    let head = board.welcomed().await;
+    assert_eq!(
+        (head.version.epoch, head.history),
+        (after.epoch, after.history)
+    );
+    let (_, objects) = board.pull().await;
+    let unconfirmed = |object: &Object| matches!(object, Object::Node(config) if config.confirmed_epoch < after.epoch);
+    assert!(
+        objects.iter().any(unconfirmed),
+        "nothing is stopped before a person confirms"
+    );
+
+    // The next life goes on in it.
+    link.stop().await;
+    let next = world.start().await;
+    let mut last = state(&mut board).await;
+    while last.boot != Boot(2) {
+        last = state(&mut board).await;
+    }
+    assert_eq!((last.epoch, last.history), (after.epoch, after.history));
+    next.stop().await;
 }
