@@ -1,5 +1,5 @@
 //! Image archives, good and hostile, through the real unpacker: needs root for owners and whiteouts.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! The local socket, as a blocking client without a runtime sees it.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
 mod support;
 

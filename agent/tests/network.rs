@@ -1,5 +1,5 @@
 //! Bridge, links and addresses in real network namespaces: needs root.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Real containers from a busybox root: needs root, cgroups and overlayfs.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
 mod support;
 

@@ -10,6 +10,7 @@
 
 mod args;
 mod clock;
+mod container;
 mod helper;
 mod log;
 mod pod;
@@ -27,7 +28,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{WaitOptions, wait};
 
 use crate::args::Args;
-use crate::pod::{Exit, Pod, write_record};
+use crate::container::write_record;
+use crate::pod::{Exit, Pod};
 use crate::server::Server;
 
 /// Grace for the containers when the machine is going down (SIGTERM to the shim itself).

@@ -5,9 +5,9 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::io;
+use std::path::Path;
+use std::time::Instant;
 
 use bramble_wire::shim::{
     CONTAINERS_MAX, ContainerInfo, ContainerRecord, ContainerState, Create, Event, ExitRecord,
@@ -16,38 +16,13 @@ use bramble_wire::shim::{
 
 use crate::args::Args;
 use crate::clock;
+use crate::container::{Container, Pipe, READ_TURN, failure, kill, oom_killed, write_record};
 use crate::helper::{Helper, Step, number, output_pipe};
 use crate::log::{Lines, LogFile, Stream};
 use crate::server::Server;
 
 /// Exits of children that nobody knew yet; a child may end before the helper has told its number.
 const STRAYS_MAX: usize = 64;
-
-/// Most bytes read from one pipe in one turn, so that a flood doesn't keep the others waiting.
-const READ_TURN: usize = 64 * 1024;
-
-/// A container and what belongs to it.
-#[derive(Debug)]
-struct Container {
-    id: String,
-    dir: PathBuf,
-    state: ContainerState,
-    log: LogFile,
-    pipes: Vec<Pipe>,
-    oom_events: PathBuf,
-    created_unix_ms: i64,
-    helper: Option<Helper>,
-    term_sent: bool,
-    kill_at: Option<Instant>,
-    /// Who waits for its deletion, once it has ended.
-    delete: Option<(u64, u32)>,
-}
-
-#[derive(Debug)]
-struct Pipe {
-    file: File,
-    lines: Lines,
-}
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy)]
@@ -495,142 +470,12 @@ impl Pod {
     }
 }
 
-impl Container {
-    fn pid(&self) -> Option<i32> {
-        match self.state {
-            ContainerState::Created(r) | ContainerState::Running(r) => Some(r.pid),
-            ContainerState::Creating | ContainerState::Exited(_) => None,
-        }
-    }
-
-    /// Signals the first process. It is our child and not reaped, so the number is still its own.
-    fn send(&self, signal: i32) -> io::Result<()> {
-        self.pid().map_or(Ok(()), |pid| kill(pid, signal))
-    }
-
-    fn stop(&mut self, grace_ms: u32) {
-        if matches!(self.state, ContainerState::Exited(_)) {
-            return;
-        }
-        let at = Instant::now() + Duration::from_millis(u64::from(grace_ms));
-        self.kill_at = Some(self.kill_at.map_or(at, |old| old.min(at)));
-        if grace_ms == 0 || matches!(self.state, ContainerState::Created(_)) {
-            // The first process leads its pid namespace: the kernel kills the rest with it.
-            let _ = self.send(libc::SIGKILL);
-        } else if !self.term_sent && self.pid().is_some() {
-            self.term_sent = true;
-            let _ = self.send(libc::SIGTERM);
-        }
-    }
-
-    fn spawn(
-        &mut self,
-        oci: &Path,
-        root: &Path,
-        step: Step,
-        asker: Option<(u64, u32)>,
-    ) -> Result<(), Failure> {
-        let verb = if step == Step::Start {
-            "start"
-        } else {
-            "delete"
-        };
-        let mut args: Vec<&OsStr> = [verb, "--postcard", "--id", self.id.as_str(), "--root"]
-            .map(OsStr::new)
-            .to_vec();
-        args.push(root.as_os_str());
-        let helper = Helper::spawn(oci, step, &args, &[], asker)
-            .map_err(|e| failure(FailureKind::Runtime, format!("start bramble-oci: {e}")))?;
-        self.helper = Some(helper);
-        Ok(())
-    }
-
-    /// Reads at most about `limit` bytes from a pipe into the log; true when it has ended.
-    fn read(&mut self, pipe: usize, buffer: &mut [u8], limit: usize) -> bool {
-        let Pipe { file, lines } = &mut self.pipes[pipe];
-        let mut total = 0;
-        let mut out = Vec::new();
-        let ended = loop {
-            match file.read(buffer) {
-                Ok(0) => break true,
-                Ok(n) => {
-                    lines.push(&buffer[..n], &mut out);
-                    self.log.write(&out);
-                    out.clear();
-                    total += n;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break false,
-                Err(_) => break true,
-            }
-            if total >= limit {
-                break false;
-            }
-        };
-        if ended {
-            lines.finish(&mut out);
-            self.log.write(&out);
-        }
-        ended
-    }
-
-    /// The container has ended: what it wrote is in the pipes and goes to the log now. Bounded,
-    /// because a process that slipped out of it might hold the other end and write for ever.
-    fn drain_to_end(&mut self, buffer: &mut [u8]) {
-        for pipe in 0..self.pipes.len() {
-            if !self.read(pipe, buffer, 4 * READ_TURN) {
-                let mut out = Vec::new();
-                self.pipes[pipe].lines.finish(&mut out);
-                self.log.write(&out);
-            }
-        }
-        self.pipes.clear();
-    }
-}
-
 fn find<'a>(containers: &'a mut [Container], id: &str) -> Option<&'a mut Container> {
     containers.iter_mut().find(|c| c.id == id)
-}
-
-fn failure(kind: FailureKind, message: String) -> Failure {
-    Failure { kind, message }
 }
 
 fn answer(server: &mut Server, asker: Option<(u64, u32)>, reply: Reply) {
     if let Some((to, number)) = asker {
         server.answer(to, number, reply);
-    }
-}
-
-fn kill(pid: i32, signal: i32) -> io::Result<()> {
-    if pid <= 1 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: kill takes no pointers.
-    match unsafe { libc::kill(pid, signal) } {
-        0 => Ok(()),
-        _ => match io::Error::last_os_error() {
-            e if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            e => Err(e),
-        },
-    }
-}
-
-/// `memory.events` (v2) and `memory.oom_control` (v1) both have a line `oom_kill N`.
-fn oom_killed(file: &Path) -> bool {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines()
-        .filter_map(|l| l.strip_prefix("oom_kill "))
-        .any(|n| n.trim().parse::<u64>().is_ok_and(|n| n > 0))
-}
-
-/// Writes a record so that a reader sees all of it or nothing.
-pub(crate) fn write_record<T: serde::Serialize>(dir: &Path, name: &str, record: &T) {
-    let temporary = dir.join(format!(".{name}"));
-    let result = File::create(&temporary)
-        .and_then(|mut f| f.write_all(&bramble_wire::encode(record)))
-        .and_then(|()| fs::rename(&temporary, dir.join(name)));
-    if let Err(error) = result {
-        eprintln!("bramble-shim: write {}/{name}: {error}", dir.display());
     }
 }

@@ -4,16 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path};
 
-use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tar::{Archive, EntryType};
 
+use super::content::{LayerReader, compression};
 use super::platform::{Platform, suits};
 use super::{ImageConfig, Limits, reference};
 
@@ -31,7 +29,7 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-fn invalid(text: impl Into<String>) -> Error {
+pub(super) fn invalid(text: impl Into<String>) -> Error {
     Error::Invalid(text.into())
 }
 
@@ -395,32 +393,10 @@ impl ImageArchive {
         let (offset, size) = self.locate(&layer.member)?;
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(offset))?;
-        let raw = Hashed {
-            inner: file.take(size),
-            hash: Sha256::new(),
-        };
-        let mut raw = BufReader::with_capacity(64 * 1024, raw);
-        let inner = match compression(raw.fill_buf()?) {
-            Some("gzip") => Decoder::Gzip(Box::new(MultiGzDecoder::new(raw))),
-            Some(_) => Decoder::Zstd(Box::new(Zstd {
-                source: raw,
-                decoder: FrameDecoder::new(),
-                open: false,
-            })),
-            None => Decoder::Plain(raw),
-        };
         // Headers and padding come on top of the files; a stream of nothing but those must end too.
-        let bound = self
-            .limits
-            .unpacked_bytes
-            .saturating_add(self.limits.entries.saturating_mul(2048));
-        Ok(LayerReader {
-            inner: Hashed {
-                inner,
-                hash: Sha256::new(),
-            },
-            left: bound,
-        })
+        let headers = self.limits.entries.saturating_mul(2048);
+        let bound = self.limits.unpacked_bytes.saturating_add(headers);
+        Ok(LayerReader::new(file.take(size), bound)?)
     }
 
     fn locate(&self, name: &str) -> Result<(u64, u64), Error> {
@@ -499,145 +475,4 @@ fn member_name(path: &Path) -> Option<String> {
         }
     }
     (!out.is_empty()).then(|| out.join("/"))
-}
-
-fn compression(start: &[u8]) -> Option<&'static str> {
-    match start {
-        [0x1f, 0x8b, ..] => Some("gzip"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
-        _ => None,
-    }
-}
-
-type Raw = BufReader<Hashed<io::Take<File>>>;
-
-/// Uncompressed bytes of a layer.
-pub struct LayerReader {
-    inner: Hashed<Decoder>,
-    left: u64,
-}
-
-impl LayerReader {
-    /// Reads what is left and compares both digests.
-    ///
-    /// # Errors
-    /// When one of them is another than the manifest says.
-    pub fn verify(mut self, layer: &FoundLayer) -> Result<(), Error> {
-        let broken = |e: io::Error| invalid(format!("{}: {e}", layer.member));
-        io::copy(&mut self, &mut io::sink()).map_err(broken)?;
-        let diff_id = format!("sha256:{}", hex::encode(self.inner.hash.finalize()));
-        if diff_id != layer.diff_id {
-            return Err(invalid(format!(
-                "{}: content is {diff_id}, not {}",
-                layer.member, layer.diff_id
-            )));
-        }
-        let mut raw = match self.inner.inner {
-            Decoder::Plain(raw) => raw,
-            Decoder::Gzip(gzip) => gzip.into_inner(),
-            Decoder::Zstd(zstd) => zstd.source,
-        };
-        io::copy(&mut raw, &mut io::sink()).map_err(broken)?;
-        let whole = format!("sha256:{}", hex::encode(raw.into_inner().hash.finalize()));
-        match &layer.digest {
-            Some(want) if *want != whole => {
-                Err(invalid(format!("{}: blob is {whole}", layer.member)))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Read for LayerReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.left = self
-            .left
-            .checked_sub(n as u64)
-            .ok_or_else(|| io::Error::other("the layer unpacks to more than is allowed"))?;
-        Ok(n)
-    }
-}
-
-struct Hashed<R> {
-    inner: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..n]);
-        Ok(n)
-    }
-}
-
-enum Decoder {
-    Plain(Raw),
-    Gzip(Box<MultiGzDecoder<Raw>>),
-    Zstd(Box<Zstd>),
-}
-
-impl Read for Decoder {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(raw) => raw.read(buffer),
-            Self::Gzip(gzip) => gzip.read(buffer),
-            Self::Zstd(zstd) => zstd.read(buffer),
-        }
-    }
-}
-
-/// All frames of a zstd stream, one after the other.
-struct Zstd {
-    source: Raw,
-    decoder: FrameDecoder,
-    open: bool,
-}
-
-impl Zstd {
-    /// Begins the next frame; false at the end of the stream.
-    fn next_frame(&mut self) -> io::Result<bool> {
-        while !self.source.fill_buf()?.is_empty() {
-            match self.decoder.init(&mut self.source) {
-                Ok(()) => {
-                    self.open = true;
-                    return Ok(true);
-                }
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
-                    length,
-                    ..
-                })) => {
-                    let skipped = (&mut self.source).take(u64::from(length));
-                    io::copy(&mut { skipped }, &mut io::sink())?;
-                }
-                Err(error) => return Err(io::Error::other(error.to_string())),
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl Read for Zstd {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            if !self.open && !self.next_frame()? {
-                return Ok(0);
-            }
-            while self.decoder.can_collect() < buffer.len() && !self.decoder.is_finished() {
-                let more = buffer.len() - self.decoder.can_collect();
-                let strategy = BlockDecodingStrategy::UptoBytes(more);
-                self.decoder
-                    .decode_blocks(&mut self.source, strategy)
-                    .map_err(|e| io::Error::other(e.to_string()))?;
-            }
-            match self.decoder.read(buffer)? {
-                0 => self.open = false,
-                n => return Ok(n),
-            }
-        }
-    }
 }

@@ -14,6 +14,7 @@
 
 pub mod archive;
 pub mod child;
+mod content;
 pub mod layer;
 pub mod platform;
 pub mod reference;

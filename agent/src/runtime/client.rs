@@ -219,11 +219,11 @@ fn apply(containers: &mut BTreeMap<String, ContainerState>, change: &Change, rep
         (Change::Created(id), Reply::Running(record)) => {
             containers.insert(id.clone(), ContainerState::Running(*record));
         }
-        (Change::Created(id), Reply::Failed(_)) => {
-            // One that existed before keeps its state.
-            if containers.get(id) == Some(&ContainerState::Creating) {
-                containers.remove(id);
-            }
+        // One that existed before keeps its state.
+        (Change::Created(id), Reply::Failed(_))
+            if containers.get(id) == Some(&ContainerState::Creating) =>
+        {
+            containers.remove(id);
         }
         (Change::Started(id), Reply::Done) => {
             if let Some(ContainerState::Created(record)) = containers.get(id).copied() {

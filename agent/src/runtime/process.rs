@@ -54,17 +54,19 @@ pub(super) async fn wait_for_end(pid: i32, start_time: u64) {
     let step = Duration::from_millis(5);
     while alive(pid, start_time) {
         if waited > Duration::from_secs(2) {
-            if let Some(fd) =
-                Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok())
-            {
-                if alive(pid, start_time) {
-                    let _ = pidfd_send_signal(&fd, Signal::KILL);
-                }
-            }
+            kill(pid, start_time);
             waited = Duration::ZERO;
         }
         tokio::time::sleep(step).await;
         waited += step;
+    }
+}
+
+fn kill(pid: i32, start_time: u64) {
+    let fd = Pid::from_raw(pid).and_then(|p| pidfd_open(p, PidfdFlags::empty()).ok());
+    // The descriptor is taken before the check, so what we signal is what we checked.
+    if let Some(fd) = fd.filter(|_| alive(pid, start_time)) {
+        let _ = pidfd_send_signal(&fd, Signal::KILL);
     }
 }
 

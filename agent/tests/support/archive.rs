@@ -1,5 +1,5 @@
 //! Image archives for tests, good and bad.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::io::Write as _;
 use std::path::Path;
