@@ -42,6 +42,7 @@ pub(crate) async fn run(shared: Arc<Shared>, options: Options, inbox: Arc<Inbox>
 
     let mut backoff = Backoff::new(options.backoff_min, options.backoff_max, STABLE_AFTER);
     let mut oversize_in_a_row = 0;
+    let mut told = None;
     for url in options.urls.iter().cycle() {
         if shared.is_stopping() {
             break;
@@ -80,7 +81,12 @@ pub(crate) async fn run(shared: Arc<Shared>, options: Options, inbox: Arc<Inbox>
             break;
         }
         let retry_in = backoff.after(lived, taken_over, Instant::now(), random());
-        tracing::info!(broker = %url, %reason, retry_in_ms = retry_in.as_millis() as u64, "link down");
+        // A board that is away for weeks says so once, not every few minutes.
+        if lived.is_some() || told.as_ref() != Some(&reason) {
+            tracing::info!(broker = %url, %reason, "link down");
+        }
+        tracing::debug!(broker = %url, ?retry_in, "trying again");
+        told = Some(reason.clone());
         inbox.change(Event::Disconnected { reason, retry_in });
         // A wake-up is a shutdown or news about the network.
         let _ = timeout(retry_in, shared.wake.notified()).await;
