@@ -1,5 +1,5 @@
 //! The loop on a real kernel, with documents as if accepted and nobody to talk to: needs root.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
 

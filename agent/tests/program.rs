@@ -1,5 +1,5 @@
 //! The program itself, with a document on disk and no controller or broker anywhere: needs root.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
 

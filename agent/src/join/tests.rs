@@ -158,7 +158,8 @@ fn a_refusal_is_told_in_the_controllers_words() {
 
 #[test]
 fn answers_that_make_no_sense_are_refused() {
-    let cases: [(fn(&str) -> String, &str); 4] = [
+    type Answer = fn(&str) -> String;
+    let cases: [(Answer, &str); 4] = [
         (|_| ok("{}"), "missing field"),
         (|ca| response(ca, "other"), "another node"),
         (|_| response("x", "node-1"), "no CA certificate"),
