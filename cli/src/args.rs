@@ -14,6 +14,9 @@ use crate::url::Url;
 /// Where the agent listens for commands of its own board.
 pub(crate) const AGENT_SOCKET: &str = "/run/bramble/agent.sock";
 
+/// Carries the join token, for this program and the agent.
+pub(crate) const TOKEN_VARIABLE: &str = "BRAMBLE_TOKEN";
+
 /// Kubernetes workloads on single-board clusters: what kubectl does not know.
 ///
 /// For pods, deployments and every other object use kubectl.
@@ -182,7 +185,7 @@ pub(crate) struct Join {
     pub(crate) server: Url,
 
     /// Join token, as `bramble token create` prints it
-    #[arg(long, env = "BRAMBLE_TOKEN", hide_env_values = true, value_parser = token)]
+    #[arg(long, env = TOKEN_VARIABLE, hide_env_values = true, value_parser = token)]
     pub(crate) token: String,
 
     /// Name of the node [default: the board's host name]

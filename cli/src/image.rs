@@ -20,19 +20,31 @@ use socket::Agent;
 pub(crate) fn run(command: &args::Image) -> Result<()> {
     match command {
         args::Image::Load { file, socket } => load(file, &socket.socket),
-        args::Image::List { socket } => {
-            match Agent::connect(&socket.socket)?.ask(Request::ImageList)? {
-                Reply::Images(images) => output::print(&list(&images)),
-                other => Err(socket::unexpected(&other)),
-            }
-        }
-        args::Image::Remove { name, socket } => {
-            let request = Request::ImageRemove { name: name.clone() };
-            match Agent::connect(&socket.socket)?.ask(request)? {
-                Reply::Done => output::print(&format!("{} removed\n", plain(name))),
-                other => Err(socket::unexpected(&other)),
-            }
-        }
+        args::Image::List { socket } => output::print(&list(&images(&socket.socket)?)),
+        args::Image::Remove { name, socket } => remove(name, &socket.socket),
+    }
+}
+
+/// Removing what is not there is no failure for the agent; a person has mistyped a name.
+fn remove(name: &str, socket: &Path) -> Result<()> {
+    let before = images(socket)?;
+    let request = Request::ImageRemove { name: name.into() };
+    match Agent::connect(socket)?.ask(request)? {
+        Reply::Done => {}
+        other => return Err(socket::unexpected(&other)),
+    }
+    ensure!(
+        images(socket)? != before,
+        "no image {} on this board; `bramble image list` shows the names",
+        plain(name)
+    );
+    output::print(&format!("{} removed\n", plain(name)))
+}
+
+fn images(socket: &Path) -> Result<Vec<Image>> {
+    match Agent::connect(socket)?.ask(Request::ImageList)? {
+        Reply::Images(images) => Ok(images),
+        other => Err(socket::unexpected(&other)),
     }
 }
 

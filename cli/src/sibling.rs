@@ -9,11 +9,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::args::Join;
+use crate::args::{Join, TOKEN_VARIABLE};
 
 /// Becomes `program`, which stands beside this one; returns only when that fails.
 pub(crate) fn exec(program: &str, args: &[OsString]) -> Result<()> {
-    become_program(&find(program)?, args)
+    become_program(Command::new(find(program)?).args(args))
 }
 
 /// Becomes the agent, told to join first.
@@ -25,7 +25,12 @@ pub(crate) fn join(join: &Join) -> Result<()> {
         join.server,
         again(join)
     );
-    become_program(&agent, &agent_args(join))
+    // Not as an argument: every user of the board could read it there as long as the agent runs.
+    become_program(
+        Command::new(agent)
+            .args(agent_args(join))
+            .env(TOKEN_VARIABLE, &join.token),
+    )
 }
 
 fn find(program: &str) -> Result<PathBuf> {
@@ -41,9 +46,9 @@ fn find(program: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn become_program(path: &Path, args: &[OsString]) -> Result<()> {
-    let error = Command::new(path).args(args).exec();
-    Err(error).with_context(|| format!("starting {}", path.display()))
+fn become_program(command: &mut Command) -> Result<()> {
+    let error = command.exec();
+    Err(error).with_context(|| format!("starting {}", command.get_program().display()))
 }
 
 /// Command line of later starts.
@@ -65,7 +70,6 @@ fn again(join: &Join) -> String {
 
 fn agent_args(join: &Join) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["--join".into(), join.server.to_string().into()];
-    args.extend(["--token".into(), join.token.as_str().into()]);
     if let Some(name) = &join.node_name {
         args.extend(["--node-name".into(), name.into()]);
     }
@@ -98,8 +102,6 @@ mod tests {
             [
                 "--join",
                 "https://pi.lan:6443",
-                "--token",
-                "t",
                 "--node-name",
                 "kitchen",
                 "--data-dir",

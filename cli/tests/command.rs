@@ -17,7 +17,8 @@ impl Release {
         std::fs::hard_link(env!("CARGO_BIN_EXE_bramble"), dir.path().join("bramble")).unwrap();
         for name in siblings {
             let path = dir.path().join(name);
-            let script = "#!/bin/sh\necho $$ \"$(basename \"$0\")\" \"$@\"\nexit 7\n";
+            let script =
+                "#!/bin/sh\necho $$ \"$(basename \"$0\")\" \"$@\" $BRAMBLE_TOKEN\nexit 7\n";
             std::fs::write(&path, script).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
@@ -119,7 +120,7 @@ fn joining_becomes_the_agent() {
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
         format!(
-            "{pid} bramble-agent --join https://pi.lan:6443 --token {token} --node-name n --bridge b\n"
+            "{pid} bramble-agent --join https://pi.lan:6443 --node-name n --bridge b {token}\n"
         )
     );
     let said = String::from_utf8(output.stderr).unwrap();

@@ -125,6 +125,36 @@ fn what_goes_wrong_says_what_to_do() {
 }
 
 #[test]
+fn removing_what_is_not_there_is_said() {
+    let remove_with = |after: Vec<Image>| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let thread = std::thread::spawn(move || {
+            let answers = [
+                Reply::Images(vec![hello()]),
+                Reply::Done,
+                Reply::Images(after),
+            ];
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                frame(&mut stream);
+                let body = bramble_wire::encode(&answer);
+                let length = u32::try_from(body.len()).unwrap();
+                stream.write_all(&length.to_le_bytes()).unwrap();
+                stream.write_all(&body).unwrap();
+            }
+        });
+        let result = remove("hello:v1", &path);
+        thread.join().unwrap();
+        result.map_err(|e| e.to_string())
+    };
+    assert_eq!(remove_with(vec![]), Ok(()));
+    let error = remove_with(vec![hello()]).unwrap_err();
+    assert!(error.starts_with("no image hello:v1"), "{error}");
+}
+
+#[test]
 fn images_are_shown_by_name() {
     let nameless = Image {
         references: vec![],
