@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bramble_wire::shim::{ContainerState, Failure, FailureKind};
 
 use crate::helper::{Helper, Step};
-use crate::log::{Lines, LogFile};
+use crate::log::Lines;
+use crate::sink::Sink;
 
 /// Most bytes read from one pipe in one turn, so that a flood doesn't keep the others waiting.
 pub(crate) const READ_TURN: usize = 64 * 1024;
@@ -20,7 +21,7 @@ pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) dir: PathBuf,
     pub(crate) state: ContainerState,
-    pub(crate) log: LogFile,
+    pub(crate) log: Sink,
     pub(crate) pipes: Vec<Pipe>,
     pub(crate) oom_events: PathBuf,
     pub(crate) created_unix_ms: i64,
@@ -126,6 +127,7 @@ impl Container {
                 self.log.write(&out);
             }
         }
+        self.log.finish();
         self.pipes.clear();
     }
 }

@@ -1,9 +1,8 @@
 //! A container's output as CRI log lines (`TIME STREAM TAG TEXT`) in a file that is rotated by size.
 //!
-//! In come bytes as they were read from the pipes, out go lines. The file lies in the run directory,
-//! which is memory on a board; where it is not, or the disk is full, a write that fails costs the
-//! lines, which are counted and named by a mark once writing works again. The container never waits
-//! for its log.
+//! In come bytes as they were read from the pipes, out go lines. A write that fails (disk full) costs
+//! the lines, which are counted and named by a mark once writing works again. Who may wait for a
+//! write is [`crate::sink`]'s affair.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -117,21 +116,11 @@ impl LogFile {
         if lines.is_empty() {
             return;
         }
-        if self.dropped_lines > 0 {
-            let mut mark = Vec::new();
-            clock::push_now(&mut mark);
-            let _ = writeln!(
-                mark,
-                " stderr F [bramble: {} log lines were dropped here]",
-                self.dropped_lines
-            );
-            if self.append(&mark).is_ok() {
-                self.dropped_lines = 0;
-            }
+        if self.dropped_lines > 0 && self.append(&drop_mark(self.dropped_lines)).is_ok() {
+            self.dropped_lines = 0;
         }
         if self.dropped_lines > 0 || self.append(lines).is_err() {
-            let count = lines.iter().filter(|b| **b == b'\n').count();
-            self.dropped_lines += count as u64;
+            self.dropped_lines += count_lines(lines);
         }
     }
 
@@ -189,6 +178,23 @@ impl LogFile {
         }
         let _ = fs::rename(&self.path, name(1));
     }
+}
+
+/// The line that says how many are missing.
+pub(crate) fn drop_mark(lines: u64) -> Vec<u8> {
+    let mut mark = Vec::new();
+    clock::push_now(&mut mark);
+    // Writing to a Vec does not fail.
+    let _ = writeln!(
+        mark,
+        " stderr F [bramble: {lines} log lines were dropped here]"
+    );
+    mark
+}
+
+/// How many whole lines there are.
+pub(crate) fn count_lines(lines: &[u8]) -> u64 {
+    lines.iter().filter(|b| **b == b'\n').count() as u64
 }
 
 #[cfg(test)]

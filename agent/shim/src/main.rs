@@ -3,7 +3,8 @@
 //! It is the pod's pause (its namespaces hang on it and on bind mounts), the parent of its
 //! containers, the reader of their output and the writer of their exit records. In come asks on a
 //! unix socket ([`bramble_wire::shim`]), exits of children and bytes from pipes; out go answers,
-//! events, log files and records. One thread, one `poll`, no allocation that grows with load.
+//! events, log files and records. One thread, one `poll`, no allocation that grows with load (a second
+//! thread only where logs lie on a disk, see `sink`).
 //!
 //! It is deliberately without a container library: `bramble-oci` is run for each step.
 #![allow(unsafe_code)] // fork, unshare, signalfd, kill: no safe wrapper without an async runtime
@@ -16,6 +17,7 @@ mod log;
 mod pod;
 mod sandbox;
 mod server;
+mod sink;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

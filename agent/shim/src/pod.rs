@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bramble_wire::shim::{
@@ -20,6 +21,7 @@ use crate::container::{Container, Pipe, READ_TURN, failure, kill, oom_killed, wr
 use crate::helper::{Helper, Step, number, output_pipe};
 use crate::log::{Lines, LogFile, Stream};
 use crate::server::Server;
+use crate::sink::{Queue, Sink, in_memory};
 
 /// Exits of children that nobody knew yet; a child may end before the helper has told its number.
 const STRAYS_MAX: usize = 64;
@@ -39,6 +41,8 @@ pub(crate) struct Pod {
     this: ShimRecord,
     containers: Vec<Container>,
     strays: Vec<Exit>,
+    /// Writes logs that lie on a disk; started with the first of them.
+    log_queue: Option<Arc<Queue>>,
     shutdown: Vec<(u64, u32)>,
     buffer: Vec<u8>,
 }
@@ -48,6 +52,7 @@ impl Pod {
         let (containers, strays, shutdown) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             args,
+            log_queue: None,
             this,
             containers,
             strays,
@@ -131,6 +136,7 @@ impl Pod {
         let _ = fs::remove_file(dir.join(path::EXIT));
         let broken =
             |e: io::Error| failure(FailureKind::Runtime, format!("start bramble-oci: {e}"));
+        let log = self.sink(Path::new(&create.log)).map_err(broken)?;
         let (out, out_end) = output_pipe().map_err(broken)?;
         let (err, err_end) = output_pipe().map_err(broken)?;
         let (out_number, err_number) = (number(&out_end), number(&err_end));
@@ -176,11 +182,6 @@ impl Pod {
                 lines: Lines::new(Stream::Stderr),
             },
         ];
-        let log = LogFile::new(
-            Path::new(&create.log),
-            self.args.log_bytes,
-            self.args.log_files,
-        );
         self.containers.push(Container {
             id: create.id,
             dir,
@@ -195,6 +196,17 @@ impl Pod {
             delete: None,
         });
         Ok(())
+    }
+
+    fn sink(&mut self, path: &Path) -> io::Result<Sink> {
+        let file = LogFile::new(path, self.args.log_bytes, self.args.log_files);
+        if path.parent().is_some_and(in_memory) {
+            return Ok(Sink::new(file, None));
+        }
+        if self.log_queue.is_none() {
+            self.log_queue = Some(Queue::start()?);
+        }
+        Ok(Sink::new(file, self.log_queue.clone()))
     }
 
     /// `Ok(true)`: nothing to do; `Ok(false)`: a helper is at work.
@@ -413,10 +425,9 @@ impl Pod {
 
     /// Forgets pipes that [`Pod::read_pipe`] found ended, last first.
     pub(crate) fn forget_pipe(&mut self, container: usize, pipe: usize) {
-        if let Some(c) = self.containers.get_mut(container) {
-            if pipe < c.pipes.len() {
-                c.pipes.remove(pipe);
-            }
+        let pipes = self.containers.get_mut(container).map(|c| &mut c.pipes);
+        if let Some(pipes) = pipes.filter(|p| pipe < p.len()) {
+            pipes.remove(pipe);
         }
     }
 
