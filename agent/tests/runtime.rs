@@ -577,3 +577,110 @@ async fn twenty_pods_at_once_come_and_go() {
     assert_eq!(runtime.observe().await, []);
     assert_eq!(board.leaks(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn nonsense_on_its_socket_does_not_move_a_shim() {
+    use bramble_wire::shim::{Answer, Ask, Reply, Request, Split, VERSION, frame, split_frame};
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    let board = Board::new();
+    let runtime = board.runtime().await;
+    let uid = uid();
+    runtime.ensure_pod(&pod(uid)).await.unwrap();
+    let stays = board.container(uid, "a-0", "sleep 1000");
+    let record = runtime.start_container(uid, &stays).await.unwrap();
+    let socket = board.options.run_dir.join(format!("pods/{uid}/shim.sock"));
+    let connect = || {
+        let stream = UnixStream::connect(&socket).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream
+    };
+    // A huge frame, an unknown request, a cut one, and more connections than there is room for.
+    for bytes in [
+        &u32::MAX.to_le_bytes()[..],
+        &[2, 0, 0, 0, 1, 200],
+        &[9, 0, 0, 0, 1],
+    ] {
+        let mut stream = connect();
+        stream.write_all(bytes).unwrap();
+    }
+    let idle: Vec<_> = (0..20).map(|_| connect()).collect();
+    drop(idle);
+    let ask = |request: Request| {
+        eventually(move || {
+            let (mut stream, bytes) = (
+                connect(),
+                frame(&Ask {
+                    number: 7,
+                    request: request.clone(),
+                }),
+            );
+            async move {
+                stream.write_all(&bytes).map_err(|e| e.to_string())?;
+                let (mut input, mut buffer) = (Vec::new(), [0; 1024]);
+                loop {
+                    let n = stream.read(&mut buffer).map_err(|e| e.to_string())?;
+                    input.extend_from_slice(&buffer[..n]);
+                    match split_frame::<Answer>(&input, "answer").map_err(|e| e.to_string())? {
+                        Split::Frame(answer, _) => return Ok(answer.reply),
+                        Split::More if n == 0 => return Err("closed".to_owned()),
+                        Split::More => {}
+                    }
+                }
+            }
+        })
+    };
+    // An agent from the future is answered with what this shim speaks.
+    match ask(Request::Hello { version: 99 }).await {
+        Reply::Hello(hello) => assert_eq!((hello.version, hello.pod), (VERSION, uid.to_string())),
+        other => panic!("{other:?}"),
+    }
+    for id in ["../../x", "a/b", ""] {
+        let create = bramble_wire::shim::Create {
+            id: id.to_owned(),
+            log: "/tmp/l".to_owned(),
+            ..Default::default()
+        };
+        assert!(
+            matches!(ask(Request::Create(create)).await, Reply::Failed(_)),
+            "{id}"
+        );
+    }
+    assert_eq!(
+        fact(&runtime, uid, "a-0").await,
+        Some(ContainerFact::Running(record))
+    );
+    runtime.delete_pod(uid).await.unwrap();
+    assert_eq!(board.leaks(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_runtime_that_dies_half_way_leaves_nothing() {
+    let mut board = Board::new();
+    // Creates the container, then dies before it can say so.
+    let dying = board.dir.join("dying-oci");
+    let real = board.options.oci.display().to_string();
+    let script = format!("#!/bin/sh\n{real} \"$@\" > /dev/null\n[ \"$1\" != create ]\n");
+    std::fs::write(&dying, script).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&dying, executable).unwrap();
+    board.options.oci = dying;
+    let runtime = board.runtime().await;
+    let uid = uid();
+    runtime.ensure_pod(&pod(uid)).await.unwrap();
+    let config = board.container(uid, "a-0", "sleep 1000");
+    let error = runtime.start_container(uid, &config).await.unwrap_err();
+    assert!(error.to_string().contains("without a report"), "{error}");
+    assert_eq!(fact(&runtime, uid, "a-0").await, None);
+    let left: Vec<_> = board
+        .leaks()
+        .into_iter()
+        .filter(|l| l.contains("a-0"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+    runtime.delete_pod(uid).await.unwrap();
+    assert_eq!(board.leaks(), Vec::<String>::new());
+}

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use bramble_wire::object::PodUid;
 use bramble_wire::shim::{
-    ContainerRecord, ContainerState, Create, ExitRecord, Reply, Request, ShimRecord, path,
+    ContainerRecord, ContainerState, Create, ExitRecord, FailureKind, Reply, Request, ShimRecord,
+    path,
 };
 use tokio::process::Command;
 use tokio::sync::watch;
@@ -416,6 +417,13 @@ impl Runtime for KernelRuntime {
         match client.ask(Request::Create(create)).await {
             Ok(Reply::Running(record) | Reply::Created(record)) => Ok(record),
             Ok(Reply::Failed(failure)) => {
+                // A runtime that died half-way leaves a process that waits for its start for ever.
+                if matches!(failure.kind, FailureKind::Runtime | FailureKind::TimedOut) {
+                    let left = self.delete_without_shim(pod, &config.id).await;
+                    if !left.is_empty() {
+                        tracing::warn!(%pod, container = config.id, ?left, "clean up after a failed start");
+                    }
+                }
                 self.dismantle(pod, &config.id).await;
                 Err(Error::from_failure(pod, failure))
             }
