@@ -147,7 +147,7 @@ impl Board {
         out
     }
 
-    fn cgroups(&self) -> Vec<PathBuf> {
+    pub fn cgroups(&self) -> Vec<PathBuf> {
         let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
         roots.extend(
             fs::read_dir("/sys/fs/cgroup")
