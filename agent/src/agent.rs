@@ -11,6 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bramble_agent::config::{Drain, Places, Run};
+use bramble_agent::identity::{self, Identity};
+use bramble_agent::image::Store;
+use bramble_agent::link::{self, LogSource};
+use bramble_agent::network::Network;
+use bramble_agent::pods::{Board, Bridge, Directories};
+use bramble_agent::reconcile::{self, Inputs, Surroundings, World};
+use bramble_agent::runtime::{KernelRuntime, Options};
+use bramble_agent::state::{Change, Contents, State};
+use bramble_agent::{clock, facts, join, local, status};
 use bramble_agent_core::plan::{Action, Durability};
 use bramble_agent_core::session::Observation;
 use bramble_link::tls::FloorClock;
@@ -24,17 +34,6 @@ use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::config::{Drain, Places, Run};
-use crate::identity::{self, Identity};
-use crate::image::Store;
-use crate::link::{self, LogSource};
-use crate::network::Network;
-use crate::pods::{Board, Bridge, Directories};
-use crate::reconcile::{self, Inputs, Surroundings, World};
-use crate::runtime::{KernelRuntime, Options};
-use crate::state::{Change, Contents, State};
-use crate::{clock, facts, join, local, status};
-
 /// First pause between attempts to join; doubles up to [`JOIN_PAUSE_MAX`].
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
 const JOIN_PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -47,7 +46,7 @@ const RUN_DIR_MAX: usize = 56;
 ///
 /// # Errors
 /// What keeps it from starting, or a failed state log.
-pub async fn run(run: Run) -> anyhow::Result<()> {
+pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
     let places = &run.places;
     let _lock = prepare(places)?;
     let (state, contents) = State::open(&places.data_dir.join("state"))?;
@@ -148,7 +147,7 @@ async fn serve(
 ///
 /// # Errors
 /// When something is left.
-pub async fn drain(drain: Drain) -> anyhow::Result<()> {
+pub(crate) async fn drain(drain: Drain) -> anyhow::Result<()> {
     let places = &drain.places;
     let _lock = prepare(places)?;
     let images = Arc::new(open_images(places)?);

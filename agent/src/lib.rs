@@ -1,6 +1,5 @@
 //! The node agent: one loop that makes the board what its document says.
 
-pub mod agent;
 pub mod clock;
 pub mod config;
 pub mod facts;

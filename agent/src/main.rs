@@ -1,10 +1,12 @@
 //! `bramble-agent`: see the library.
 
+mod agent;
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use bramble_agent::config::{Cli, Command};
-use bramble_agent::{agent, image};
+use bramble_agent::image;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 

@@ -32,7 +32,7 @@ use bramble_wire::version::{HistoryId, Version};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use support::archive::{docker, layer_of};
+use support::archive::{docker, file, layer, layer_of};
 use support::{Board, NodeNamespace, eventually, program, uid};
 
 const IMAGE: &str = "bramble.test/busybox:1";
@@ -517,6 +517,43 @@ fn exit_codes_restarts_and_back_off() {
             node.until("gone", uid, |report| report.gone).await;
         }
         assert_eq!(node.board.leaks(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_hostile_image_is_a_reason_on_the_pod_and_nothing_more() {
+    NodeNamespace::run(|| async {
+        let mut node = Node::new().await;
+        let escape = node.board.dir.join("escaped");
+        let evil = format!("../../../../../../../..{}", escape.display());
+        let archive = node.board.dir.join("hostile.tar");
+        let layers = [layer(&[file(&evil, b"x")])];
+        let architecture = bramble_agent::facts::architecture();
+        let name = "bramble.test/hostile:1";
+        fs::write(&archive, docker(name, &layers, architecture)).unwrap();
+        let (hostile, good) = (uid(), uid());
+        let mut bad = pod(hostile, "true");
+        bad.containers[0].image = name.into();
+        node.accept(vec![
+            pod_object(bad),
+            pod_object(pod(good, "while :; do sleep 0.2; done")),
+        ])
+        .await;
+        let waits = |reason: &'static str, text: &'static str| {
+            move |report: &PodReport| {
+                matches!(&container(report).state, ContainerState::Waiting { reason: is, message }
+                    if is == reason && message.contains(text))
+            }
+        };
+        let absent = waits("ImagePullBackOff", "load the image on the node");
+        node.until("told that it is not there", hostile, absent)
+            .await;
+        assert!(node.agent().images.load(&archive).await.is_err());
+        let refused = waits("InvalidImage", "bramble.test/hostile:1");
+        node.until("told what is wrong with it", hostile, refused)
+            .await;
+        node.until("running", good, is_running).await;
+        assert!(!escape.exists());
     });
 }
 

@@ -149,7 +149,9 @@ struct Agent(Child);
 impl Agent {
     fn start(board: &Board) -> Self {
         // The programs that it looks for beside itself.
-        (program("bramble-shim"), program("bramble-oci"));
+        for needed in ["bramble-shim", "bramble-oci"] {
+            program(needed);
+        }
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)

@@ -49,8 +49,18 @@ pub enum LoadError {
     Io(String),
 }
 
-/// Answer of the child, postcard on its standard output.
+/// What became of an archive.
 pub type Report = Result<Vec<Loaded>, LoadError>;
+
+/// Answer of the child, postcard on its standard output.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    /// Names that the archive gives its images, in full form, as far as it could be read: whoever
+    /// waits for one of them is told what became of it.
+    pub(super) named: Vec<String>,
+    /// What became of it.
+    pub(super) report: Report,
+}
 
 /// Runs the sub-command: `unpack <store> <archive>`.
 pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
@@ -68,13 +78,15 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     );
     let uname = rustix::system::uname();
     let board = of_machine(&uname.machine().to_string_lossy());
-    let report: Report = load(
+    let mut named = Vec::new();
+    let report = load_named(
         Path::new(&store),
         Path::new(&archive),
         Limits::default(),
         &board,
+        &mut named,
     );
-    match io::stdout().write_all(&bramble_wire::encode(&report)) {
+    match io::stdout().write_all(&bramble_wire::encode(&Answer { named, report })) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -84,7 +96,17 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
 ///
 /// # Errors
 /// [`LoadError`]; what was complete by then stays in the store, unnamed.
-pub fn load(store: &Path, archive: &Path, mut limits: Limits, board: &Platform) -> Report {
+pub fn load(store: &Path, archive: &Path, limits: Limits, board: &Platform) -> Report {
+    load_named(store, archive, limits, board, &mut Vec::new())
+}
+
+fn load_named(
+    store: &Path,
+    archive: &Path,
+    mut limits: Limits,
+    board: &Platform,
+    named: &mut Vec<String>,
+) -> Report {
     let broken = |what: &str, path: &Path, e: io::Error| {
         LoadError::Io(format!("{what} {}: {e}", path.display()))
     };
@@ -105,6 +127,11 @@ pub fn load(store: &Path, archive: &Path, mut limits: Limits, board: &Platform) 
         .min(free.unwrap_or(u64::MAX).saturating_sub(RESERVE));
     let mut archive = ImageArchive::open(file, limits)?;
     let images = archive.images(board)?;
+    named.extend(
+        images
+            .iter()
+            .flat_map(|image| image.references.iter().cloned()),
+    );
     let mut used = Used::default();
     let mut out = Vec::new();
     for Found {

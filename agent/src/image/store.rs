@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::child::{LoadError, Loaded, Report, layer_dir, layer_size, write_durably};
+use super::child::{Answer, LoadError, Loaded, layer_dir, layer_size, write_durably};
 use super::{Image, ImageConfig, ImageId, ImageInfo, reference};
 
 /// Largest archive that is taken over a socket.
@@ -102,7 +102,12 @@ pub struct Store {
     /// One archive at a time: unpacking is bound by the disk and by the board's memory.
     loading: tokio::sync::Mutex<()>,
     changes: tokio::sync::watch::Sender<u64>,
+    /// Names whose last archive was not taken, until one is. Forgotten with the process.
+    refused: Mutex<BTreeMap<String, (String, LoadError)>>,
 }
+
+/// Most names of refused archives that are remembered.
+const REFUSED_MAX: usize = 64;
 
 impl Store {
     /// Opens the store in `<data dir>/images`, dropping work that a crash left. `unpacker` is the
@@ -134,6 +139,7 @@ impl Store {
             index,
             loading,
             changes: tokio::sync::watch::Sender::new(0),
+            refused: Mutex::default(),
         })
     }
 
@@ -174,8 +180,10 @@ impl Store {
             .wait()
             .await
             .map_err(|e| failed(LoadError::Io(e.to_string())))?;
-        let loaded = match bramble_wire::decode::<Report>(&bytes, "report of the unpacker") {
-            Ok(report) => report.map_err(failed)?,
+        let loaded = match bramble_wire::decode::<Answer>(&bytes, "answer of the unpacker") {
+            Ok(Answer { named, report }) => report
+                .inspect_err(|why| self.refuse(&name, named, why))
+                .map_err(failed)?,
             // Out of memory, most likely: an archive made to be.
             Err(_) => {
                 let text = format!("the unpacker ended without a report ({status})");
@@ -209,7 +217,27 @@ impl Store {
         result
     }
 
+    /// Remembers why an archive was not taken, for whoever waits for an image of it.
+    fn refuse(&self, archive: &str, named: Vec<String>, why: &LoadError) {
+        let mut refused = self.refused();
+        for reference in named {
+            if refused.len() < REFUSED_MAX || refused.contains_key(&reference) {
+                refused.insert(reference, (archive.to_owned(), why.clone()));
+            }
+        }
+        drop(refused);
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    fn refused(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (String, LoadError)>> {
+        // Entries are whole, whatever panicked.
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn register(&self, loaded: &[Loaded]) -> Result<(), Error> {
+        for reference in loaded.iter().flat_map(|image| &image.references) {
+            self.refused().remove(reference);
+        }
         self.change(|index| {
             for image in loaded {
                 let stored = Stored {
@@ -257,7 +285,8 @@ impl Store {
     /// The image that a name means: a reference in any form, or an id.
     ///
     /// # Errors
-    /// [`Error::Missing`] says how to bring it here.
+    /// [`Error::Missing`] says how to bring it here; [`Error::Load`] why an archive with it was not
+    /// taken.
     pub fn resolve(&self, name: &str) -> Result<Image, Error> {
         let index = self.lock();
         let (reference, id) = match index.images.get_key_value(&ImageId(name.to_owned())) {
@@ -271,7 +300,12 @@ impl Store {
                 };
                 match named.cloned().or_else(by_digest) {
                     Some(id) => (full, id),
-                    None => return Err(Error::Missing { reference: full }),
+                    None => {
+                        return Err(match self.refused().get(&full).cloned() {
+                            Some((archive, source)) => Error::Load { archive, source },
+                            None => Error::Missing { reference: full },
+                        });
+                    }
                 }
             }
         };

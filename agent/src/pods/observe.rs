@@ -166,7 +166,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 use bramble_wire::object::PullPolicy;
                 ImageState::Broken {
                     reason: error.waiting_reason(PullPolicy::IfNotPresent).into(),
-                    message: error.to_string(),
+                    message: format!("image {reference:?}: {error}"),
                 }
             }
         }

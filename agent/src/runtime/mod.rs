@@ -11,6 +11,7 @@ pub mod cgroup;
 mod client;
 mod kernel;
 mod mounts;
+mod options;
 mod process;
 pub mod spec;
 pub mod user;
@@ -22,7 +23,8 @@ use std::time::Duration;
 use bramble_wire::object::PodUid;
 use bramble_wire::shim::{ContainerRecord, ExitRecord, Failure, FailureKind};
 
-pub use kernel::{KernelRuntime, Options};
+pub use kernel::KernelRuntime;
+pub use options::Options;
 pub use spec::{BindMount, ContainerConfig, Limits, Rights, User};
 
 /// A pod's surroundings, before its containers.
