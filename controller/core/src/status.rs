@@ -206,7 +206,11 @@ fn terminated(end: &Terminated) -> Value {
     out
 }
 
+/// A node that does not know when says 0, upstream says null.
 fn time(at: UnixMs) -> Value {
+    if at == UnixMs::default() {
+        return Value::Null;
+    }
     Timestamp::from_seconds(at.0.div_euclid(1000)).rfc3339().into()
 }
 
