@@ -209,7 +209,7 @@ struct Edge {
 impl Edge {
     async fn run(mut self, mut inputs: Inputs) -> Result<(), Error> {
         loop {
-            self.drain().await?;
+            self.drain().await;
             let wake = self.session.next_wake();
             tokio::select! {
                 event = inputs.events.next() => match event {
@@ -327,7 +327,7 @@ impl Edge {
     }
 
     /// Does what the session wants done.
-    async fn drain(&mut self) -> Result<(), Error> {
+    async fn drain(&mut self) {
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Publish(publish) => {
@@ -340,7 +340,13 @@ impl Edge {
                 }
                 Output::TimeFloor { unix_s } => {
                     if let Some((change, durability)) = self.time_floor.raise(unix_s) {
-                        self.state.commit(vec![change], durability).await?;
+                        // Nothing waits for it, and the disk may be slow.
+                        let state = self.state.clone();
+                        tokio::spawn(async move {
+                            if let Err(error) = state.commit(vec![change], durability).await {
+                                tracing::warn!(%error, "the time floor is not on disk");
+                            }
+                        });
                     }
                 }
                 Output::StreamOpen(id, open) => self.streams.open(id, open),
@@ -350,7 +356,6 @@ impl Edge {
         let welcomed = self.session.is_welcomed();
         self.welcomed
             .send_if_modified(|old| std::mem::replace(old, welcomed) != welcomed);
-        Ok(())
     }
 
     /// Nothing that is refused here is lost for good: the session repeats what matters.

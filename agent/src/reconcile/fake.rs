@@ -26,6 +26,7 @@ struct Inner {
     absent: BTreeSet<String>,
     done: Vec<String>,
     failing: Vec<(&'static str, Failed)>,
+    idle: Option<&'static str>,
 }
 
 impl FakeWorld {
@@ -45,6 +46,11 @@ impl FakeWorld {
     /// The next action with this name fails.
     pub(super) fn fail(&self, name: &'static str, failed: Failed) {
         self.inner.lock().unwrap().failing.push((name, failed));
+    }
+
+    /// Actions with this name do nothing from now on.
+    pub(super) fn without_effect(&self, name: &'static str) {
+        self.inner.lock().unwrap().idle = Some(name);
     }
 
     pub(super) fn without_image(&self, image: &str) {
@@ -139,6 +145,9 @@ impl World for FakeWorld {
             _ => String::new(),
         };
         inner.done.push(format!("{name} {n}{life}"));
+        if inner.idle == Some(name) {
+            return Ok(());
+        }
         match action {
             Action::StartSandbox(input) => {
                 let pod = ObservedPod {

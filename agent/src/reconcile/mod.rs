@@ -37,8 +37,10 @@ pub use world::{Failed, Seen, World};
 const PASSES_MAX: usize = 16;
 /// Starts at the same time: more only make all of them late on a small board.
 const STARTS_MAX: usize = 4;
-/// An action that succeeds so often in a row without an effect is taken for a failure.
+/// An action that succeeds so often in a row, each time within [`REPEAT_MS`] of the last, has no
+/// effect and is taken for a failure.
 const REPEATS_MAX: u32 = 5;
+const REPEAT_MS: u64 = 1_000;
 /// When to try again to write what the disk had no room for.
 const DISK_RETRY_MS: u64 = 10_000;
 
@@ -107,9 +109,17 @@ struct Reconciler<W> {
     failures: BTreeMap<(PodUid, String), Failure>,
     running: JoinSet<Result<(), Failed>>,
     busy: HashMap<Id, Under>,
-    repeats: BTreeMap<PodUid, (Under, u32)>,
+    repeats: BTreeMap<PodUid, Repeats>,
     starts: Arc<Semaphore>,
     observations: watch::Sender<Observation>,
+}
+
+/// The last action on a pod, and how often it came in a row.
+#[derive(Debug)]
+struct Repeats {
+    under: Under,
+    at: u64,
+    count: u32,
 }
 
 /// An action under way.
@@ -326,15 +336,19 @@ impl<W: World> Reconciler<W> {
     /// The same step again and again means that the board does not show its effect: then it waits
     /// like a failed one, so that the loop never spins.
     fn check_effect(&mut self, under: &Under) -> Result<(), Failed> {
-        let entry = self.repeats.entry(under.uid);
-        let (last, count) = entry.or_insert_with(|| (under.clone(), 0));
-        if last == under {
-            *count += 1;
-        } else {
-            *last = under.clone();
-            *count = 1;
-        }
-        if *count > REPEATS_MAX {
+        let now = (self.around.clock)().boot_ms;
+        let last = self.repeats.remove(&under.uid);
+        let count = match last {
+            Some(last) if last.under == *under && now < last.at + REPEAT_MS => last.count + 1,
+            _ => 1,
+        };
+        let repeats = Repeats {
+            under: under.clone(),
+            at: now,
+            count,
+        };
+        self.repeats.insert(under.uid, repeats);
+        if count > REPEATS_MAX {
             return Err(Failed::Other("it has no effect".into()));
         }
         Ok(())

@@ -350,3 +350,21 @@ async fn what_must_not_run_twice_does_not() {
     assert_eq!(pod_of(&seen, 1).phase, Phase::Failed);
     assert_eq!(board.world.done(), [""; 0]);
 }
+
+/// An action that does nothing is not repeated without a pause.
+#[tokio::test(start_paused = true)]
+async fn what_has_no_effect_waits_like_a_failure() {
+    let mut board = Board::new();
+    board.world.without_effect("sandbox");
+    board.start().await;
+    board.accept(&[pod(1)]).await;
+    let seen = |seen: &Observation| {
+        seen.pods.contains_key(&uid(1))
+            && matches!(
+                &pod_of(seen, 1).containers[0].state,
+                ContainerState::Waiting { message, .. } if message.contains("no effect")
+            )
+    };
+    board.until("told", seen).await;
+    assert_eq!(board.world.done().len(), 6);
+}
