@@ -37,6 +37,9 @@ use support::{Board, NodeNamespace, eventually, program, uid};
 
 const IMAGE: &str = "bramble.test/busybox:1";
 
+/// `statfs` of a file system in memory.
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
 /// An agent without a link: state log, loop, real board.
 struct Node {
     board: Board,
@@ -430,6 +433,15 @@ fn a_pod_gets_its_address_environment_configuration_and_secrets() {
         ] {
             assert!(log.contains(&expected), "{expected} in {log}");
         }
+
+        // Secrets are never on a disk.
+        let volumes = node
+            .board
+            .options
+            .run_dir
+            .join(format!("pods/{uid}/volumes"));
+        let kind = rustix::fs::statfs(volumes.join("secret")).unwrap().f_type;
+        assert_eq!(kind, TMPFS_MAGIC);
 
         // A changed ConfigMap reaches the file without a restart.
         let conf = ConfigMap {

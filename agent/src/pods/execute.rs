@@ -323,3 +323,28 @@ fn oom_score_adj(resources: &Resources, memory_bytes: u64) -> i32 {
         .map_or(0, |bytes| bytes.saturating_mul(1000) / memory_bytes.max(1));
     (1000 - share.min(1000) as i32).clamp(2, 999)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_for_least_is_sacrificed_first() {
+        let gib = 1 << 30;
+        let of = |cpu, cpu_max, memory, memory_max| {
+            let resources = Resources {
+                cpu_request_milli: cpu,
+                cpu_limit_milli: cpu_max,
+                memory_request_bytes: memory,
+                memory_limit_bytes: memory_max,
+            };
+            oom_score_adj(&resources, 4 * gib)
+        };
+        assert_eq!(of(None, None, None, None), 1000);
+        assert_eq!(of(None, Some(500), None, Some(gib)), -997);
+        assert_eq!(of(Some(500), Some(500), Some(gib), Some(gib)), -997);
+        assert_eq!(of(None, None, Some(gib), None), 750);
+        assert_eq!(of(Some(100), None, None, None), 999);
+        assert_eq!(of(None, None, Some(8 * gib), None), 2);
+    }
+}

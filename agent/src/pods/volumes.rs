@@ -188,3 +188,79 @@ pub(super) fn unmount_all(directories: &Directories, uid: PodUid) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, text: &str) -> File {
+        File {
+            path: path.into(),
+            mode: 0o640,
+            bytes: text.into(),
+        }
+    }
+
+    fn read(root: &Path, name: &str) -> Option<String> {
+        fs::read_to_string(root.join(name)).ok()
+    }
+
+    #[test]
+    fn files_change_all_at_once_and_old_ones_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        write_files(root, &[file("a", "1"), file("sub/b", "2")]).unwrap();
+        assert_eq!(read(root, "a").as_deref(), Some("1"));
+        assert_eq!(read(root, "sub/b").as_deref(), Some("2"));
+        let mode = fs::metadata(root.join("a")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        // A reader that has the directory open keeps seeing the old files together.
+        let before = fs::read_link(root.join(DATA)).unwrap();
+        write_files(root, &[file("a", "3"), file("c", "4")]).unwrap();
+        assert_ne!(fs::read_link(root.join(DATA)).unwrap(), before);
+        assert_eq!(read(root, "a").as_deref(), Some("3"));
+        assert_eq!(read(root, "sub/b"), None);
+        let mut left: Vec<String> = names(root);
+        left.sort();
+        assert_eq!(left.len(), 4, "{left:?}");
+        write_files(root, &[]).unwrap();
+        assert_eq!(read(root, "a"), None);
+    }
+
+    #[test]
+    fn nothing_is_written_outside_of_the_volume() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("volume");
+        fs::create_dir(&root).unwrap();
+        for path in ["../a", "/a", "b/../../a", ""] {
+            assert!(write_files(&root, &[file(path, "x")]).is_err(), "{path}");
+        }
+        assert!(!directory.path().join("a").exists());
+    }
+
+    #[test]
+    fn sub_paths_stay_inside_even_through_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let directories = Directories {
+            run: directory.path().join("run"),
+            data: directory.path().join("data"),
+        };
+        let uid = PodUid([1; 16]);
+        let volume = directories.disk_volumes(uid).join("v");
+        fs::create_dir_all(volume.join("in")).unwrap();
+        symlink("/etc", volume.join("out")).unwrap();
+        let mount = |sub_path: &str| Mount {
+            volume: "v".into(),
+            path: "/x".into(),
+            sub_path: sub_path.into(),
+            read_only: false,
+        };
+        let source = |sub_path| source(&directories, uid, &mount(sub_path));
+        assert_eq!(source("").unwrap(), volume);
+        assert!(source("in").unwrap().ends_with("v/in"));
+        assert!(source("made").unwrap().is_dir());
+        for bad in ["out", "../w", "in/../../w"] {
+            assert!(source(bad).is_err(), "{bad}");
+        }
+    }
+}
