@@ -225,6 +225,8 @@ impl Toy {
         if hard {
             self.disk = self.memory.clone();
         }
+        // The power may fail between the records and the actions.
+        self.check_addresses();
         let mut acted = BTreeSet::new();
         for action in plan.actions {
             assert!(acted.insert(action.uid()), "two actions on one pod");
