@@ -1,3 +1,24 @@
-//! Entry point.
+//! Entry point of `bramble-controller`: flags, logging, then [`bramble_controller::run`].
 
-fn main() {}
+use std::process::ExitCode;
+
+use bramble_controller::{config::Config, run};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "info,mqtt5=error".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    match run::until_stopped(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bramble-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bramble_api::status::Status;
 
 pub use cidr::{Cidr, InvalidCidr};
+pub(crate) use keys::key_of as node_key;
 pub use keys::{NodeKey, NodeKeys};
 
 use crate::pki::Pki;

@@ -2,10 +2,10 @@
 //! keys and the Node object.
 
 use bramble_api::admit;
-use bramble_wire::join::{JoinRequest, JoinResponse, Token, hex_of, hex32};
 use bramble_api::kind::{self, Kind};
 use bramble_api::metadata;
 use bramble_api::status::{Cause, Status};
+use bramble_wire::join::{JoinRequest, JoinResponse, Token, hex_of, hex32};
 use bramble_wire::name::NodeName;
 use bramble_wire::seal::SealingPublic;
 use ed25519_dalek::{Signature, VerifyingKey};

@@ -1,8 +1,8 @@
 //! Join tokens: made, listed and removed by an administrator; only a hash of the secret is kept.
 
-use bramble_wire::join::{Token, TokenCreated, TokenInfo, TokenList, TokenRequest, hex_of};
 use bramble_api::status::Status;
 use bramble_api::time::Timestamp;
+use bramble_wire::join::{Token, TokenCreated, TokenInfo, TokenList, TokenRequest, hex_of};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

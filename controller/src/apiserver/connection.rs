@@ -1,0 +1,70 @@
+//! One connection: TLS, the client's certificate, then HTTP/1.1 or HTTP/2.
+
+use std::sync::Arc;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::authorize::Identity;
+use super::{Context, route};
+
+/// Largest head of a request.
+const HEAD: u32 = 64 * 1024;
+/// Streams of one HTTP/2 connection: a client's watches all go over one.
+const STREAMS: u32 = 250;
+
+/// Serves a connection until it ends or the server stops.
+pub(super) async fn serve(ctx: Arc<Context>, tls: TlsAcceptor, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    // A board that lost power never says goodbye: the kernel finds out.
+    let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+    let handshake = tokio::time::timeout(ctx.limits.handshake, tls.accept(stream));
+    let stream = match handshake.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let identity = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| Identity::from_certificate(chain.first()?))
+        .map(Arc::new);
+
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(ctx.limits.header)
+        .max_buf_size(HEAD as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD)
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(std::time::Duration::from_secs(30))
+        .keep_alive_timeout(std::time::Duration::from_secs(20));
+    let mut stopping = ctx.stopping.clone();
+    let service = service_fn(move |request| {
+        let answer = route::answer(ctx.clone(), identity.clone(), request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.wait() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "connection ended");
+    }
+}

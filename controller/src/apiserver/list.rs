@@ -1,0 +1,348 @@
+//! GET of one object and of lists: stored bytes, straight out.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bramble_api::kind::Kind;
+use bramble_api::status::Status;
+use bramble_api::table;
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
+use http::{HeaderMap, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::conditions::{self, Selection, Wanted};
+use super::meta::{Form, metadata_of};
+use super::request::Info;
+use super::respond::{self, Body, Broken};
+use super::{Context, gzip};
+use crate::object::now;
+use crate::store::{Entry, Key, Page, Revision, Store};
+
+/// Chunks of long answers; small enough to hold many, large enough to be few.
+const CHUNK: usize = 32 * 1024;
+
+/// The object, once it may be shown.
+pub(crate) async fn read(store: &dyn Store, info: &Info) -> Result<Arc<Entry>, Status> {
+    let entry = store.get(&info.key(info.name()));
+    // A missing object may be a deletion that is not on disk yet.
+    let shown_at = entry
+        .as_ref()
+        .map_or_else(|| store.revision(), |e| e.modified);
+    store
+        .settled(shown_at)
+        .wait()
+        .await
+        .map_err(Status::internal)?;
+    entry.ok_or_else(|| info.kind.not_found(info.name()))
+}
+
+pub(crate) async fn get(
+    ctx: &Context,
+    info: &Info,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Status> {
+    let form = Form::negotiate(headers, &info.query)?;
+    if let Wanted::At(revision) = conditions::wanted(&info.query)? {
+        let current = ctx.store.revision();
+        if revision > current {
+            return Err(conditions::too_large(revision, current));
+        }
+    }
+    let entry = read(&*ctx.store, info).await?;
+    shown(info.kind, form, &entry.json, 200)
+}
+
+/// An object in the form that the client wants.
+pub(crate) fn shown(
+    kind: &Kind,
+    form: Form,
+    json: &Bytes,
+    code: u16,
+) -> Result<Response<Body>, Status> {
+    if form == Form::Object {
+        return Ok(respond::bytes(code, json.clone()));
+    }
+    let object = serde_json::from_slice(json).map_err(Status::internal)?;
+    Ok(respond::value(code, &form.of_object(kind, object, true)))
+}
+
+/// A page of a list, selected and ready to be shown.
+pub(crate) struct Selected {
+    pub(crate) revision: Revision,
+    pub(crate) entries: Vec<Arc<Entry>>,
+    next: Option<Key>,
+    remaining: Option<usize>,
+}
+
+/// Our `continue` token: like upstream's, opaque base64.
+#[derive(Serialize, Deserialize)]
+struct Continue {
+    v: String,
+    rv: u64,
+    ns: String,
+    start: String,
+}
+
+const CONTINUE_VERSION: &str = "bramble.dev/v1";
+
+impl Continue {
+    fn encode(revision: Revision, key: &Key) -> String {
+        let token = Self {
+            v: CONTINUE_VERSION.into(),
+            rv: revision.0,
+            ns: key.namespace.to_string(),
+            start: key.name.to_string(),
+        };
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+    }
+
+    fn decode(text: &str) -> Result<Self, Status> {
+        let bad = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|e| bad(&e.to_string()))?;
+        let token: Self = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
+        if token.v == CONTINUE_VERSION {
+            Ok(token)
+        } else {
+            Err(bad("unknown version"))
+        }
+    }
+}
+
+/// The entries that a list request is about, once they may be shown.
+pub(crate) async fn select(ctx: &Context, info: &Info) -> Result<Selected, Status> {
+    let query = &info.query;
+    conditions::check_match(query, false)?;
+    let limit = query
+        .number("limit")?
+        .filter(|&l| l > 0)
+        .and_then(|l| usize::try_from(l).ok());
+    let selection = Selection::parse(info.kind, query, info.name.as_deref())?;
+    let mut page = Page {
+        at: None,
+        limit,
+        from: None,
+    };
+    let wanted = conditions::wanted(query)?;
+    let token = query.get("continue").map(Continue::decode).transpose()?;
+    match (&token, wanted) {
+        (Some(_), Wanted::At(_)) => {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        (Some(token), _) => {
+            page.at = Some(Revision(token.rv));
+            page.from = Some(super::request::key(info.kind, &token.ns, &token.start));
+        }
+        (None, Wanted::At(revision)) => {
+            let current = ctx.store.revision();
+            if revision > current {
+                return Err(conditions::too_large(revision, current));
+            }
+            let exact = match query.get("resourceVersionMatch") {
+                Some(kind) => kind == "Exact",
+                // Upstream's legacy rule for a limit with a version.
+                None => limit.is_some(),
+            };
+            page.at = exact.then_some(revision);
+        }
+        (None, Wanted::Latest | Wanted::Any) => {}
+    }
+    let filtered = !selection.is_everything();
+    if filtered {
+        page.limit = None;
+    }
+    let listing = ctx.store.list(&info.scope(), &page).map_err(|e| match (&token, &e) {
+        (Some(_), crate::store::Error::Compacted { .. }) => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You \
+             must start a new list without the continue parameter.",
+        ),
+        _ => conditions::revision_error(&e),
+    })?;
+    ctx.store
+        .settled(listing.revision)
+        .wait()
+        .await
+        .map_err(Status::internal)?;
+    let mut selected = Selected {
+        revision: listing.revision,
+        entries: listing.entries,
+        next: listing.next,
+        remaining: Some(listing.remaining),
+    };
+    if filtered {
+        selected.entries.retain(|entry| selection.matches(entry));
+        selected.remaining = None;
+        if let Some(limit) = limit.filter(|&limit| limit < selected.entries.len()) {
+            selected.next = Some(selected.entries[limit].key.clone());
+            selected.entries.truncate(limit);
+        }
+    }
+    Ok(selected)
+}
+
+pub(crate) async fn list(
+    ctx: &Context,
+    info: &Info,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Status> {
+    let form = Form::negotiate(headers, &info.query)?;
+    let selected = select(ctx, info).await?;
+    Ok(render(info.kind, form, selected, gzip::accepted(headers)))
+}
+
+/// Turns a page into an answer.
+pub(crate) fn render(
+    kind: &'static Kind,
+    form: Form,
+    selected: Selected,
+    gzip: bool,
+) -> Response<Body> {
+    let mut chunks = Chunks {
+        kind,
+        form,
+        head: Some(head(kind, form, &selected)),
+        entries: selected.entries.into_iter(),
+        first: true,
+        done: false,
+    };
+    // A short list is one chunk: with a length, without the overhead of a stream.
+    let Some(first) = chunks.next() else {
+        return respond::bytes(200, Bytes::new());
+    };
+    if chunks.done {
+        if !(gzip && first.len() >= gzip::THRESHOLD) {
+            return respond::bytes(200, first);
+        }
+    }
+    let large = chunks.entries.len() * 256 + first.len() >= gzip::THRESHOLD;
+    let whole = std::iter::once(first).chain(chunks);
+    let mut response = if gzip && large {
+        let compressed = Compressed {
+            chunks: whole,
+            compressor: Some(gzip::Compressor::new()),
+        };
+        let mut response = respond::answer(200, respond::JSON, streamed(compressed));
+        response
+            .headers_mut()
+            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+    } else {
+        respond::answer(200, respond::JSON, streamed(whole))
+    };
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
+}
+
+fn streamed(chunks: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
+    respond::stream(futures_util::stream::iter(chunks.map(Ok::<_, Broken>)))
+}
+
+fn head(kind: &Kind, form: Form, selected: &Selected) -> String {
+    let (list, version) = match form {
+        Form::Object => (format!("{}List", kind.kind), kind.api_version()),
+        Form::Metadata => ("PartialObjectMetadataList".into(), "meta.k8s.io/v1".into()),
+        Form::Table { beta, .. } => (
+            "Table".into(),
+            format!("meta.k8s.io/{}", if beta { "v1beta1" } else { "v1" }),
+        ),
+    };
+    let mut head = format!(
+        "{{\"kind\":\"{list}\",\"apiVersion\":\"{version}\",\"metadata\":{{\"resourceVersion\":\"{}\"",
+        selected.revision
+    );
+    if let Some(next) = &selected.next {
+        head.push_str(&format!(
+            ",\"continue\":\"{}\"",
+            Continue::encode(selected.revision, next)
+        ));
+        if let Some(remaining) = selected.remaining {
+            head.push_str(&format!(",\"remainingItemCount\":{remaining}"));
+        }
+    }
+    head.push_str("},");
+    if let Form::Table { .. } = form {
+        head.push_str(&format!(
+            "\"columnDefinitions\":{},\"rows\":[",
+            table::column_definitions(kind)
+        ));
+    } else {
+        head.push_str("\"items\":[");
+    }
+    head
+}
+
+/// The list as chunks: head, entries with commas between, end.
+struct Chunks {
+    kind: &'static Kind,
+    form: Form,
+    head: Option<String>,
+    entries: std::vec::IntoIter<Arc<Entry>>,
+    first: bool,
+    done: bool,
+}
+
+impl Iterator for Chunks {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let mut chunk = self.head.take().unwrap_or_default().into_bytes();
+        while chunk.len() < CHUNK {
+            let Some(entry) = self.entries.next() else {
+                chunk.extend_from_slice(b"]}\n");
+                self.done = true;
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                chunk.push(b',');
+            }
+            self.push(&entry, &mut chunk);
+        }
+        Some(chunk.into())
+    }
+}
+
+impl Chunks {
+    fn push(&self, entry: &Entry, chunk: &mut Vec<u8>) {
+        if self.form == Form::Object {
+            chunk.extend_from_slice(&entry.json);
+            return;
+        }
+        // What the store holds parses: it was written by us.
+        let object: Value = serde_json::from_slice(&entry.json).unwrap_or_default();
+        let item = match self.form {
+            Form::Table { include, .. } => table::row_json(self.kind, object, now(), include),
+            _ => metadata_of(&object),
+        };
+        chunk.extend_from_slice(item.to_string().as_bytes());
+    }
+}
+
+struct Compressed<I> {
+    chunks: I,
+    compressor: Option<gzip::Compressor>,
+}
+
+impl<I: Iterator<Item = Bytes>> Iterator for Compressed<I> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        while let Some(chunk) = self.chunks.next() {
+            let out = self.compressor.as_mut()?.push(&chunk);
+            if !out.is_empty() {
+                return Some(out);
+            }
+        }
+        Some(self.compressor.take()?.finish())
+    }
+}

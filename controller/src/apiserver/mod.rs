@@ -1,0 +1,113 @@
+//! The Kubernetes API over HTTPS.
+//!
+//! In: connections, their client certificates, requests. Out: upstream's answers. One generic
+//! pipeline serves every kind of [`bramble_api::kind::KINDS`]: a path becomes a [`request::Info`],
+//! the verb picks read, watch, write or delete, and each of those works on stored bytes and
+//! `bramble-api`. There is no handler per kind; what is particular to pods (graceful deletion,
+//! binding, logs) stands in files of its own.
+//!
+//! This layer owns no state but the open connections. Nothing is answered before what it says is
+//! durable ([`crate::store`]).
+
+mod accept;
+mod authorize;
+mod bodies;
+mod bootstrap;
+mod bramble;
+mod conditions;
+mod connection;
+mod delete;
+mod gzip;
+mod list;
+mod logs;
+mod meta;
+mod request;
+mod respond;
+mod route;
+mod scale;
+mod serve;
+mod subresource;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use authorize::Identity;
+pub use bootstrap::ensure_namespaces;
+pub use logs::{LogRequest, LogStream, NoLogs, PodLogs};
+pub use serve::{Error, Server, start};
+
+use crate::join::Joiner;
+use crate::store::Store;
+
+/// Bounds that protect a small board from its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; one more is closed before TLS.
+    pub connections: usize,
+    /// Requests at once, watches and logs apart; one more is answered 429.
+    pub requests: usize,
+    /// Watches and log streams at once; one more is answered 429.
+    pub watches: usize,
+    /// The largest body; a larger one is answered 413.
+    pub body_bytes: usize,
+    /// How long TLS may take to be set up.
+    pub handshake: Duration,
+    /// How long the head of a request may take, and a connection may idle.
+    pub header: Duration,
+    /// How long a body may take to arrive.
+    pub body: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            requests: 128,
+            watches: 512,
+            body_bytes: bramble_api::decode::MAX_BODY,
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(90),
+            body: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the handlers share.
+pub struct Context {
+    /// Objects.
+    pub(crate) store: Arc<dyn Store>,
+    /// Logs of pods.
+    pub(crate) logs: Arc<dyn PodLogs>,
+    /// Joins and tokens.
+    pub(crate) joiner: Arc<Joiner>,
+    pub(crate) limits: Limits,
+    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) watches: Arc<Semaphore>,
+    /// Turns true when the server stops: long answers end.
+    pub(crate) stopping: Stopping,
+}
+
+/// Tells when the server stops.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping(pub(crate) tokio::sync::watch::Receiver<bool>);
+
+impl Stopping {
+    /// Resolves when it does.
+    pub(crate) async fn wait(&mut self) {
+        // A server that went away without a word stops too.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

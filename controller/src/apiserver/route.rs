@@ -1,0 +1,234 @@
+//! From a request to its answer.
+
+use std::sync::Arc;
+
+use bramble_api::status::Status;
+use bramble_api::{discovery, openapi};
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HOST, HeaderValue, VARY};
+use http::{HeaderMap, Method, Request, Response};
+use hyper::body::Incoming;
+
+use super::authorize::{self, Identity};
+use super::request::{self, Info, Query, Verb};
+use super::respond::{self, Body};
+use super::{Context, Limits, bodies, bramble, delete, gzip, list, subresource, watch, write};
+
+/// Answers a request; never fails.
+pub(crate) async fn answer(
+    ctx: Arc<Context>,
+    identity: Option<Arc<Identity>>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let started = std::time::Instant::now();
+    let response = match dispatch(&ctx, identity.as_deref(), request).await {
+        Ok(response) => response,
+        Err(status) => respond::status(&status),
+    };
+    let code = response.status().as_u16();
+    if code >= 500 {
+        tracing::warn!(%method, path = uri.path(), code, "request failed");
+    }
+    tracing::debug!(%method, %uri, code, elapsed = ?started.elapsed(), "request");
+    response
+}
+
+async fn dispatch(
+    ctx: &Context,
+    identity: Option<&Identity>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Status> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let segments = request::segments(path);
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    match segments.as_slice() {
+        ["healthz" | "livez" | "readyz", ..] => return Ok(respond::text(200, "ok")),
+        ["version"] => return Ok(respond::value(200, &discovery::version())),
+        ["bramble", "v1", "join"] => {
+            if parts.method != Method::POST {
+                return Err(Status::method_not_allowed(
+                    "bramble.dev",
+                    "join",
+                    parts.method.as_str(),
+                ));
+            }
+            let _permit = ctx.requests.try_acquire().map_err(|_| watch::busy())?;
+            let limits = Limits {
+                body_bytes: bramble::JOIN_BODY,
+                ..ctx.limits
+            };
+            let body = bodies::read(body, &limits).await?;
+            return bramble::join(ctx, &body).await;
+        }
+        _ => {}
+    }
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let rest =
+        |from: usize| -> Vec<String> { segments[from..].iter().map(|s| (*s).to_owned()).collect() };
+    let info = match segments.as_slice() {
+        ["api", "v1", _, ..] => request::parse(&parts.method, "", "v1", &rest(2), query),
+        ["apis", group, version, _, ..] => {
+            request::parse(&parts.method, group, version, &rest(3), query)
+        }
+        _ => {
+            authorize::path(identity, parts.method.as_str(), path)?;
+            return plain(ctx, &parts.method, &segments, &parts.headers, body).await;
+        }
+    };
+    // Nobody learns what is served without saying who they are.
+    let info = match info {
+        Ok(info) => info,
+        Err(status) => {
+            authorize::path(identity, parts.method.as_str(), path)?;
+            return Err(status);
+        }
+    };
+    authorize::resource(identity, &info)?;
+    resource(ctx, &info, &parts.headers, body).await
+}
+
+async fn resource(
+    ctx: &Context,
+    info: &Info,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Response<Body>, Status> {
+    if info.verb == Verb::Watch && info.subresource.is_none() {
+        return watch::watch(ctx, info, headers).await;
+    }
+    let long = info.subresource.is_some_and(|s| s.name == "log");
+    let permit = if long {
+        None
+    } else {
+        Some(ctx.requests.try_acquire().map_err(|_| watch::busy())?)
+    };
+    let body = match info.verb {
+        Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
+        _ => bodies::read(body, &ctx.limits).await?,
+    };
+    let response = match (info.subresource, info.verb) {
+        (Some(sub), _) => subresource::handle(ctx, info, sub.name, headers, &body).await,
+        (None, Verb::Get) => list::get(ctx, info, headers).await,
+        (None, Verb::List | Verb::Watch) => list::list(ctx, info, headers).await,
+        (None, Verb::Create) if info.name.is_some() => Err(Status::method_not_allowed(
+            info.kind.group,
+            info.kind.plural,
+            "create",
+        )),
+        (None, Verb::Create) => write::create(ctx, info, headers, &body).await,
+        (None, Verb::Update) => write::update(ctx, info, headers, &body).await,
+        (None, Verb::Patch) => write::patch(ctx, info, headers, &body).await,
+        (None, Verb::Delete) => delete::delete(ctx, info, headers, &body).await,
+        (None, Verb::DeleteCollection) => {
+            delete::delete_collection(ctx, info, headers, &body).await
+        }
+    };
+    drop(permit);
+    response
+}
+
+/// Paths that are no resources: discovery, OpenAPI, tokens.
+async fn plain(
+    ctx: &Context,
+    method: &Method,
+    segments: &[&str],
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Response<Body>, Status> {
+    if let ["bramble", "v1", "tokens", rest @ ..] = segments {
+        let id = match rest {
+            [] => None,
+            [id] => Some(*id),
+            _ => return Err(Status::not_found_path()),
+        };
+        let _permit = ctx.requests.try_acquire().map_err(|_| watch::busy())?;
+        let body = bodies::read(body, &ctx.limits).await?;
+        return bramble::tokens(ctx, method, id, &body).await;
+    }
+
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Status::not_found_path());
+    }
+    let aggregated = accepts_aggregated(headers);
+    let found = match segments {
+        ["api"] if aggregated => return Ok(aggregate(&discovery::aggregated_api())),
+        ["apis"] if aggregated => return Ok(aggregate(&discovery::aggregated_apis())),
+        ["api"] => {
+            let host = headers
+                .get(HOST)
+                .and_then(|h| h.to_str().ok())
+                .unwrap_or_default();
+            Some(discovery::api_versions(host))
+        }
+        ["apis"] => Some(discovery::api_groups()),
+        ["api", version] => discovery::api_resources("", version),
+        ["apis", group] => discovery::api_group(group),
+        ["apis", group, version] => discovery::api_resources(group, version),
+        ["openapi", "v2"] => return Ok(openapi_v2(headers)),
+        ["openapi", "v3"] => return Ok(respond::bytes(200, openapi::v3_index())),
+        ["openapi", "v3", path @ ..] => return document(&path.join("/"), headers),
+        _ => None,
+    };
+    let found = found.ok_or_else(Status::not_found_path)?;
+    let mut response = respond::value(200, &found);
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
+}
+
+/// Clients of either form say so in `Accept`; we have the released version of the aggregated one.
+fn accepts_aggregated(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .any(|value| {
+            value.split(',').any(|part| {
+                let has = |wanted: &str| part.split(';').any(|p| p.trim() == wanted);
+                has("as=APIGroupDiscoveryList") && has("v=v2") && has("g=apidiscovery.k8s.io")
+            })
+        })
+}
+
+fn aggregate(value: &serde_json::Value) -> Response<Body> {
+    let content_type = HeaderValue::from_static(discovery::AGGREGATED_V2);
+    let mut response = respond::answer(200, content_type, respond::full(value.to_string()));
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// kubectl asks for this one in protobuf.
+fn openapi_v2(headers: &HeaderMap) -> Response<Body> {
+    let accept = headers.get(http::header::ACCEPT).and_then(|v| v.to_str().ok());
+    if accept.is_some_and(|a| a.contains("proto-openapi.spec.v2")) {
+        let content_type = HeaderValue::from_static(openapi::V2_PROTOBUF);
+        return respond::answer(200, content_type, respond::full(openapi::v2_protobuf()));
+    }
+    respond::bytes(200, openapi::v2_json())
+}
+
+fn document(path: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let document = openapi::v3_document(path).ok_or_else(Status::not_found_path)?;
+    let zipped = gzip::accepted(headers);
+    let mut response = if zipped {
+        respond::bytes(200, Bytes::from_static(&document.gzip))
+    } else {
+        respond::bytes(200, document.plain())
+    };
+    let out = response.headers_mut();
+    if zipped {
+        out.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    out.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    // The index names the content's hash, so what is behind one never changes.
+    out.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
+        out.insert(ETAG, tag);
+    }
+    Ok(response)
+}

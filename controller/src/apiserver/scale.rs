@@ -1,0 +1,146 @@
+//! The `scale` subresource: `spec.replicas` of any kind that has it, as `autoscaling/v1` Scale.
+
+use bramble_api::admit;
+use bramble_api::decode;
+use bramble_api::status::{Cause, Status};
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use serde_json::{Value, json};
+
+use super::Context;
+use super::list::read;
+use super::request::{Info, Verb};
+use super::respond::{self, Body};
+use super::write::{
+    Change, Options, TRIES, commit, content_type, parse_patch, patched, put, store_error,
+};
+use crate::object;
+use crate::store::{Error, Expect};
+
+pub(crate) async fn scale(
+    ctx: &Context,
+    info: &Info,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Response<Body>, Status> {
+    if info.verb == Verb::Get {
+        let entry = read(&*ctx.store, info).await?;
+        let object = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
+        return Ok(respond::value(200, &scale_of(&object)));
+    }
+    let options = Options::parse(&info.query)?;
+    let change = if info.verb == Verb::Patch {
+        parse_patch(headers, body)?
+    } else {
+        let sub = info.subresource.ok_or_else(Status::not_found_path)?;
+        let decoded = decode::message(content_type(headers), body, sub.into(), options.validation)?;
+        Change::Replace(decoded.value)
+    };
+    write(ctx, info, options, &change).await
+}
+
+async fn write(
+    ctx: &Context,
+    info: &Info,
+    options: Options,
+    change: &Change<'_>,
+) -> Result<Response<Body>, Status> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let entry = read(&*ctx.store, info).await?;
+        let old: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
+        let current = scale_of(&old);
+        let (wanted, pinned) = match change {
+            Change::Replace(value) => (value.clone(), true),
+            Change::Patch {
+                content_type,
+                patch,
+            } => (
+                patched(info.kind, content_type, &current, patch)?,
+                patch.pointer("/metadata/resourceVersion").is_some(),
+            ),
+        };
+        let version = wanted
+            .pointer("/metadata/resourceVersion")
+            .and_then(Value::as_str);
+        if version.is_some_and(|v| !v.is_empty() && current["metadata"]["resourceVersion"] != v) {
+            return Err(info.kind.conflict(info.name()));
+        }
+        let mut new = old.clone();
+        new["spec"]["replicas"] = replicas(info, &wanted)?.into();
+        let context = admit::Update {
+            now: object::now(),
+            subresource: Some("scale"),
+        };
+        admit::update(info.kind, &old, &mut new, &context)?;
+        if new == old || options.dry_run {
+            return Ok(respond::value(200, &scale_of(&new)));
+        }
+        let op = put(
+            info.kind,
+            entry.key.clone(),
+            &new,
+            Expect::Revision(entry.modified),
+        );
+        match commit(ctx, vec![op]).await {
+            Ok(entries) => {
+                let object = serde_json::from_slice(&entries[0].json).map_err(Status::internal)?;
+                return Ok(respond::value(200, &scale_of(&object)));
+            }
+            Err(Error::Conflict { .. }) if !pinned && tries > 0 => {}
+            Err(error) => return Err(store_error(info.kind, info.name(), &error)),
+        }
+    }
+}
+
+fn replicas(info: &Info, scale: &Value) -> Result<i64, Status> {
+    let value = scale
+        .pointer("/spec/replicas")
+        .cloned()
+        .unwrap_or_else(|| 0.into());
+    let cause = match value.as_i64() {
+        Some(count) if (0..=i64::from(i32::MAX)).contains(&count) => return Ok(count),
+        Some(_) => Cause::invalid(
+            "spec.replicas",
+            &value,
+            "must be greater than or equal to 0",
+        ),
+        None => Cause::invalid("spec.replicas", &value, "must be an integer"),
+    };
+    Err(Status::invalid(
+        "autoscaling",
+        "Scale",
+        info.name(),
+        vec![cause],
+    ))
+}
+
+fn scale_of(object: &Value) -> Value {
+    let mut metadata = json!({});
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
+        if let Some(value) = object.pointer(&format!("/metadata/{field}")) {
+            metadata[field] = value.clone();
+        }
+    }
+    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    let labels = object
+        .pointer("/spec/selector/matchLabels")
+        .and_then(Value::as_object);
+    let selector: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": number("/spec/replicas")},
+        "status": {"replicas": number("/status/replicas"), "selector": selector.join(",")},
+    })
+}

@@ -1,0 +1,182 @@
+//! The controllers' loop: objects in the store become other objects in the store.
+//!
+//! In: changes of the store, also those that are not durable yet, and time. Out: writes to the
+//! store. What is written is decided by [`bramble_controller_core`]; here are the cache of small
+//! views, the queue of what is to be looked at, and the clock.
+//!
+//! One task owns all of it, so there is one reconcile at a time. Before each of them the task takes
+//! every change that the store has, its own writes among them: a decision never rests on a state
+//! that its own last write has outdated, and no expectations need to be kept. A write names the
+//! revision that it was decided on; when somebody else was faster, the object is looked at again.
+//!
+//! An event only says "look again". What fails is tried again with a growing pause and holds nothing
+//! else up; what can't be decoded is logged and left out. Idle, the task waits for the store and for
+//! the next due moment, if there is any.
+
+mod cache;
+mod queue;
+mod reconcile;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::sync::Arc;
+
+use bramble_api::time::Timestamp;
+use bramble_controller_core::event::Recorder;
+use bramble_controller_core::schedule::Cluster;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::object;
+use crate::store::{Error, Store, Watcher};
+use cache::Cache;
+use queue::{Queue, Work};
+
+/// Reconciles after which other tasks of the process get their turn.
+const TURN: usize = 32;
+
+/// Tells the time; tests bring their own.
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Starts the controllers. The task ends only when the store has failed; abort it to stop: every
+/// write is one commit, so there is nothing to finish.
+pub fn start(store: Arc<dyn Store>) -> JoinHandle<()> {
+    tokio::spawn(run(store, Arc::new(object::now)))
+}
+
+async fn run(store: Arc<dyn Store>, clock: Clock) {
+    loop {
+        let error = match Controllers::open(store.clone(), clock.clone()) {
+            Ok(controllers) => controllers.run().await,
+            Err(error) => error,
+        };
+        match error {
+            // More was written than the watch history holds: list again, from scratch.
+            Error::Compacted { .. } | Error::Future { .. } => {
+                tracing::warn!(%error, "controllers start over");
+            }
+            error => {
+                tracing::error!(%error, "controllers end");
+                return;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// All the controllers' state.
+struct Controllers {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    watchers: Vec<Watcher>,
+    cache: Cache,
+    cluster: Cluster,
+    queue: Queue,
+    recorder: Recorder,
+}
+
+impl Controllers {
+    /// Lists everything, watches from there, and queues all of it once.
+    fn open(store: Arc<dyn Store>, clock: Clock) -> Result<Self, Error> {
+        let mut this = Self {
+            store,
+            clock,
+            watchers: Vec::new(),
+            cache: Cache::default(),
+            cluster: Cluster::default(),
+            queue: Queue::default(),
+            recorder: Recorder::default(),
+        };
+        let mut entries = Vec::new();
+        for scope in cache::scopes() {
+            let listing = this.store.list(&scope, &crate::store::Page::default())?;
+            this.watchers.push(this.store.watch_pending(&scope, listing.revision)?);
+            entries.extend(listing.entries);
+        }
+        for entry in entries {
+            this.handle(&entry, false);
+        }
+        Ok(this)
+    }
+
+    async fn run(mut self) -> Error {
+        loop {
+            match self.work() {
+                Err(error) => return error,
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => {
+                    if let Err(error) = self.wait().await {
+                        return error;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reconciles what is due, for one turn; false when nothing is left.
+    fn work(&mut self) -> Result<bool, Error> {
+        for _ in 0..TURN {
+            self.catch_up()?;
+            let Some(work) = self.queue.pop(Instant::now()) else { return Ok(false) };
+            self.reconcile(&work);
+        }
+        Ok(true)
+    }
+
+    /// Takes every change that the store has.
+    fn catch_up(&mut self) -> Result<(), Error> {
+        let mut watchers = std::mem::take(&mut self.watchers);
+        let mut taken = Ok(());
+        'all: for watcher in &mut watchers {
+            loop {
+                match watcher.try_next() {
+                    Ok(Some(event)) => {
+                        let gone = event.kind == crate::store::EventKind::Deleted;
+                        self.handle(&event.entry, gone);
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        taken = Err(error);
+                        break 'all;
+                    }
+                }
+            }
+        }
+        self.watchers = watchers;
+        taken
+    }
+
+    /// Waits for a change or for the next due moment.
+    async fn wait(&mut self) -> Result<(), Error> {
+        let due = self.queue.next_due();
+        let timer = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let changes = self.watchers.iter_mut().map(|watcher| Box::pin(watcher.next()));
+        let event = tokio::select! {
+            (event, ..) = futures_util::future::select_all(changes) => event?,
+            () = timer => return Ok(()),
+        };
+        self.handle(&event.entry, event.kind == crate::store::EventKind::Deleted);
+        Ok(())
+    }
+
+    /// When a moment of the wall clock is, on the timer's clock.
+    fn instant(&self, at: Timestamp) -> Instant {
+        let now = (self.clock)();
+        let nanos = |t: Timestamp| i128::from(t.seconds) * 1_000_000_000 + i128::from(t.nanos);
+        let wait = u64::try_from(nanos(at) - nanos(now)).unwrap_or(0);
+        // Never sooner than a millisecond: a rounding error must not make the loop spin.
+        let wait = std::time::Duration::from_nanos(wait).max(std::time::Duration::from_millis(1));
+        Instant::now() + wait
+    }
+
+    fn later(&mut self, work: Work, at: Timestamp) {
+        let due = self.instant(at);
+        self.queue.push_at(work, due);
+    }
+}

@@ -1,0 +1,198 @@
+//! The controller's life: store, keys, broker, node link, controllers, API server, in that order;
+//! and back, on a signal.
+//!
+//! Whatever listens starts last, so that nobody gets an answer from a half-started controller, and
+//! stops first.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use bramble_link::BrokerUrl;
+use bramble_link::tls::{self, FloorClock};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::apiserver::{self, Limits};
+use crate::broker::{self, Broker};
+use crate::config::Config;
+use crate::controllers;
+use crate::join::{Joiner, NodeKey, NodeKeys, Settings};
+use crate::nodelink::{self, NodeLink};
+use crate::pki::{self, Pki};
+use crate::store::{self, EventKind, LedgerStore, Store};
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting, or the end of the store.
+pub fn until_stopped(config: &Config) -> anyhow::Result<()> {
+    config.check()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(life(config))
+}
+
+async fn life(config: &Config) -> anyhow::Result<()> {
+    // Registered before anything else, so that an early signal is not the default's sudden end.
+    let mut terminate = signal(SignalKind::terminate()).context("registering SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("registering SIGINT")?;
+
+    let pki = Pki::open(&pki::Options {
+        data_dir: config.data_dir.clone(),
+        names: config.names(),
+        api_url: config.api_url(),
+    })
+    .context("preparing the cluster's keys")?;
+    let pki = Arc::new(pki);
+    let directory = config.data_dir.join("store");
+    let ledger = LedgerStore::open(&directory, store::Settings::default())
+        .with_context(|| format!("opening the store in {}", directory.display()))?;
+    let store: Arc<dyn Store> = Arc::new(ledger);
+    let clock = FloorClock::new(0);
+    let keys = NodeKeys::open(store.clone()).context("reading the node keys")?;
+    apiserver::ensure_namespaces(&*store)
+        .await
+        .context("creating the first namespaces")?;
+
+    let broker = start_broker(config, &pki, &keys, &clock).await?;
+    let mqtt_port = broker.as_ref().map_or(8883, |b| b.listen_address().port());
+    let membership = broker
+        .as_ref()
+        .map(|broker| tokio::spawn(disconnect_removed(keys.clone(), broker.clone())));
+
+    let nodes = start_node_link(config, &pki, &keys, &clock, broker.as_deref(), &store).await?;
+
+    let loops = controllers::start(store.clone());
+
+    let settings = Settings {
+        brokers: config.broker_urls(mqtt_port),
+        pod_cidr: config.pod_cidr,
+        service_cidr: config.service_cidr,
+    };
+    let joiner = Arc::new(Joiner::new(store.clone(), pki.clone(), keys, settings));
+    let server = apiserver::start(
+        config.listen,
+        &pki.api,
+        &pki.ca,
+        clock,
+        store.clone(),
+        joiner,
+        Arc::new(nodes.clone()),
+        Limits::default(),
+    )
+    .await?;
+    tracing::info!(
+        api = %server.address(),
+        cluster = %pki.cluster,
+        kubeconfig = %pki.kubeconfig.display(),
+        "controller is ready"
+    );
+
+    let failed = store.failed();
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        _ = failed.wait() => Err(()),
+    };
+    tracing::info!("stopping");
+    server.stop().await;
+    nodes.stop().await;
+    loops.abort();
+    if let Some(task) = membership {
+        task.abort();
+    }
+    if let Some(broker) = broker.and_then(Arc::into_inner) {
+        broker.shutdown().await;
+    }
+    if outcome.is_err() {
+        bail!("the store has failed (see above); nothing that was acknowledged is lost");
+    }
+    Ok(())
+}
+
+async fn start_broker(
+    config: &Config,
+    pki: &Pki,
+    keys: &NodeKeys,
+    clock: &Arc<FloorClock>,
+) -> anyhow::Result<Option<Arc<Broker>>> {
+    if config.broker.is_some() {
+        return Ok(None);
+    }
+    let roots = std::slice::from_ref(&pki.ca);
+    let tls = tls::server_config((*pki.broker).clone(), Some(roots), clock.clone())
+        .context("setting up TLS of the broker")?;
+    let settings = broker::Config::new(pki.cluster.clone(), config.mqtt_listen, tls);
+    match broker::start(settings, Arc::new(keys.clone())).await {
+        Ok(broker) => Ok(Some(Arc::new(broker))),
+        Err(broker::Error::Listen { address, source })
+            if source.kind() == std::io::ErrorKind::AddrInUse =>
+        {
+            bail!(
+                "the MQTT address {address} is in use by another program; choose another with --mqtt-listen"
+            )
+        }
+        Err(error) => Err(error).context("starting the broker (its address is --mqtt-listen)"),
+    }
+}
+
+/// Connects to the broker, the embedded one or the one of `--broker`, and speaks to the nodes.
+async fn start_node_link(
+    config: &Config,
+    pki: &Pki,
+    keys: &NodeKeys,
+    clock: &Arc<FloorClock>,
+    broker: Option<&Broker>,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<NodeLink> {
+    let link = match (broker, &config.broker) {
+        (Some(broker), _) => broker.link_options(),
+        (None, Some(url)) => {
+            let url: BrokerUrl = url.parse().context("reading --broker")?;
+            let roots = match &config.broker_ca {
+                Some(path) => CertificateDer::pem_file_iter(path)
+                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                    .with_context(|| format!("reading --broker-ca {}", path.display()))?,
+                None => vec![pki.ca.clone()],
+            };
+            let identity = Some((*pki.controller).clone());
+            let tls = tls::client_config(&roots, identity, clock.clone())
+                .context("setting up TLS to the broker")?;
+            broker::external(&pki.cluster, vec![url], Some(tls), None)
+        }
+        (None, None) => bail!("there is neither an embedded broker nor --broker"),
+    };
+    let settings = nodelink::Settings {
+        cluster: pki.cluster.clone(),
+        signing: pki.signing.clone(),
+        service_cidr: config.service_cidr,
+        link,
+    };
+    nodelink::start(settings, store.clone(), keys.clone())
+        .await
+        .context("starting the node link")
+}
+
+/// Ends the connections of nodes that are no longer members.
+async fn disconnect_removed(keys: NodeKeys, broker: Arc<Broker>) {
+    loop {
+        let Ok(mut watcher) = keys.watch() else {
+            return;
+        };
+        // Too slow for the history: start over; nodes are few and removals rare.
+        while let Ok(event) = watcher.next().await {
+            if event.kind == EventKind::Deleted
+                && let Some(key) = NodeKey::from_entry(&event.entry)
+            {
+                tracing::info!(node = %key.node, "node was removed");
+                broker.kick(&key.node);
+            }
+        }
+        if keys.all().is_err() {
+            return;
+        }
+    }
+}
