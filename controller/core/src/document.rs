@@ -1,12 +1,16 @@
 //! Compiles a node's document: the pods bound to it and the configuration that they name.
 //!
 //! In: Kubernetes objects of one moment. Out: wire objects, and what could not be compiled. A pod
-//! that can't be expressed is left out and told of, and never holds up the others; a ConfigMap or
-//! Secret that is missing is the agent's to report, on the pod that needs it.
+//! that can't be expressed, or that does not fit into the node's limits with what it names, is left
+//! out and told of, and never holds up the others; a ConfigMap or Secret that is missing is the
+//! agent's to report, on the pod that needs it.
+
+mod budget;
 
 use std::collections::BTreeSet;
 
 use bramble_api::view::{self, FullPod};
+use bramble_wire::limits::{BODY_MAX, DOCUMENT_MAX, DOCUMENT_OBJECTS_MAX};
 use bramble_wire::object::{
     ConfigMap, Container, EnvFrom, EnvFromSource, EnvValue, EnvVar, KeyFile, KeyFiles, Mount,
     NodeConfig, Object, ObjectId, ObjectName, Pod, PodField, PodUid, PullPolicy, Resources,
@@ -15,6 +19,7 @@ use bramble_wire::object::{
 
 use crate::action::Observed;
 use crate::nodelink::{Compiled, Objects};
+use budget::Budget;
 
 /// Looks ConfigMaps and Secrets up.
 pub trait Configuration {
@@ -48,48 +53,92 @@ pub enum Error {
     /// A number out of its range.
     #[error("{0} is out of range")]
     Range(&'static str),
+    /// The stored object is not a pod as this release knows them.
+    #[error("the stored pod does not decode: {0}")]
+    Undecodable(String),
+    /// It or something that it names is over the limit of one object.
+    #[error("{id} has {bytes} bytes, over the limit of {BODY_MAX}")]
+    TooLarge {
+        /// Which.
+        id: ObjectId,
+        /// Its size.
+        bytes: usize,
+    },
+    /// Older pods have taken what a node's document may hold.
+    #[error(
+        "the node has no room for it beside its older pods and their configuration: \
+         {DOCUMENT_MAX} bytes and {DOCUMENT_OBJECTS_MAX} objects in all"
+    )]
+    NodeFull,
 }
 
 /// Compiles the document of a node from the pods bound to it.
 ///
 /// A pod's revision in the index is its generation: a status, which the node itself reported, is no
 /// news to it, and what else changes shows in the hash.
+///
+/// Where all of them are too much, pods that end go first, since ending makes room, and then the
+/// older ones: a newcomer never costs a pod its place.
 pub fn compile<'a>(
     node: &NodeConfig,
     pods: impl IntoIterator<Item = &'a FullPod>,
     configuration: &dyn Configuration,
 ) -> Document {
     let mut out = Document::default();
-    out.objects.insert(ObjectId::Node, Compiled::plain(0, &Object::Node(node.clone())));
+    let mut budget = Budget::default();
+    let node = Compiled::plain(0, &Object::Node(node.clone()));
+    budget.take_always(&node);
+    out.objects.insert(ObjectId::Node, node);
+    let mut pods: Vec<&FullPod> = pods.into_iter().collect();
+    pods.sort_by_key(|pod| {
+        let metadata = &pod.metadata;
+        (!metadata.is_deleting(), metadata.creation_timestamp, &metadata.namespace, &metadata.name)
+    });
     for pod in pods {
-        match compile_pod(pod) {
-            Ok(compiled) => {
-                refer(&compiled, &mut out.references);
-                let generation = u64::try_from(pod.metadata.generation).unwrap_or(0);
-                let id = ObjectId::Pod(compiled.uid);
-                let object = Compiled::plain(generation, &Object::Pod(compiled));
-                out.objects.insert(id, object);
-            }
-            Err(error) => out.left_out.push((name_of(pod), error)),
-        }
-    }
-    for id in &out.references {
-        let compiled = match id {
-            ObjectId::ConfigMap(name) => configuration.config_map(name).map(|found| {
-                let data = found.object.bytes();
-                let object = Object::ConfigMap(ConfigMap { name: name.clone(), data });
-                Compiled::plain(found.revision, &object)
-            }),
-            ObjectId::Secret(name) => configuration
-                .secret(name)
-                .map(|found| Compiled::secret(found.revision, &SecretData(found.object.bytes()))),
-            ObjectId::Node | ObjectId::Pod(_) => None,
-        };
-        if let Some(compiled) = compiled {
-            out.objects.insert(id.clone(), compiled);
+        let added = compile_pod(pod).and_then(|compiled| {
+            let objects = with_configuration(pod, compiled, configuration, &mut out);
+            budget.take(&objects)?;
+            out.objects.extend(objects);
+            Ok(())
+        });
+        if let Err(error) = added {
+            out.left_out.push((name_of(pod), error));
         }
     }
     out
+}
+
+/// A pod with what it names and the document does not have yet.
+fn with_configuration(
+    pod: &FullPod,
+    compiled: Pod,
+    configuration: &dyn Configuration,
+    out: &mut Document,
+) -> Objects {
+    let mut references = BTreeSet::new();
+    refer(&compiled, &mut references);
+    let new = references.iter().filter(|id| !out.objects.contains_key(*id));
+    let found = new.filter_map(|id| Some((id.clone(), look_up(id, configuration)?)));
+    let mut objects: Objects = found.collect();
+    let generation = u64::try_from(pod.metadata.generation).unwrap_or(0);
+    let id = ObjectId::Pod(compiled.uid);
+    objects.insert(id, Compiled::plain(generation, &Object::Pod(compiled)));
+    out.references.extend(references);
+    objects
+}
+
+fn look_up(id: &ObjectId, configuration: &dyn Configuration) -> Option<Compiled> {
+    match id {
+        ObjectId::ConfigMap(name) => configuration.config_map(name).map(|found| {
+            let data = found.object.bytes();
+            let object = Object::ConfigMap(ConfigMap { name: name.clone(), data });
+            Compiled::plain(found.revision, &object)
+        }),
+        ObjectId::Secret(name) => configuration
+            .secret(name)
+            .map(|found| Compiled::secret(found.revision, &SecretData(found.object.bytes()))),
+        ObjectId::Node | ObjectId::Pod(_) => None,
+    }
 }
 
 fn name_of(pod: &FullPod) -> ObjectName {

@@ -65,6 +65,12 @@ impl Compiled {
         bytes.len()
     }
 
+    /// What it takes of a document's limits: the seal adds 48 bytes and the framing less than a
+    /// kilobyte; [`BODY_MAX`] has room for both.
+    pub(crate) fn weight(&self) -> usize {
+        self.len() + 1024
+    }
+
     /// Never: an object has at least its kind.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -110,19 +116,14 @@ pub(super) struct Indexed {
 
 impl Indexed {
     pub(super) fn new(objects: Objects) -> Result<Self, Error> {
-        // The seal adds 48 bytes and the framing less than a kilobyte; BODY_MAX has room for both.
-        const SEAL_ROOM: usize = 1024;
-        let too_large = |(_, object): &(&ObjectId, &Compiled)| object.len() + SEAL_ROOM > BODY_MAX;
+        let too_large = |(_, object): &(&ObjectId, &Compiled)| object.weight() > BODY_MAX;
         if let Some((id, object)) = objects.iter().find(too_large) {
             return Err(Error::ObjectTooLarge {
                 id: id.clone(),
                 len: object.len(),
             });
         }
-        let bytes: usize = objects
-            .values()
-            .map(|object| object.len() + SEAL_ROOM)
-            .sum();
+        let bytes: usize = objects.values().map(Compiled::weight).sum();
         if bytes > DOCUMENT_MAX {
             return Err(Error::TooLarge(bytes));
         }
@@ -140,6 +141,12 @@ impl Indexed {
             digest,
         })
     }
+}
+
+/// Whether these make a document that can be served.
+#[cfg(test)]
+pub(crate) fn fits(objects: &Objects) -> bool {
+    Indexed::new(objects.clone()).is_ok()
 }
 
 /// Makes the bytes of an object for a node.

@@ -43,6 +43,8 @@ use bramble_wire::topic::StreamId;
 use bramble_wire::version::{Boot, HistoryId, Version};
 use bramble_wire::{SigningKey, VerifyingKey};
 
+#[cfg(test)]
+pub(crate) use document::fits;
 pub use document::{Compiled, Error, Objects};
 
 use bucket::Bucket;
