@@ -274,7 +274,7 @@ impl NodeLink {
             None => Verdict::Known,
         };
         if let Verdict::Unknown(seen) = verdict {
-            self.raise(name, seen);
+            self.raise(name, seen, now);
             return false;
         }
         if let Some(node) = self.nodes.get_mut(name) {
@@ -292,7 +292,12 @@ impl NodeLink {
         now: Millis,
     ) -> Result<(), Drop> {
         let node = self.nodes.get(name).ok_or(Drop::UnknownNode)?;
-        if report.pods.len() > REPORT_PODS_MAX || node.observed.len() > OBSERVED_MAX {
+        // A full report that never ends must not grow either.
+        let named = node.session.as_ref().and_then(|session| session.full.as_ref());
+        if report.pods.len() > REPORT_PODS_MAX
+            || node.observed.len() > OBSERVED_MAX
+            || named.is_some_and(|named| named.len() > OBSERVED_MAX)
+        {
             return Err(Drop::Limit);
         }
         if !self.enter(name, boot, report.session, now) {

@@ -8,7 +8,12 @@ use bramble_wire::version::{HistoryId, Version};
 
 use super::document::{Error, Indexed, Objects};
 use super::node::Node;
-use super::{Event, NodeLink};
+use super::{Drop, Event, NodeLink};
+
+/// How far above ours an epoch is believed. Epochs rise by one for each restore, and the store's
+/// revisions have room for 2^24 of them: a node that presents more is broken or hostile, and must
+/// not use them up for everybody.
+const EPOCH_JUMP_MAX: u64 = 4096;
 
 /// What a node says that it holds.
 #[derive(Debug, Clone, Copy)]
@@ -153,7 +158,7 @@ impl NodeLink {
     }
 
     /// Judges the birth that waits, and welcomes the node or raises the epoch.
-    pub(super) fn judge_candidate(&mut self, name: &NodeName, _now: Millis) {
+    pub(super) fn judge_candidate(&mut self, name: &NodeName, now: Millis) {
         let candidate = self
             .nodes
             .get(name)
@@ -173,11 +178,15 @@ impl NodeLink {
         match verdict {
             Verdict::Known => self.queue_welcome(name),
             Verdict::Later => {}
-            Verdict::Unknown(seen) => self.raise(name, seen),
+            Verdict::Unknown(seen) => self.raise(name, seen, now),
         }
     }
 
-    pub(super) fn raise(&mut self, name: &NodeName, seen: Version) {
+    pub(super) fn raise(&mut self, name: &NodeName, seen: Version, now: Millis) {
+        if seen.epoch > self.config.epoch.saturating_add(EPOCH_JUMP_MAX) {
+            self.count(Some(name.clone()), Drop::Limit, now);
+            return;
+        }
         let epoch = seen.epoch.max(self.config.epoch) + 1;
         if self.raising.is_some_and(|raising| raising >= epoch) {
             return;
@@ -198,5 +207,55 @@ impl NodeLink {
             history: self.config.history,
             digest: node.digest()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bramble_wire::SigningKey;
+    use bramble_wire::name::ClusterId;
+    use bramble_wire::seal::SealingPublic;
+    use bramble_wire::version::Boot;
+
+    use super::super::{Config, Limits, NodeKeys, Output};
+    use super::*;
+
+    #[test]
+    fn an_epoch_out_of_this_world_is_dropped_and_stops_nobody() {
+        let config = Config {
+            cluster: ClusterId::new("c").unwrap(),
+            identity: SigningKey::from_bytes(&[1; 32]),
+            boot: Boot(1),
+            epoch: 3,
+            term: 1,
+            history: HistoryId([1; 16]),
+            limits: Limits::default(),
+        };
+        let mut link = NodeLink::new(config, &[2; 32]);
+        let (name, now) = (NodeName::new("n1").unwrap(), Millis(0));
+        let identity = SigningKey::from_bytes(&[3; 32]).verifying_key();
+        let sealing = SealingPublic([9; 32]);
+        link.set_node(&name, NodeKeys { identity, sealing }, now);
+        let mut raised = |epoch| {
+            let seen = Version { epoch, ..Version::default() };
+            link.raise(&name, seen, now);
+            let mut events = Vec::new();
+            while let Some(output) = link.poll(now) {
+                events.push(output);
+            }
+            events
+        };
+        for epoch in [u64::MAX, 3 + EPOCH_JUMP_MAX + 1] {
+            let events = raised(epoch);
+            assert!(
+                events.iter().all(|e| matches!(e, Output::Event(Event::Dropped { .. }))),
+                "{epoch}: {events:?}"
+            );
+        }
+        let events = raised(7);
+        assert!(
+            matches!(events[..], [Output::Event(Event::RaiseEpoch { epoch: 8, .. })]),
+            "{events:?}"
+        );
     }
 }
