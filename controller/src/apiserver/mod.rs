@@ -50,6 +50,8 @@ pub struct Limits {
     pub connections: usize,
     /// Requests at once, watches and logs apart; one more is answered 429.
     pub requests: usize,
+    /// Joins at once; one more is answered 429. Apart from the requests, as anybody may try to join.
+    pub joins: usize,
     /// Watches and log streams at once; one more is answered 429.
     pub watches: usize,
     /// The largest body; a larger one is answered 413.
@@ -67,6 +69,7 @@ impl Default for Limits {
         Self {
             connections: 512,
             requests: 128,
+            joins: 16,
             watches: 512,
             body_bytes: bramble_api::decode::MAX_BODY,
             handshake: Duration::from_secs(10),
@@ -86,6 +89,7 @@ pub struct Context {
     pub(crate) joiner: Arc<Joiner>,
     pub(crate) limits: Limits,
     pub(crate) requests: Arc<Semaphore>,
+    pub(crate) joins: Arc<Semaphore>,
     pub(crate) watches: Arc<Semaphore>,
     /// Turns true when the server stops: long answers end.
     pub(crate) stopping: Stopping,

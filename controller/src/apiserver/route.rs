@@ -54,7 +54,7 @@ async fn dispatch(
                     parts.method.as_str(),
                 ));
             }
-            let _permit = ctx.requests.try_acquire().map_err(|_| watch::busy())?;
+            let _permit = ctx.joins.try_acquire().map_err(|_| watch::busy())?;
             let limits = Limits {
                 body_bytes: bramble::JOIN_BODY,
                 ..ctx.limits

@@ -79,6 +79,7 @@ pub async fn start(
         joiner,
         limits,
         requests: Arc::new(Semaphore::new(limits.requests)),
+        joins: Arc::new(Semaphore::new(limits.joins)),
         watches: Arc::new(Semaphore::new(limits.watches)),
         stopping: Stopping(stopping),
     });

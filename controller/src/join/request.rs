@@ -65,11 +65,14 @@ impl Joiner {
         let (mut record, record_at) = self.check_token(token)?;
         let identity = hex_of(candidate.identity.as_bytes());
         let name = candidate.node.to_string();
-        let repeat = record.used_by(&identity, &name);
+        let known = self.keys.by_name(&candidate.node);
+        // A repeat, whose first answer was lost, is free. A board that was removed since is a
+        // stranger again: what it used up lets it in no second time.
+        let member = (known.as_ref()).is_some_and(|key| key.identity == candidate.identity);
+        let repeat = member && record.used_by(&identity, &name);
         if !repeat && !record.has_use_left() {
             return Err(tokens::refused());
         }
-        let known = self.keys.by_name(&candidate.node);
         let known_at = self.store.get(&key_of(&name)).map(|e| e.modified);
         let index = match &known {
             Some(key) if key.identity == candidate.identity => key.index,
