@@ -13,6 +13,17 @@ fn ip(args: &[&str]) -> Result<()> {
     run(Command::new("ip").args(args))?.success().map(drop)
 }
 
+/// `ip` inside a namespace; by nsenter(1), because `ip -n` wants to remount `/`, which it may not in
+/// a chroot.
+fn ip_in(netns: &str, args: &[&str]) -> Result<()> {
+    let netns = format!("--net=/run/netns/{netns}");
+    run(Command::new("nsenter")
+        .args([&netns, "--", "ip"])
+        .args(args))?
+    .success()
+    .map(drop)
+}
+
 /// Makes what is missing.
 pub(super) fn ensure(layout: &Layout) -> Result<()> {
     let bridge = layout.id.as_str();
@@ -47,9 +58,9 @@ pub(super) fn ensure(layout: &Layout) -> Result<()> {
         ])?;
         ip(&["link", "set", &board.link, "master", bridge, "up"])?;
         let address = format!("{}/24", board.address);
-        ip(&["-n", netns, "address", "add", &address, "dev", "eth0"])?;
-        ip(&["-n", netns, "link", "set", "lo", "up"])?;
-        ip(&["-n", netns, "link", "set", "eth0", "up"])?;
+        ip_in(netns, &["address", "add", &address, "dev", "eth0"])?;
+        ip_in(netns, &["link", "set", "lo", "up"])?;
+        ip_in(netns, &["link", "set", "eth0", "up"])?;
         ip(&[
             "-n",
             netns,
