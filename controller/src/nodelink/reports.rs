@@ -15,7 +15,7 @@ use bramble_controller_core::{kinds, status};
 use bramble_wire::name::NodeName;
 use bramble_wire::object::{Cidr as WireCidr, NodeConfig, ObjectName, PodUid};
 use bramble_wire::report::NodeFacts;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::desired::Desired;
 use crate::join::{Cidr, NodeKey};
@@ -26,6 +26,8 @@ use crate::store::{
 
 /// Writes against an object that somebody else changes at the same time.
 const TRIES: usize = 5;
+/// The reason in the status of a pod that its node does not get; `kubectl get pods` shows it.
+const LEFT_OUT: &str = "NotSentToNode";
 
 /// Why something a node said was not written.
 #[derive(Debug, thiserror::Error)]
@@ -71,17 +73,66 @@ pub(super) fn compile(
         service_cidr: wire_cidr(service_cidr),
         confirmed_epoch,
     };
-    let pods: Vec<FullPod> = desired
-        .pods(&member.node)
-        .filter_map(|entry| match view::decode(&entry.json) {
-            Ok(pod) => Some(pod),
+    let (mut pods, mut undecodable) = (Vec::<FullPod>::new(), Vec::new());
+    for entry in desired.pods(&member.node) {
+        match view::decode(&entry.json) {
+            Ok(pod) => pods.push(pod),
             Err(error) => {
-                tracing::error!(pod = %entry.key, %error, "a stored pod does not decode");
-                None
+                let name = ObjectName {
+                    namespace: entry.key.namespace.to_string(),
+                    name: entry.key.name.to_string(),
+                };
+                undecodable.push((name, document::Error::Undecodable(error.to_string())));
             }
-        })
-        .collect();
-    document::compile(&config, &pods, &Lookup(desired))
+        }
+    }
+    let mut document = document::compile(&config, &pods, &Lookup(desired));
+    document.left_out.extend(undecodable);
+    document
+}
+
+/// Says on a pod why its node does not get it. Nothing is written when the pod says so already.
+pub(super) fn write_left_out(
+    store: &dyn Store,
+    node: &NodeName,
+    pod: &ObjectName,
+    why: &document::Error,
+) -> Result<(), Error> {
+    let key = Key::new("", "pods", pod.namespace.as_str(), pod.name.as_str());
+    for attempt in 1.. {
+        let Some(entry) = store.get(&key) else {
+            return Ok(());
+        };
+        let value = decode(&entry)?;
+        let text = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let ended = matches!(text("/status/phase"), "Succeeded" | "Failed");
+        if ended || text("/spec/nodeName") != node.as_str() {
+            return Ok(());
+        }
+        let action = Action::Patch {
+            target: Target {
+                kind: kinds::pod(),
+                namespace: pod.namespace.clone(),
+                name: pod.name.clone(),
+            },
+            revision: entry.modified.0,
+            patch: json!({"status": {
+                "reason": LEFT_OUT,
+                "message": format!("node {node} does not get this pod: {why}"),
+            }}),
+            durability: Class::Soft,
+            note: None,
+        };
+        let Some(op) = op(&entry, &value, &action)? else {
+            return Ok(());
+        };
+        match store.commit(vec![op]) {
+            Ok(_) => return Ok(()),
+            Err(error) if is_race(&error) && attempt < TRIES => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    unreachable!("the last attempt returns")
 }
 
 struct Lookup<'a>(&'a Desired);
@@ -130,13 +181,25 @@ pub(super) fn write(
                 forget.extend(pod.gone.then_some(pod.uid));
                 continue;
             };
-            let (value, now) = (decode(&entry)?, object::now());
             let (node, revision) = (report.node.as_str(), entry.modified.0);
-            let action = status::from_report(node, &value, revision, pod, host_ip.as_deref(), now)
-                .map_err(|source| Error::Decode {
-                    key: entry.key.clone(),
-                    source,
-                })?;
+            let decided = decode(&entry).and_then(|value| {
+                let host_ip = host_ip.as_deref();
+                status::from_report(node, &value, revision, pod, host_ip, object::now())
+                    .map(|action| (value, action))
+                    .map_err(|source| Error::Decode {
+                        key: entry.key.clone(),
+                        source,
+                    })
+            });
+            let (value, action) = match decided {
+                Ok(decided) => decided,
+                // It would not decode the next time either, and must not hold up the others.
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "what a node says of a pod is left out");
+                    continue;
+                }
+            };
             forget.extend(matches!(action, Some(Action::Remove { .. })).then_some(pod.uid));
             if let Some(action) = action {
                 ops.extend(op(&entry, &value, &action)?);
@@ -244,8 +307,10 @@ fn patch_node(
             durability: Class::Soft,
             note: None,
         };
-        let ops = op(&entry, &decode(&entry)?, &action)?;
-        match store.commit(ops.into_iter().collect()) {
+        let Some(op) = op(&entry, &decode(&entry)?, &action)? else {
+            return Ok(true);
+        };
+        match store.commit(vec![op]) {
             Ok(_) => return Ok(true),
             Err(error) if is_race(&error) && attempt < TRIES => {}
             Err(error) => return Err(error.into()),
@@ -270,6 +335,9 @@ fn op(entry: &Entry, value: &Value, action: &Action) -> Result<Option<Op>, Error
                     key: key.clone(),
                     message: status.message().to_owned(),
                 })?;
+            if changed == *value {
+                return Ok(None);
+            }
             let durability = match durability {
                 Class::Soft => Durability::Soft,
                 Class::Hard => Durability::Hard,
@@ -332,4 +400,136 @@ fn host_ip(store: &dyn Store, node: &NodeName) -> Option<String> {
 
 fn node_key(node: &NodeName) -> Key {
     Key::new("", "nodes", "", node.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::watch::Source;
+    use super::*;
+    use crate::store::{EventKind, MemoryStore};
+    use bramble_wire::join::hex_of;
+    use bramble_wire::report::{Phase, PodReport, UnixMs};
+
+    const UID: [&str; 2] = [
+        "00000000-0000-4000-8000-000000000001",
+        "00000000-0000-4000-8000-000000000002",
+    ];
+
+    struct Bed {
+        store: MemoryStore,
+        desired: Desired,
+        node: NodeName,
+    }
+
+    impl Bed {
+        fn new(pods: &[Value]) -> Bed {
+            let (store, mut desired) = (MemoryStore::default(), Desired::default());
+            for pod in pods {
+                let name = pod["metadata"]["name"].as_str().unwrap();
+                let put = Op::Put {
+                    key: Key::new("", "pods", "default", name),
+                    expect: Expect::Absent,
+                    body: body(pod),
+                    durability: Durability::Hard,
+                };
+                let commit = store.commit(vec![put]).unwrap();
+                desired.apply(Source::Pods, EventKind::Added, &commit.entries[0]);
+            }
+            let node = NodeName::new("n1").unwrap();
+            Bed {
+                store,
+                desired,
+                node,
+            }
+        }
+
+        fn pod(&self, name: &str) -> Value {
+            let entry = self.store.get(&Key::new("", "pods", "default", name));
+            serde_json::from_slice(&entry.unwrap().json).unwrap()
+        }
+    }
+
+    fn pod(name: &str, uid: &str) -> Value {
+        json!({"kind": "Pod", "apiVersion": "v1",
+            "metadata": {"name": name, "namespace": "default", "uid": uid},
+            "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}})
+    }
+
+    fn name(name: &str) -> ObjectName {
+        let namespace = "default".to_owned();
+        let name = name.to_owned();
+        ObjectName { namespace, name }
+    }
+
+    #[test]
+    fn a_pod_that_is_left_out_says_so_once_and_only_for_its_node() {
+        let bed = Bed::new(&[pod("a", UID[0])]);
+        let other = NodeName::new("n2").unwrap();
+        let why = document::Error::NodeFull;
+        write_left_out(&bed.store, &other, &name("a"), &why).unwrap();
+        assert!(bed.pod("a").get("status").is_none(), "not its node");
+        write_left_out(&bed.store, &bed.node, &name("a"), &why).unwrap();
+        let status = bed.pod("a")["status"].clone();
+        assert_eq!(status["reason"], LEFT_OUT);
+        assert!(
+            status["message"]
+                .as_str()
+                .unwrap()
+                .ends_with(&why.to_string())
+        );
+        let before = bed.store.revision();
+        write_left_out(&bed.store, &bed.node, &name("a"), &why).unwrap();
+        write_left_out(&bed.store, &bed.node, &name("gone"), &why).unwrap();
+        assert_eq!(bed.store.revision(), before, "nothing new, nothing written");
+    }
+
+    #[test]
+    fn an_undecodable_pod_is_told_of_and_holds_up_no_other() {
+        let mut odd = pod("odd", UID[0]);
+        odd["spec"]["containers"] = "none".into();
+        let bed = Bed::new(&[odd, pod("plain", UID[1])]);
+        let identity = ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key();
+        let record = json!({"node": "n1", "certificate": "00".repeat(32), "podCidr": "10.42.0.0/24",
+            "identity": hex_of(identity.as_bytes()), "sealing": "00".repeat(32), "index": 0, "token": ""});
+        let entry = Entry {
+            key: node_key(&bed.node),
+            json: record.to_string().into(),
+            created: Revision(1),
+            modified: Revision(1),
+            revision_at: None,
+        };
+        let member = NodeKey::from_entry(&entry).unwrap();
+        let range: Cidr = "10.43.0.0/16".parse().unwrap();
+        let document = compile(&bed.desired, &member, range, 1);
+        assert_eq!(document.objects.len(), 2, "the node and the plain pod");
+        assert!(matches!(
+            &document.left_out[..],
+            [(pod, document::Error::Undecodable(_))] if *pod == name("odd")
+        ));
+
+        let running = |uid| PodReport {
+            uid: PodUid::parse(uid).unwrap(),
+            phase: Phase::Running,
+            reason: String::new(),
+            message: String::new(),
+            pod_ip: None,
+            started: UnixMs::default(),
+            containers: Vec::new(),
+            gone: false,
+            unclaimed: false,
+        };
+        let report = Report {
+            node: bed.node.clone(),
+            number: 1,
+            hard: false,
+            pods: UID.map(running).into(),
+            all: None,
+            accepted: None,
+            converged: None,
+            rejected: String::new(),
+        };
+        write(&bed.store, &bed.desired, &report).unwrap();
+        assert_eq!(bed.pod("plain")["status"]["phase"], "Running");
+        assert!(bed.pod("odd").get("status").is_none());
+    }
 }

@@ -364,13 +364,14 @@ impl Task {
         }
     }
 
-    /// Says once what can't be expressed.
+    /// Says what the node does not get: on the pod, and once in the log.
     fn tell_left_out(&mut self, node: &NodeName, left_out: Vec<(ObjectName, document::Error)>) {
         let told = self.left_out.get(node);
         for (pod, error) in &left_out {
             if !told.is_some_and(|told| told.iter().any(|(p, e)| p == pod && e == error)) {
                 tracing::error!(%node, %pod, %error, "the pod is left out of the node's document");
             }
+            self.note(reports::write_left_out(&*self.store, node, pod, error));
         }
         if left_out.is_empty() {
             self.left_out.remove(node);
