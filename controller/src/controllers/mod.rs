@@ -74,6 +74,8 @@ struct Controllers {
     cluster: Cluster,
     queue: Queue,
     recorder: Recorder,
+    /// Events in the cache.
+    events: usize,
 }
 
 impl Controllers {
@@ -87,6 +89,7 @@ impl Controllers {
             cluster: Cluster::default(),
             queue: Queue::default(),
             recorder: Recorder::default(),
+            events: 0,
         };
         let mut entries = Vec::new();
         for scope in cache::scopes() {

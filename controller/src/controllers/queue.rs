@@ -11,6 +11,8 @@ use super::cache::Id;
 
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Looks in a row that come at once because somebody else was faster; then it waits like a failure.
+const STALE_AT_ONCE: u32 = 5;
 /// Pauses of pods that no node will have, as upstream.
 const PARK_MIN: Duration = Duration::from_secs(1);
 const PARK_MAX: Duration = Duration::from_secs(10);
@@ -100,6 +102,16 @@ impl Queue {
         count
     }
 
+    /// Somebody else was faster: again at once. A write that is always refused must not spin, though.
+    pub(super) fn again(&mut self, work: Work, now: Instant) {
+        let count = self.failures.entry(work.clone()).or_default();
+        *count += 1;
+        match count.checked_sub(STALE_AT_ONCE) {
+            None | Some(0) => self.push(work),
+            Some(beyond) => self.push_at(work, now + pause(RETRY_MIN, RETRY_MAX, beyond)),
+        }
+    }
+
     /// A pod that no node will have: not before a pause, and only when the cluster has changed.
     pub(super) fn park(&mut self, work: Work, now: Instant) {
         let entry = self.parked.entry(work).or_insert((0, now));
@@ -157,6 +169,22 @@ mod tests {
         assert_eq!(queue.pop(now), None);
         assert_eq!(queue.pop(now + second), Some(Work::Events));
         assert_eq!(queue.next_due(), None, "the later moments are gone");
+    }
+
+    #[test]
+    fn who_is_always_too_late_waits_in_the_end() {
+        let mut queue = Queue::default();
+        let (now, work) = (Instant::now(), Work::Terminated);
+        for _ in 0..STALE_AT_ONCE {
+            queue.again(work.clone(), now);
+            assert_eq!(queue.pop(now).as_ref(), Some(&work));
+        }
+        queue.again(work.clone(), now);
+        assert_eq!(queue.pop(now), None);
+        assert_eq!(queue.pop(now + RETRY_MIN).as_ref(), Some(&work));
+        queue.succeeded(&work);
+        queue.again(work.clone(), now);
+        assert_eq!(queue.pop(now), Some(work), "a success is a new beginning");
     }
 
     #[test]

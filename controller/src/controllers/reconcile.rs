@@ -50,6 +50,15 @@ impl Controllers {
                 }
             }
             "events" => {
+                match (before.is_some(), after.is_some()) {
+                    (false, true) => self.events += 1,
+                    (true, false) => self.events -= 1,
+                    _ => {}
+                }
+                // A flood is not kept for an hour; the margin keeps the clean-up rare.
+                if self.events > event::MAX + event::MAX / 8 {
+                    self.queue.push(Work::Events);
+                }
                 let seconds = (self.clock)().seconds + event::TTL_S;
                 self.later(Work::Events, Timestamp::from_seconds(seconds));
             }
@@ -174,7 +183,7 @@ impl Controllers {
         match done {
             Ok(()) | Err(Error::Ending) => self.queue.succeeded(work),
             // The change that was faster is in the store already: look again at once.
-            Err(Error::Stale) => self.queue.push(work.clone()),
+            Err(Error::Stale) => self.queue.again(work.clone(), Instant::now()),
             Err(error) => {
                 let count = self.queue.failed(work.clone(), Instant::now());
                 if count % LOG_EVERY == 1 {
