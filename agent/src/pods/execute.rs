@@ -79,6 +79,9 @@ impl<R: Runtime, N: Network> Board<R, N> {
         let uid = input.uid;
         let id = id_of(&input.name, input.life);
         self.remove_lives(uid, &input.name, &id).await?;
+        let (name, life) = (input.name.clone(), input.life);
+        self.blocking(move |board| remove_old_logs(&board.logs(uid).join(name), life))
+            .await?;
         let config = self.config_of(input, &id).await?;
         match self.runtime.start_container(uid, &config).await {
             Ok(_) => Ok(()),
@@ -93,7 +96,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
         }
     }
 
-    /// Removes what is left of earlier lives; their logs stay.
+    /// Removes what is left of earlier lives, except their logs.
     async fn remove_lives(&self, uid: PodUid, container: &str, but: &str) -> Result {
         let pods = self.runtime.observe().await;
         let ids = (pods.iter().filter(|pod| pod.uid == uid))
@@ -273,6 +276,18 @@ impl<R: Runtime, N: Network> Board<R, N> {
     }
 }
 
+/// Removes the logs of lives before the last one: only the present and the previous can be asked
+/// for, and a container that keeps crashing must not fill the board's memory.
+fn remove_old_logs(folder: &Path, life: u32) -> io::Result<()> {
+    for name in files::names(folder) {
+        let of = name.split_once(".log").and_then(|(n, _)| n.parse().ok());
+        if of.is_some_and(|of: u32| of.saturating_add(1) < life) {
+            std::fs::remove_file(folder.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 /// A failure that is tried again, with everything below it.
 fn other(error: impl std::error::Error) -> Failed {
     let mut text = error.to_string();
@@ -327,6 +342,20 @@ fn oom_score_adj(resources: &Resources, memory_bytes: u64) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crashing_container_keeps_two_logs() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = ["1.log", "8.log", "8.log.1", "9.log", "9.log.1", "other"];
+        for name in old {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        remove_old_logs(directory.path(), 10).unwrap();
+        let mut left = files::names(directory.path());
+        left.sort();
+        assert_eq!(left, ["9.log", "9.log.1", "other"]);
+        remove_old_logs(&directory.path().join("missing"), 10).unwrap();
+    }
 
     #[test]
     fn who_asked_for_least_is_sacrificed_first() {
