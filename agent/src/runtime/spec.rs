@@ -72,7 +72,7 @@ pub const ALL_CAPABILITIES: [&str; 41] = [
 ];
 
 /// As Kubernetes and Docker mask them; a privileged container sees them.
-const MASKED: [&str; 11] = [
+const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -83,6 +83,7 @@ const MASKED: [&str; 11] = [
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
 const READ_ONLY: [&str; 5] = [
@@ -364,21 +365,18 @@ fn mounts(config: &ContainerConfig, around: &Surroundings) -> Vec<Value> {
         ),
         fs("/dev/mqueue", "mqueue", "mqueue", &hide),
     ];
-    if around.host_network {
-        // sysfs can only be mounted anew by the owner of the network namespace.
-        out.push(fs(
-            "/sys",
-            "bind",
-            "/sys",
-            &["rbind", "nosuid", "noexec", "nodev", sys],
-        ));
-    } else {
-        out.push(fs(
-            "/sys",
-            "sysfs",
-            "sysfs",
-            &["nosuid", "noexec", "nodev", sys],
-        ));
+    // sysfs can only be mounted anew by the owner of the network namespace.
+    let (kind, bind): (&str, &[&str]) = match (around.host_network, config.rights.privileged) {
+        (false, _) => ("sysfs", &[]),
+        // What is mounted below stays behind: read-only would not reach it, and the board's own
+        // cgroups are a way to rule the board.
+        (true, false) => ("bind", &["bind"]),
+        (true, true) => ("bind", &["rbind"]),
+    };
+    let source = if around.host_network { "/sys" } else { kind };
+    out.push(fs("/sys", kind, source, &[bind, &hide, &[sys]].concat()));
+    // libcontainer mounts those of v1 writable, and a container must not lift its own limits.
+    if around.cgroup_v2 && !(around.host_network && config.rights.privileged) {
         out.push(fs(
             "/sys/fs/cgroup",
             "cgroup",
