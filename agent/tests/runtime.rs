@@ -507,6 +507,54 @@ async fn containers_of_a_pod_share_their_network_and_mounts_appear_where_asked()
 }
 
 #[tokio::test]
+async fn nobody_but_root_looks_into_a_pods_files() {
+    let board = Board::new();
+    let runtime = board.runtime().await;
+    let uid = uid();
+    runtime.ensure_pod(&pod(uid)).await.unwrap();
+    runtime
+        .start_container(uid, &board.container(uid, "a-0", "sleep 600"))
+        .await
+        .unwrap();
+    let mode = |path: &std::path::Path| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    let (run, data) = (&board.options.run_dir, &board.options.data_dir);
+    for folder in [run.join("pods"), run.join("logs"), data.join("pods")] {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+    }
+    let spec = run.join(format!("pods/{uid}/c/a-0/config.json"));
+    assert_eq!(mode(&spec), 0o600, "the environment may hold secrets");
+    runtime.delete_pod(uid).await.unwrap();
+    assert_eq!(board.leaks(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_shim_that_answers_late_is_adopted_and_its_containers_are_left_alone() {
+    let board = Board::new();
+    let before = board.runtime().await;
+    let uid = uid();
+    before.ensure_pod(&pod(uid)).await.unwrap();
+    let container = board.container(uid, "a-0", "sleep 600");
+    let record = before.start_container(uid, &container).await.unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", record.pid)).unwrap();
+    let parent = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1);
+    let shim = parent.and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
+    let signal = |signal| rustix::process::kill_process(shim.unwrap(), signal).unwrap();
+    signal(rustix::process::Signal::STOP);
+    drop(before);
+    // The greeting is waited for in vain.
+    let after = board.runtime().await;
+    signal(rustix::process::Signal::CONT);
+    let seen = after.observe().await;
+    assert!(seen[0].shim, "{seen:?}");
+    assert_eq!(seen[0].containers[0].state, ContainerFact::Running(record));
+    after.delete_pod(uid).await.unwrap();
+    assert_eq!(board.leaks(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_pod_on_the_boards_network_sees_it() {
     let board = Board::new();
     let runtime = board.runtime().await;
@@ -516,10 +564,13 @@ async fn a_pod_on_the_boards_network_sees_it() {
         ..pod(uid)
     };
     assert_eq!(runtime.ensure_pod(&config).await.unwrap().netns, None);
-    let look = "readlink /proc/self/ns/net; ls /sys/class/net";
+    let look = "readlink /proc/self/ns/net; ls /sys/class/net; \
+                for d in /sys/fs/cgroup /sys/fs/cgroup/*; do \
+                (mkdir $d/bramble-x && rmdir $d/bramble-x) 2>/dev/null && echo writable $d; done";
     let (_, log) = run(&board, &runtime, uid, &board.container(uid, "a-0", look)).await;
     let own = std::fs::read_link("/proc/self/ns/net").unwrap();
     assert!(log.contains(own.to_str().unwrap()), "{log}");
+    assert!(!log.contains("writable"), "the board's own cgroups: {log}");
     runtime.delete_pod(uid).await.unwrap();
     assert_eq!(board.leaks(), Vec::<String>::new());
 }

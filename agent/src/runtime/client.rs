@@ -18,6 +18,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// A shim answers its greeting at once or not at all.
 const GREETING: Duration = Duration::from_secs(5);
 
+/// A shim gives its helpers a minute; one that takes longer than this hangs itself, and who waits
+/// for it holds up others that want to start.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 /// Asks on their way to one shim.
 const QUEUE: usize = 16;
 
@@ -85,8 +89,13 @@ impl ShimClient {
     /// Sends one request and waits for its answer.
     pub(crate) async fn ask(&self, request: Request) -> Result<Reply, Gone> {
         let (answer, waiting) = oneshot::channel();
-        self.asks.send((request, answer)).await.map_err(|_| Gone)?;
-        waiting.await.map_err(|_| Gone)
+        let asking = async {
+            self.asks.send((request, answer)).await.map_err(|_| Gone)?;
+            waiting.await.map_err(|_| Gone)
+        };
+        tokio::time::timeout(PATIENCE, asking)
+            .await
+            .map_err(|_| Gone)?
     }
 
     /// Last known states.

@@ -9,13 +9,12 @@
 //!
 //! Calls for one pod must not overlap; calls for different pods may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bramble_wire::object::PodUid;
@@ -26,11 +25,12 @@ use bramble_wire::shim::{
 use tokio::process::Command;
 use tokio::sync::watch;
 
+use super::bundle::{self, make_dir, make_private_dir, remove_dir};
 use super::cgroup::Cgroups;
 use super::client::ShimClient;
 use super::options::Options;
-use super::process::{self, alive, stop_process, wait_for_end};
-use super::spec::{ContainerConfig, Surroundings, runtime_spec};
+use super::process::{alive, stop_process, wait_for_end};
+use super::spec::ContainerConfig;
 use super::{
     ContainerFact, Error, ObservedContainer, ObservedPod, PodConfig, PodHandle, Runtime, mounts,
 };
@@ -44,6 +44,8 @@ pub struct KernelRuntime {
     options: Options,
     cgroups: Cgroups,
     shims: Mutex<BTreeMap<PodUid, ShimClient>>,
+    /// Pods whose shim lives and did not answer when it was asked again.
+    mute: Mutex<BTreeSet<PodUid>>,
     changes: watch::Sender<u64>,
 }
 
@@ -54,14 +56,20 @@ impl KernelRuntime {
     /// # Errors
     /// When the directories can't be made or no cgroups are mounted.
     pub async fn open(options: Options) -> io::Result<Self> {
-        make_dir(&options.pods())?;
-        make_dir(&options.data_dir.join("pods"))?;
+        for dir in [
+            options.pods(),
+            options.logs(),
+            options.data_dir.join("pods"),
+        ] {
+            make_private_dir(&dir)?;
+        }
         let cgroups = Cgroups::discover(&options.cgroup_parent)?;
         let changes = watch::Sender::new(0);
         let this = Self {
             options,
             cgroups,
             shims: Mutex::default(),
+            mute: Mutex::default(),
             changes,
         };
         for pod in this.pods_on_disk() {
@@ -78,15 +86,12 @@ impl KernelRuntime {
     }
 
     fn client(&self, pod: PodUid) -> Option<ShimClient> {
-        let shims = self.shims.lock().unwrap_or_else(PoisonError::into_inner);
+        let shims = lock(&self.shims);
         shims.get(&pod).filter(|c| !c.gone()).cloned()
     }
 
     fn forget(&self, pod: PodUid) -> Option<ShimClient> {
-        self.shims
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&pod)
+        lock(&self.shims).remove(&pod)
     }
 
     fn pods_on_disk(&self) -> Vec<PodUid> {
@@ -111,9 +116,29 @@ impl KernelRuntime {
                 "another shim answers than the one recorded",
             ));
         }
-        let mut shims = self.shims.lock().unwrap_or_else(PoisonError::into_inner);
-        shims.insert(pod, client.clone());
+        lock(&self.shims).insert(pod, client.clone());
+        lock(&self.mute).remove(&pod);
         Ok(client)
+    }
+
+    /// A shim that lives but lost its connection, or did not answer in time at the agent's start, is
+    /// asked once more before its pod is given up: its containers are well.
+    async fn adopt_again(&self, pod: PodUid) -> Option<ShimClient> {
+        let record = self.options.pod_dir(pod).join(path::SHIM);
+        let record: ShimRecord = read_record(&record, "shim record")?;
+        if !alive(record.pid, record.start_time) || lock(&self.mute).contains(&pod) {
+            return None;
+        }
+        match self.adopt(pod).await {
+            Ok(client) => Some(client),
+            // It is just starting.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(%pod, %error, "the shim lives and does not answer");
+                lock(&self.mute).insert(pod);
+                None
+            }
+        }
     }
 
     async fn spawn_shim(&self, pod: &PodConfig) -> Result<(), Error> {
@@ -170,46 +195,22 @@ impl KernelRuntime {
     }
 
     /// Root file system and `config.json`.
-    fn prepare(&self, pod: PodUid, config: &ContainerConfig) -> Result<(), Error> {
-        let bundle = self.bundle(pod, &config.id);
-        let upper = self.options.data(pod).join(&config.id);
-        let step = |what: &'static str| {
-            let id = config.id.clone();
-            move |source| Error::Prepare { id, what, source }
-        };
-        mounts::unmount_all(&bundle.join("rootfs")).map_err(step("unmount an old root"))?;
-        remove_dir(&upper).map_err(step("empty the upper directory"))?;
-        make_dir(&bundle).map_err(step("make the bundle"))?;
-        make_dir(&upper).map_err(step("make the upper directory"))?;
-        let rootfs = bundle.join("rootfs");
-        mounts::mount_overlay(
-            &config.layers,
-            &upper.join("upper"),
-            &upper.join("work"),
-            &rootfs,
-        )
-        .map_err(step("mount the root file system"))?;
-        crate::image::rooted::ensure_dir(&rootfs, Path::new(&config.working_dir))
-            .map_err(step("make the working directory"))?;
-        if let Some(parent) = config.log.parent() {
-            make_dir(parent).map_err(step("make the log directory"))?;
-        }
-        let uid = pod.to_string();
-        let dir = self.options.pod_dir(pod);
-        let around = Surroundings {
-            namespaces: dir.join(path::NAMESPACES),
-            host_network: !dir.join(path::NAMESPACES).join("net").exists(),
-            cgroup: self.cgroups.container_path(&uid, &config.id),
-            cgroup_v2: self.cgroups.v2_only(),
-            rootfs,
-            grantable: process::own_capabilities(),
-        };
-        let spec = runtime_spec(config, &around).to_string();
-        fs::write(bundle.join("config.json"), spec).map_err(step("write config.json"))
+    async fn prepare(&self, pod: PodUid, config: &ContainerConfig) -> Result<(), Error> {
+        let (options, cgroups) = (self.options.clone(), self.cgroups.clone());
+        let (id, config) = (config.id.clone(), config.clone());
+        let work = move || bundle::prepare(&options, &cgroups, pod, &config);
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|panic| {
+            Err(Error::Prepare {
+                id,
+                what: "run",
+                source: io::Error::other(panic),
+            })
+        })
     }
 
     fn bundle(&self, pod: PodUid, id: &str) -> PathBuf {
-        self.options.pod_dir(pod).join(path::CONTAINERS).join(id)
+        bundle::directory(&self.options, pod, id)
     }
 
     /// Takes away what [`KernelRuntime::prepare`] made. Blocks while it removes files.
@@ -333,7 +334,7 @@ impl Runtime for KernelRuntime {
         if let Some(ContainerState::Running(record)) = client.containers().get(&config.id) {
             return Ok(*record);
         }
-        if let Err(error) = self.prepare(pod, config) {
+        if let Err(error) = self.prepare(pod, config).await {
             self.dismantle(pod, &config.id).await;
             return Err(error);
         }
@@ -418,8 +419,14 @@ impl Runtime for KernelRuntime {
 
     async fn observe(&self) -> Vec<ObservedPod> {
         let mut out = Vec::new();
-        for pod in self.pods_on_disk() {
-            let (shim, containers) = match self.client(pod) {
+        let pods = self.pods_on_disk();
+        lock(&self.mute).retain(|pod| pods.contains(pod));
+        for pod in pods {
+            let client = match self.client(pod) {
+                Some(client) => Some(client),
+                None => self.adopt_again(pod).await,
+            };
+            let (shim, containers) = match client {
                 Some(client) => (
                     true,
                     client.containers().into_iter().map(observed).collect(),
@@ -438,6 +445,11 @@ impl Runtime for KernelRuntime {
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Entries are whole, whatever panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn observed((id, state): (String, ContainerState)) -> ObservedContainer {
@@ -463,20 +475,6 @@ async fn blocking(work: impl FnOnce() -> Vec<String> + Send + 'static) -> Vec<St
     match tokio::task::spawn_blocking(work).await {
         Ok(errors) => errors,
         Err(error) => vec![error.to_string()],
-    }
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o711)
-        .create(dir)
-}
-
-fn remove_dir(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Containers are children of their pod's shim (`agent/shim`), never of the agent.
 
+mod bundle;
 pub mod cgroup;
 mod client;
 mod kernel;

@@ -56,7 +56,11 @@ impl Options {
 
     /// Log files of a pod.
     pub fn log_dir(&self, pod: PodUid) -> PathBuf {
-        self.run_dir.join("logs").join(pod.to_string())
+        self.logs().join(pod.to_string())
+    }
+
+    pub(super) fn logs(&self) -> PathBuf {
+        self.run_dir.join("logs")
     }
 
     pub(super) fn pods(&self) -> PathBuf {
