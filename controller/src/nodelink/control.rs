@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::join::GROUP;
 use crate::store::{Body, Durability, Error as StoreError, Expect, Key, Op, Store};
 
+/// Annotation of the namespace [`CONFIRMED_ON`] by which a person confirms an epoch, named by its
+/// number: what a document lacks then is wanted gone.
+pub const CONFIRMED: &str = "bramble.dev/confirmed-epoch";
+/// Where [`CONFIRMED`] is looked for.
+pub const CONFIRMED_ON: &str = "kube-system";
+
 const RESOURCE: &str = "control";
 const NAME: &str = "controller";
 
@@ -50,6 +56,12 @@ struct Record {
     epoch: u64,
     history: String,
     confirmed: u64,
+}
+
+/// The epoch that a person confirms on this namespace, if any.
+pub(super) fn confirmed_by(namespace: &[u8]) -> Option<u64> {
+    let namespace: bramble_api::view::Object = bramble_api::view::decode(namespace).ok()?;
+    namespace.metadata.annotations.get(CONFIRMED)?.parse().ok()
 }
 
 fn key() -> Key {
@@ -103,6 +115,27 @@ impl Control {
         self.history = history;
         self.save(store).await?;
         Ok(self)
+    }
+
+    /// A person has confirmed the difference that this epoch makes; durable before a node hears of
+    /// it.
+    ///
+    /// # Errors
+    /// [`Error`]; it is not confirmed then.
+    pub async fn confirm(mut self, store: &dyn Store) -> Result<Control, Error> {
+        self.confirmed = self.epoch;
+        self.save(store).await?;
+        Ok(self)
+    }
+
+    /// What a person has to do, when something is to be confirmed.
+    pub(super) fn hint(&self) -> Option<String> {
+        (self.confirmed < self.epoch).then(|| {
+            format!(
+                "kubectl annotate --overwrite namespace {CONFIRMED_ON} {CONFIRMED}={}",
+                self.epoch
+            )
+        })
     }
 
     async fn save(&self, store: &dyn Store) -> Result<(), Error> {
@@ -184,6 +217,10 @@ mod tests {
         let next = Control::start(&store).await.unwrap();
         assert_eq!((next.epoch, next.history), (raised.epoch, history));
         assert!(next.confirmed < next.epoch);
+        assert!(next.hint().unwrap().ends_with(&format!("={}", next.epoch)));
+        next.confirm(&store).await.unwrap();
+        let last = Control::start(&store).await.unwrap();
+        assert_eq!((last.confirmed, last.hint()), (next.epoch, None));
         assert!(u64::from(store.revision().epoch()) >= next.epoch);
     }
 

@@ -68,6 +68,8 @@ impl Desired {
             Source::ConfigMaps => self.apply_config(gone, entry, false),
             Source::Secrets => self.apply_config(gone, entry, true),
             Source::NodeKeys => return self.apply_member(gone, entry),
+            // No document is made of these.
+            Source::Namespaces => {}
         }
         None
     }
@@ -144,6 +146,11 @@ impl Desired {
             }
         }
         None
+    }
+
+    /// Every document is to be compiled again.
+    pub(super) fn touch_all(&mut self) {
+        self.dirty.extend(self.members.keys().cloned());
     }
 
     pub(super) fn is_dirty(&self) -> bool {

@@ -89,6 +89,12 @@ pub async fn start(
         term = control.term,
         "node link"
     );
+    if let Some(hint) = control.hint() {
+        tracing::warn!(
+            hint,
+            "this epoch is not confirmed: nodes keep what their documents lack"
+        );
+    }
     let Settings {
         cluster,
         signing,

@@ -178,6 +178,12 @@ pub(super) fn write(
                 .pod_of(&report.node, &pod.uid)
                 .and_then(|key| store.get(key));
             let Some(entry) = entry else {
+                if pod.unclaimed {
+                    // What a person must look at before confirming an epoch; said when it changes.
+                    let images = pod.containers.iter().map(|c| c.image.as_str());
+                    let images: Vec<&str> = images.collect();
+                    tracing::warn!(node = %report.node, pod = %pod.uid, ?images, "unclaimed pod");
+                }
                 forget.extend(pod.gone.then_some(pod.uid));
                 continue;
             };

@@ -32,7 +32,7 @@ use crate::store::{Entry, Error as StoreError, EventKind, Store};
 const BATCH: usize = 64;
 /// How long the good-bye may take to reach the broker.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
-/// Pause before the store is read anew after the watchers fell behind its history.
+/// Pause before the store is read anew after the watchers fell behind.
 const RELIST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Asked of the task.
@@ -70,8 +70,10 @@ pub(super) struct Task {
     /// A reader of a stream has read or left.
     readers: Arc<Notify>,
     pending: FuturesUnordered<Pending>,
-    /// A new epoch on its way to the disk.
-    raising: Option<BoxFuture<'static, Result<Control, control::Error>>>,
+    /// A new epoch, or a person's confirmation of this one, on its way to the disk.
+    recording: Option<BoxFuture<'static, Result<Control, control::Error>>>,
+    /// The epoch that a person says is confirmed.
+    asked: Option<u64>,
     /// Pods left out of documents, as last told.
     left_out: HashMap<NodeName, Vec<(ObjectName, document::Error)>>,
     started: Instant,
@@ -91,7 +93,8 @@ impl Task {
             streams,
             readers,
             pending: FuturesUnordered::new(),
-            raising: None,
+            recording: None,
+            asked: None,
             left_out: HashMap::new(),
             started: Instant::now(),
         }
@@ -149,7 +152,7 @@ impl Task {
                         self.parts.machine.handle_durable(&node, number, forget, now);
                     }
                 }
-                raised = finish(&mut self.raising) => self.handle_raised(raised),
+                recorded = finish(&mut self.recording) => self.handle_recorded(recorded),
                 () = self.readers.notified() => {}
                 () = sleep_until(wake) => {
                     let now = self.now();
@@ -182,6 +185,10 @@ impl Task {
     }
 
     fn apply(&mut self, source: Source, kind: EventKind, entry: &Arc<Entry>) {
+        if source == Source::Namespaces && *entry.key.name == *control::CONFIRMED_ON {
+            self.asked = control::confirmed_by(&entry.json);
+            self.confirm();
+        }
         match self.desired.apply(source, kind, entry) {
             Some(Membership::Joined(key)) => {
                 let NodeKey {
@@ -310,7 +317,7 @@ impl Task {
                      nodes keep what they run until a person confirms the difference"
                 );
                 let (store, control) = (Arc::clone(&self.store), self.parts.control);
-                self.raising = Some(Box::pin(async move {
+                self.recording = Some(Box::pin(async move {
                     control.raise(&*store, epoch, history).await
                 }));
             }
@@ -344,10 +351,28 @@ impl Task {
         }));
     }
 
-    fn handle_raised(&mut self, raised: Result<Control, control::Error>) {
-        match raised {
+    /// Records that a person has confirmed this very epoch, unless that is known.
+    fn confirm(&mut self) {
+        let control = self.parts.control;
+        let news = self.asked == Some(control.epoch) && control.confirmed < control.epoch;
+        if !news || self.recording.is_some() {
+            return;
+        }
+        tracing::info!(epoch = control.epoch, "a person has confirmed the epoch");
+        let store = Arc::clone(&self.store);
+        self.recording = Some(Box::pin(async move { control.confirm(&*store).await }));
+    }
+
+    fn handle_recorded(&mut self, recorded: Result<Control, control::Error>) {
+        match recorded {
             Ok(control) => {
+                if control.confirmed != self.parts.control.confirmed {
+                    self.desired.touch_all();
+                }
                 self.parts.control = control;
+                if let Some(hint) = control.hint() {
+                    tracing::warn!(hint, "to confirm the epoch, after a look at what the nodes run");
+                }
                 let now = self.now();
                 self.parts
                     .machine
@@ -358,9 +383,10 @@ impl Task {
                     .will
                     .lock()
                     .unwrap_or_else(|poisoned| poisoned.into_inner()) = will;
+                self.confirm();
             }
             // The machine sends nothing until the next start; nodes go on with what they have.
-            Err(error) => tracing::error!(%error, "the new epoch is not on disk"),
+            Err(error) => tracing::error!(%error, "the record of who controls is not on disk"),
         }
     }
 

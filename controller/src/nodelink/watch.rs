@@ -12,13 +12,16 @@ pub(super) enum Source {
     ConfigMaps,
     Secrets,
     NodeKeys,
+    /// For what a person says about the whole cluster.
+    Namespaces,
 }
 
-const SOURCES: [Source; 4] = [
+const SOURCES: [Source; 5] = [
     Source::Pods,
     Source::ConfigMaps,
     Source::Secrets,
     Source::NodeKeys,
+    Source::Namespaces,
 ];
 
 /// Looks at all watchers until they agree on a revision. Each look takes what has become durable
@@ -32,13 +35,14 @@ impl Source {
             Source::ConfigMaps => Scope::all("", "configmaps"),
             Source::Secrets => Scope::all("", "secrets"),
             Source::NodeKeys => Scope::all(GROUP, NODE_KEYS),
+            Source::Namespaces => Scope::all("", "namespaces"),
         }
     }
 }
 
 /// A watcher for each source.
 pub(super) struct Watchers {
-    watchers: [(Source, Watcher); 4],
+    watchers: [(Source, Watcher); 5],
 }
 
 /// The state at the start of the watchers.
@@ -57,8 +61,14 @@ impl Watchers {
             entries.extend(listing.entries.into_iter().map(|entry| (source, entry)));
             Ok((source, store.watch(&source.scope(), listing.revision)?))
         };
-        let [pods, config_maps, secrets, keys] = SOURCES;
-        let watchers = [open(pods)?, open(config_maps)?, open(secrets)?, open(keys)?];
+        let [pods, config_maps, secrets, keys, namespaces] = SOURCES;
+        let watchers = [
+            open(pods)?,
+            open(config_maps)?,
+            open(secrets)?,
+            open(keys)?,
+            open(namespaces)?,
+        ];
         // A list shows pending writes; nothing is made of them before they are durable.
         store.settled(newest).wait().await?;
         Ok((Watchers { watchers }, Snapshot { entries }))
@@ -66,12 +76,14 @@ impl Watchers {
 
     /// The next change of any source. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<(Source, Event), Error> {
-        let [(pods, a), (config_maps, b), (secrets, c), (keys, d)] = &mut self.watchers;
+        let [(pods, a), (config_maps, b), (secrets, c), (keys, d), (namespaces, e)] =
+            &mut self.watchers;
         tokio::select! {
             event = a.next() => Ok((*pods, event?)),
             event = b.next() => Ok((*config_maps, event?)),
             event = c.next() => Ok((*secrets, event?)),
             event = d.next() => Ok((*keys, event?)),
+            event = e.next() => Ok((*namespaces, event?)),
         }
     }
 

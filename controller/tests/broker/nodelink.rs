@@ -78,6 +78,18 @@ impl World {
         world
     }
 
+    /// A person confirms an epoch, as the controller's log says how.
+    fn confirm(&self, epoch: u64) {
+        let key = Key::new("", "namespaces", "", nodelink::control::CONFIRMED_ON);
+        let annotations = json!({nodelink::control::CONFIRMED: epoch.to_string()});
+        self.put(
+            key,
+            json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {
+                "name": nodelink::control::CONFIRMED_ON, "uid": "s", "annotations": annotations,
+            }}),
+        );
+    }
+
     fn pod_key() -> Key {
         Key::new("", "pods", "default", "web")
     }
@@ -646,12 +658,26 @@ async fn a_node_from_the_future_raises_the_epoch_durably() {
         (head.version.epoch, head.history),
         (after.epoch, after.history)
     );
-    let (_, objects) = board.pull().await;
+    let (version, objects) = board.pull().await;
     let unconfirmed = |object: &Object| matches!(object, Object::Node(config) if config.confirmed_epoch < after.epoch);
     assert!(
         objects.iter().any(unconfirmed),
         "nothing is stopped before a person confirms"
     );
+
+    // Only this very epoch can be confirmed, not one that a person has never seen.
+    world.confirm(after.epoch + 1);
+    world.confirm(after.epoch);
+    let (confirmed, objects) = loop {
+        let (_, head) = board
+            .next::<Head>(|topic| *topic == Topic::Head(n1()))
+            .await;
+        if head.version > version {
+            break board.pull().await;
+        }
+    };
+    assert!(confirmed > version);
+    assert!(!objects.iter().any(unconfirmed));
 
     // The next life goes on in it.
     link.stop().await;
