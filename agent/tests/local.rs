@@ -141,7 +141,15 @@ fn bad_requests_get_an_answer_too() {
     // Refused only after it was sent whole: the client must see the reason, not a broken pipe.
     failed(
         agent.ask(VERSION, Request::ImageLoadStream, Some(&[1; 1_000_000])),
-        "invalid image",
+        "load the archive that was sent: invalid image",
+    );
+    let fifo = agent.dir.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let path = fifo.to_str().unwrap().to_owned();
+    failed(
+        agent.ask(VERSION, Request::ImageLoadPath { path }, None),
+        "is not a file",
     );
     let mut stream = UnixStream::connect(agent.socket()).unwrap();
     stream.write_all(&u32::MAX.to_le_bytes()).unwrap();

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,7 +19,7 @@ use super::{ImageConfig, ImageId, Limits};
 const MEMORY_MAX: u64 = 1 << 30;
 
 /// Free space that unpacking leaves on the disk.
-const RESERVE: u64 = 64 << 20;
+pub(super) const RESERVE: u64 = 64 << 20;
 
 /// An image that is in the store now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +68,11 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     let (Some(store), Some(archive)) = (args.next(), args.next()) else {
         return ExitCode::from(2);
     };
+    // A board may have less memory than the bound: then this process goes first, and neither the
+    // agent nor a container.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
     let bound = Some(MEMORY_MAX);
-    // On a 32-bit board the number is larger than the address space, and the call changes nothing.
+    // Where it is refused, the board's memory is the bound.
     let _ = setrlimit(
         Resource::As,
         Rlimit {
@@ -110,7 +114,12 @@ fn load_named(
     let broken = |what: &str, path: &Path, e: io::Error| {
         LoadError::Io(format!("{what} {}: {e}", path.display()))
     };
-    let file = File::open(archive).map_err(|e| broken("open", archive, e))?;
+    // Without waiting: opening a FIFO would block for ever.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(archive)
+        .map_err(|e| broken("open", archive, e))?;
     if !file.metadata().is_ok_and(|m| m.is_file()) {
         return Err(LoadError::Invalid(format!(
             "{} is not a file",

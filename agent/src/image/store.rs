@@ -12,11 +12,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::child::{Answer, LoadError, Loaded, layer_dir, layer_size, write_durably};
+use super::child::{Answer, LoadError, Loaded, RESERVE, layer_dir, layer_size, write_durably};
 use super::{Image, ImageConfig, ImageId, ImageInfo, reference};
 
 /// Largest archive that is taken over a socket.
 const ARCHIVE_MAX: u64 = 16 << 30;
+
+/// What people know a streamed archive by.
+const STREAMED: &str = "the archive that was sent";
 
 /// Longest answer of the child.
 const REPORT_MAX: u64 = 8 << 20;
@@ -148,8 +151,12 @@ impl Store {
     /// # Errors
     /// [`Error::Load`] with the reason; nothing is named then.
     pub async fn load(&self, archive: &Path) -> Result<Vec<Loaded>, Error> {
+        self.load_as(archive, archive.display().to_string()).await
+    }
+
+    /// `name` is what people know the archive by.
+    async fn load_as(&self, archive: &Path, name: String) -> Result<Vec<Loaded>, Error> {
         let _one = self.loading.lock().await;
-        let name = archive.display().to_string();
         let failed = |source: LoadError| Error::Load {
             archive: name.clone(),
             source,
@@ -190,7 +197,7 @@ impl Store {
                 return Err(failed(LoadError::Invalid(text)));
             }
         };
-        self.register(&loaded)?;
+        self.register(&loaded).await?;
         Ok(loaded)
     }
 
@@ -204,16 +211,17 @@ impl Store {
             .join("tmp")
             .join(format!("archive-{}", spool_number()));
         let result = match spool(reader, &path).await {
-            Ok(()) => self.load(&path).await,
+            Ok(()) => self.load_as(&path, STREAMED.to_owned()).await,
             Err(e) => {
-                let source = LoadError::Io(format!("receive the archive: {e}"));
+                let source = LoadError::Io(format!("receive it: {e}"));
                 Err(Error::Load {
-                    archive: "archive".to_owned(),
+                    archive: STREAMED.to_owned(),
                     source,
                 })
             }
         };
-        let _ = fs::remove_file(&path);
+        // If it can't be removed, the next start does it.
+        let _ = tokio::fs::remove_file(&path).await;
         result
     }
 
@@ -234,7 +242,7 @@ impl Store {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn register(&self, loaded: &[Loaded]) -> Result<(), Error> {
+    async fn register(&self, loaded: &[Loaded]) -> Result<(), Error> {
         for reference in loaded.iter().flat_map(|image| &image.references) {
             self.refused().remove(reference);
         }
@@ -251,23 +259,23 @@ impl Store {
                 }
             }
         })
+        .await
     }
 
-    /// Changes the index, on disk first.
-    fn change(&self, edit: impl FnOnce(&mut Index)) -> Result<(), Error> {
-        let mut index = self.lock();
-        let mut new: Index = Index {
-            images: index.images.clone(),
-            references: index.references.clone(),
+    /// Changes the index, on disk first. The caller holds `loading`, so nobody else changes it
+    /// meanwhile.
+    async fn change(&self, edit: impl FnOnce(&mut Index)) -> Result<(), Error> {
+        let mut new = {
+            let index = self.lock();
+            Index {
+                images: index.images.clone(),
+                references: index.references.clone(),
+            }
         };
         edit(&mut new);
-        write_durably(&self.root.join("index"), &bramble_wire::encode(&new)).map_err(|source| {
-            Error::Io {
-                what: "write the index".to_owned(),
-                source,
-            }
-        })?;
-        *index = new;
+        let (path, bytes) = (self.root.join("index"), bramble_wire::encode(&new));
+        blocking("write the index", move || write_durably(&path, &bytes)).await?;
+        *self.lock() = new;
         self.changes.send_modify(|n| *n += 1);
         Ok(())
     }
@@ -376,39 +384,51 @@ impl Store {
             if last {
                 index.images.remove(&id);
             }
-        })?;
+        })
+        .await?;
         let used: BTreeSet<PathBuf> = {
             let index = self.lock();
             let all = index.images.values().flat_map(|s| &s.diff_ids);
             all.map(|d| layer_dir(&self.root, d)).collect()
         };
         if last {
-            let _ = fs::remove_file(self.root.join("blobs").join(id.0.replace(':', "/")));
-            self.drop_layers(&used)?;
+            let root = self.root.clone();
+            let blob = root.join("blobs").join(id.0.replace(':', "/"));
+            let work = move || {
+                let _ = fs::remove_file(blob);
+                drop_layers(&root, &used)
+            };
+            blocking("remove a layer", work).await?;
         }
         Ok(())
     }
+}
 
-    /// Removes layers that no image needs, each by a rename first: half a layer is never seen.
-    fn drop_layers(&self, used: &BTreeSet<PathBuf>) -> Result<(), Error> {
-        let step = |source| Error::Io {
-            what: "remove a layer".to_owned(),
-            source,
-        };
-        for entry in fs::read_dir(self.root.join("layers"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if used.contains(&entry.path()) {
-                continue;
-            }
-            let grave = self.root.join("tmp").join(entry.file_name());
-            fs::rename(entry.path(), &grave).map_err(step)?;
-            fs::remove_dir_all(&grave).map_err(step)?;
+/// Work on files, off the async thread: a layer has thousands, and a card takes its time.
+async fn blocking(
+    what: &str,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<(), Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+    done.map_err(|source| Error::Io {
+        what: what.to_owned(),
+        source,
+    })
+}
+
+/// Removes layers that no image needs, each by a rename first: half a layer is never seen.
+fn drop_layers(root: &Path, used: &BTreeSet<PathBuf>) -> io::Result<()> {
+    let entries = fs::read_dir(root.join("layers"));
+    for entry in entries.into_iter().flatten().flatten() {
+        if used.contains(&entry.path()) {
+            continue;
         }
-        Ok(())
+        let grave = root.join("tmp").join(entry.file_name());
+        fs::rename(entry.path(), &grave)?;
+        fs::remove_dir_all(&grave)?;
     }
+    Ok(())
 }
 
 /// Makes the spool file's name unique within this process.
@@ -417,11 +437,15 @@ fn spool_number() -> u64 {
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
+/// Puts the bytes into a file, and leaves room on the disk for everybody else.
 async fn spool(reader: impl AsyncRead + Unpin, path: &Path) -> io::Result<()> {
     let mut file = tokio::fs::File::create(path).await?;
-    let copied = tokio::io::copy(&mut reader.take(ARCHIVE_MAX + 1), &mut file).await?;
-    if copied > ARCHIVE_MAX {
-        return Err(io::Error::other(format!("more than {ARCHIVE_MAX} bytes")));
+    let free = rustix::fs::fstatvfs(&file).map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+    let most = ARCHIVE_MAX.min(free.unwrap_or(u64::MAX).saturating_sub(RESERVE));
+    let copied = tokio::io::copy(&mut reader.take(most + 1), &mut file).await?;
+    if copied > most {
+        let text = format!("it has more than the {most} bytes that there is room for");
+        return Err(io::Error::other(text));
     }
     file.flush().await
 }
