@@ -315,11 +315,13 @@ impl Fetch {
         history: HistoryId,
         entry: &IndexEntry,
     ) -> Option<Stored> {
-        // The hash of a plain object covers its bytes, that of a Secret its id and revision: either
-        // way an equal hash means that the held bytes will do.
+        // The hash of a plain object covers its bytes. That of a Secret covers its id and revision, and
+        // two histories may have used one revision for two contents.
+        let secret = matches!(entry.id, ObjectId::Secret(_));
+        let usable = |have: &&Document| !secret || have.history == history;
         let held = || {
-            have?
-                .objects
+            let objects = &have.filter(usable)?.objects;
+            objects
                 .get(&entry.id)
                 .filter(|held| held.hash == entry.hash)
         };
