@@ -15,3 +15,18 @@ pub mod reconcile;
 pub mod runtime;
 pub mod state;
 pub mod status;
+
+/// An error with its causes, on one line. Where a text repeats its cause, it is left as it is.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text += ": ";
+            text += &more;
+        }
+        source = cause.source();
+    }
+    text
+}

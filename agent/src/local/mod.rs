@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::error_chain;
 use crate::image::{ImageId, Store};
 
 /// Connections at once; more wait for the kernel's queue.
@@ -132,7 +133,7 @@ impl Local {
                 let in_use = self.in_use.borrow().clone();
                 match self.images.remove(&name, &in_use).await {
                     Ok(()) => Reply::Done,
-                    Err(error) => Reply::Failed(chain(&error)),
+                    Err(error) => Reply::Failed(error_chain(&error)),
                 }
             }
         }
@@ -151,23 +152,8 @@ fn loaded(result: Result<Vec<crate::image::child::Loaded>, crate::image::Error>)
                 })
                 .collect(),
         ),
-        Err(error) => Reply::Failed(chain(&error)),
+        Err(error) => Reply::Failed(error_chain(&error)),
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 async fn read_frame(stream: &mut UnixStream) -> io::Result<Vec<u8>> {

@@ -7,6 +7,7 @@ use bramble_agent_core::plan::PodNetwork;
 use bramble_wire::object::PodUid;
 use tokio::sync::Mutex;
 
+use crate::error_chain;
 use crate::network::{Address, Error, Network};
 
 /// The bridge of this board and the pods on it.
@@ -48,7 +49,7 @@ impl super::Network for Bridge {
             let wanted = Some((network.gateway, network.prefix));
             if *ready != wanted {
                 let ensured = self.network.ensure_node(address(gateway)).await;
-                ensured.map_err(|error| text(&error))?;
+                ensured.map_err(|error| error_chain(&error))?;
                 *ready = wanted;
             }
         }
@@ -58,21 +59,11 @@ impl super::Network for Bridge {
             // Perhaps somebody took the bridge away.
             *self.ready.lock().await = None;
         }
-        attached.map_err(|error| text(&error))
+        attached.map_err(|error| error_chain(&error))
     }
 
     async fn detach(&self, uid: PodUid) -> Result<(), String> {
         let removed = self.network.remove_pod(uid).await;
-        removed.map_err(|error| text(&error))
+        removed.map_err(|error| error_chain(&error))
     }
-}
-
-fn text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }

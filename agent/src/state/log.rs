@@ -19,6 +19,7 @@ use bramble_wire::object::PodUid;
 use super::contents::Contents;
 use super::record::Record;
 use super::{Change, Command, Error};
+use crate::error_chain;
 
 /// How long [`Durability::Soon`] may take.
 const SOON: Duration = Duration::from_secs(2);
@@ -149,21 +150,10 @@ impl Log {
 }
 
 fn error(error: bramble_ledger::Error) -> Error {
-    let text = chain(&error);
+    let text = error_chain(&error);
     if error.is_fatal() {
         Error::Failed(text)
     } else {
         Error::Refused(text)
     }
-}
-
-/// An error with everything below it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }
