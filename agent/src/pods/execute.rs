@@ -13,6 +13,7 @@ use bramble_wire::shim::FailureKind;
 
 use super::observe::{LifeRecord, id_of, parse_id};
 use super::{Board, Network, files, volumes};
+use crate::error_chain;
 use crate::reconcile::Failed;
 use crate::runtime::{
     self, BindMount, ContainerConfig, ContainerFact, Limits, PodConfig, Rights, Runtime, User,
@@ -109,6 +110,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 .await
                 .map_err(other)?;
             self.stopping().remove(&(uid, id.clone()));
+            self.ended().remove(&(uid, id.clone()));
             let id = id.clone();
             self.blocking(move |board| {
                 for path in [board.life(uid, &id), board.message(uid, &id)] {
@@ -290,13 +292,7 @@ fn remove_old_logs(folder: &Path, life: u32) -> io::Result<()> {
 
 /// A failure that is tried again, with everything below it.
 fn other(error: impl std::error::Error) -> Failed {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    Failed::Other(text)
+    Failed::Other(error_chain(&error))
 }
 
 fn write_etc(etc: &Path, hostname: &str, address: Option<[u8; 4]>) -> io::Result<()> {

@@ -93,6 +93,8 @@ pub struct Board<R, N> {
     memory_bytes: u64,
     /// Containers told to stop, with the grace they were given.
     stopping: Mutex<BTreeMap<(PodUid, String), u32>>,
+    /// When containers ended, on the clock that never jumps, as it was when that was first seen.
+    ended: Mutex<BTreeMap<(PodUid, String), u64>>,
     changes: watch::Sender<u64>,
 }
 
@@ -112,6 +114,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
             directories,
             memory_bytes,
             stopping: Mutex::default(),
+            ended: Mutex::default(),
             changes: watch::Sender::new(0),
         });
         // Changes of runtime and images are the board's; the tasks end with the board.
@@ -154,6 +157,11 @@ impl<R: Runtime, N: Network> Board<R, N> {
     fn stopping(&self) -> MutexGuard<'_, BTreeMap<(PodUid, String), u32>> {
         // Entries are whole, whatever panicked.
         self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self) -> MutexGuard<'_, BTreeMap<(PodUid, String), u64>> {
+        // As above.
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

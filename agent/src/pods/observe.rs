@@ -58,6 +58,8 @@ impl<R: Runtime, N: Network> Board<R, N> {
         self.look_for_leftovers(&mut seen.pods);
         self.stopping()
             .retain(|(uid, _), _| seen.pods.contains_key(uid));
+        self.ended()
+            .retain(|(uid, _), _| seen.pods.contains_key(uid));
         seen
     }
 
@@ -123,13 +125,15 @@ impl<R: Runtime, N: Network> Board<R, N> {
     }
 
     fn exit_of(&self, uid: PodUid, id: &str, exit: ExitRecord, now: Moment) -> Exit {
+        let ended = &mut *self.ended();
+        let (started, finished) = moments(ended, (uid, id.to_owned()), exit, now);
         Exit {
             code: exit.code,
             signal: exit.signal,
             oom_killed: exit.oom_killed,
             message: read_message(&self.directories.message(uid, id)),
-            started: moment(exit.created_unix_ms, now),
-            finished: moment(exit.finished_unix_ms, now),
+            started,
+            finished,
         }
     }
 
@@ -184,9 +188,52 @@ fn stopping_of(containers: &BTreeMap<String, ObservedContainer>) -> Option<u32> 
     longest
 }
 
+/// When a container started and ended. The distance of its end to now is settled when it is first
+/// seen: a clock that is set later must neither end its back-off nor prolong it (set back, every
+/// look would find that it ended just now).
+fn moments(
+    ended: &mut BTreeMap<(PodUid, String), u64>,
+    key: (PodUid, String),
+    exit: ExitRecord,
+    now: Moment,
+) -> (Moment, Moment) {
+    let (from, to) = (exit.created_unix_ms, exit.finished_unix_ms);
+    let finished = *ended.entry(key).or_insert_with(|| moment(to, now).boot_ms);
+    let ran = to.saturating_sub(from).max(0) as u64;
+    let started = finished.saturating_sub(ran);
+    (Moment::new(started, from), Moment::new(finished, to))
+}
+
 /// The shim tells dates; back-off needs the clock that never jumps. The distance to now is taken from
 /// the dates, as far as it can be true.
 fn moment(unix_ms: i64, now: Moment) -> Moment {
     let ago = now.unix.0.saturating_sub(unix_ms).max(0) as u64;
     Moment::new(now.boot_ms.saturating_sub(ago), unix_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn setting_the_clock_moves_no_end() {
+        let exit = ExitRecord {
+            code: 1,
+            signal: 0,
+            oom_killed: false,
+            created_unix_ms: 90_000,
+            finished_unix_ms: 100_000,
+        };
+        let mut ended = BTreeMap::new();
+        let mut look = |boot_ms, unix_ms| {
+            let key = (PodUid([1; 16]), "a-1".to_owned());
+            let (started, finished) = moments(&mut ended, key, exit, Moment::new(boot_ms, unix_ms));
+            assert_eq!((started.unix.0, finished.unix.0), (90_000, 100_000));
+            (started.boot_ms, finished.boot_ms)
+        };
+        assert_eq!(look(50_000, 101_000), (39_000, 49_000));
+        // Set back by half a minute, then forward by a year.
+        assert_eq!(look(52_000, 73_000), (39_000, 49_000));
+        assert_eq!(look(53_000, 31_536_000_000), (39_000, 49_000));
+    }
 }
