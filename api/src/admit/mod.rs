@@ -129,6 +129,7 @@ fn value_warnings(kind: &Kind, object: &Value) -> Vec<Warning> {
     let path = match kind.kind {
         "Pod" => "spec",
         "Deployment" | "ReplicaSet" => "spec.template.spec",
+        "Node" => return node::warnings(object),
         _ => return Vec::new(),
     };
     let spec = path.split('.').try_fold(object, |at, key| at.get(key));

@@ -1,9 +1,10 @@
 //! Nodes.
 
-use super::Errors;
+use super::{Errors, Warning};
 use super::pod::{EFFECTS, list, text};
 use crate::metadata;
 use crate::status::Cause;
+use crate::support::NOT_SUPPORTED;
 use serde_json::{Map, Value};
 
 type Object = Map<String, Value>;
@@ -34,6 +35,19 @@ pub(super) fn validate(object: &Object, errors: &mut Errors) {
         }
         seen.push((key, effect));
     }
+}
+
+/// A taint keeps new pods away, whatever its effect; those that run go on.
+pub(super) fn warnings(object: &Value) -> Vec<Warning> {
+    let taints = object.get("spec").map_or(&[][..], |spec| list(spec, "taints"));
+    let evicting = |taint: &&Value| text(taint, "effect") == "NoExecute";
+    let warning = |taint: &Value| Warning {
+        text: format!(
+            "spec.taints[{}]: NoExecute: {NOT_SUPPORTED}: running pods are not evicted by taints",
+            text(taint, "key")
+        ),
+    };
+    taints.iter().filter(evicting).map(warning).collect()
 }
 
 /// What is set once may not change.

@@ -46,6 +46,7 @@ const STATUS: Rule = whole("status");
 
 const PROBES: &str = "probes are not run; a container counts as ready while it runs";
 const NO_DNS: &str = "there is no cluster DNS";
+const NO_EVICTION: &str = "running pods are not evicted by taints";
 const VOLUMES: &str = "volumes are emptyDir, configMap and secret";
 
 /// Message → rules of its fields.
@@ -140,8 +141,17 @@ pub(super) static RULES: &[(&str, &[Rule])] = &[
             honoured("podCIDRs"),
             warned("podPreemptionPolicy", &[], "pods are not preempted"),
             honoured("providerID"),
-            whole("taints"),
+            honoured("taints"),
             honoured("unschedulable"),
+        ],
+    ),
+    (
+        "io.k8s.api.core.v1.Taint",
+        &[
+            honoured("effect"),
+            honoured("key"),
+            honoured("timeAdded"),
+            honoured("value"),
         ],
     ),
     (
@@ -242,9 +252,19 @@ pub(super) static RULES: &[(&str, &[Rule])] = &[
             refused("shareProcessNamespace", &["false"], ""),
             warned("subdomain", &[], NO_DNS),
             honoured("terminationGracePeriodSeconds"),
-            whole("tolerations"),
+            honoured("tolerations"),
             refused("topologySpreadConstraints", &[], "use nodeSelector"),
             honoured("volumes"),
+        ],
+    ),
+    (
+        "io.k8s.api.core.v1.Toleration",
+        &[
+            honoured("effect"),
+            honoured("key"),
+            honoured("operator"),
+            warned("tolerationSeconds", &[], NO_EVICTION),
+            honoured("value"),
         ],
     ),
     (

@@ -184,6 +184,7 @@ fn document() -> String {
     out.push_str(
         "\nMetadata of every kind, and the pod in every template, follow the Pod's list.\n\
          In `resources`, `cpu` and `memory` are honoured; `ephemeral-storage` is warned about; other resources are refused.\n\
+         The effect `NoExecute` of a node's taint keeps new pods away and is warned about: it evicts none.\n\
          `emptyDir.sizeLimit` is honoured in memory and warned about on disk.\n\
          `fieldRef` knows `metadata.name`, `metadata.namespace`, `metadata.uid`, `metadata.labels['KEY']`,\n\
          `metadata.annotations['KEY']`, `spec.nodeName`, `spec.serviceAccountName`, `status.podIP` and `status.hostIP`.\n",
