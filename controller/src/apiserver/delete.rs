@@ -16,7 +16,7 @@ use super::write::{TRIES, answer, commit, content_type, dry_run, durability, put
 use super::{Context, gzip};
 use crate::join;
 use crate::object::now;
-use crate::store::{Durability, Entry, Error, Expect, Op, Page, Scope, Store};
+use crate::store::{Durability, Entry, Error, Expect, Op, Page, Scope};
 
 /// Upstream's default grace for pods, in seconds.
 const DEFAULT_GRACE: i64 = 30;

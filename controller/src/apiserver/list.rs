@@ -203,6 +203,7 @@ pub(crate) fn render(
     selected: Selected,
     gzip: bool,
 ) -> Response<Body> {
+    let size: usize = selected.entries.iter().map(|e| e.json.len()).sum();
     let mut chunks = Chunks {
         kind,
         form,
@@ -215,14 +216,12 @@ pub(crate) fn render(
     let Some(first) = chunks.next() else {
         return respond::bytes(200, Bytes::new());
     };
-    if chunks.done {
-        if !(gzip && first.len() >= gzip::THRESHOLD) {
-            return respond::bytes(200, first);
-        }
+    let gzip = gzip && size >= gzip::THRESHOLD;
+    if chunks.done && !gzip {
+        return respond::bytes(200, first);
     }
-    let large = chunks.entries.len() * 256 + first.len() >= gzip::THRESHOLD;
     let whole = std::iter::once(first).chain(chunks);
-    let mut response = if gzip && large {
+    let mut response = if gzip {
         let compressed = Compressed {
             chunks: whole,
             compressor: Some(gzip::Compressor::new()),
@@ -337,7 +336,7 @@ impl<I: Iterator<Item = Bytes>> Iterator for Compressed<I> {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        while let Some(chunk) = self.chunks.next() {
+        for chunk in self.chunks.by_ref() {
             let out = self.compressor.as_mut()?.push(&chunk);
             if !out.is_empty() {
                 return Some(out);

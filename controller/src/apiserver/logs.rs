@@ -77,7 +77,7 @@ pub(crate) async fn log(ctx: &Context, info: &Info) -> Result<Response<Body>, St
     let pod: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
     let request = request(info, &pod)?;
     let stream = ctx.logs.open(request).await?;
-    let mut stopping = ctx.stopping.clone();
+    let stopping = ctx.stopping.clone();
     let chunks = futures_util::stream::unfold(Some((stream, permit)), move |state| {
         let mut stopping = stopping.clone();
         async move {

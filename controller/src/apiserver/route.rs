@@ -204,7 +204,9 @@ fn aggregate(value: &serde_json::Value) -> Response<Body> {
 
 /// kubectl asks for this one in protobuf.
 fn openapi_v2(headers: &HeaderMap) -> Response<Body> {
-    let accept = headers.get(http::header::ACCEPT).and_then(|v| v.to_str().ok());
+    let accept = headers
+        .get(http::header::ACCEPT)
+        .and_then(|v| v.to_str().ok());
     if accept.is_some_and(|a| a.contains("proto-openapi.spec.v2")) {
         let content_type = HeaderValue::from_static(openapi::V2_PROTOBUF);
         return respond::answer(200, content_type, respond::full(openapi::v2_protobuf()));

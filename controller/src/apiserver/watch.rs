@@ -21,7 +21,7 @@ use super::request::Info;
 use super::respond::{self, Body, Broken};
 use super::{Context, Stopping};
 use crate::pki::random;
-use crate::store::{Entry, Error, Event, EventKind, Page, Revision, Store, Watcher};
+use crate::store::{Entry, Error, Event, EventKind, Page, Revision, Watcher};
 
 const CHUNK: usize = 32 * 1024;
 /// How often a quiet watch is told how far it has come; also finds dead connections.

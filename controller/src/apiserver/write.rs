@@ -19,7 +19,7 @@ use super::request::{Info, Query};
 use super::respond::{self, Body};
 use super::{Context, delete};
 use crate::object;
-use crate::store::{self, Durability, Entry, Error, Expect, Key, Op, Store};
+use crate::store::{self, Durability, Entry, Error, Expect, Key, Op};
 
 /// How often a write without a revision of its own is tried again when others are faster.
 pub(crate) const TRIES: usize = 5;

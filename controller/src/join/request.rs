@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::keys::{NodeKey, key_of};
 use super::{Joiner, durable, internal, tokens};
 use crate::pki::{self, Csr};
-use crate::store::{Body, Commit, Durability, Error as StoreError, Expect, Key, Op, Store};
+use crate::store::{Body, Commit, Durability, Error as StoreError, Expect, Key, Op};
 
 /// What the request says, parsed; the board has shown that it holds both private keys.
 struct Candidate {

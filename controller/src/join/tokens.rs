@@ -8,9 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{GROUP, Joiner, TOKENS, durable, internal, unix_now};
 use crate::pki::random_text;
-use crate::store::{
-    Body, Durability, Error as StoreError, Expect, Key, Op, Page, Revision, Scope, Store,
-};
+use crate::store::{Body, Durability, Error as StoreError, Expect, Key, Op, Page, Revision, Scope};
 
 /// A day.
 const DEFAULT_TTL: u64 = 86_400;
