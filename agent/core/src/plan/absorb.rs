@@ -6,7 +6,7 @@ use bramble_wire::report::Terminated;
 use super::{Draft, Durability};
 use crate::container::life_id;
 use crate::memory::{ContainerMemory, Life};
-use crate::observed::{Exit, Observed, ObservedContainer, ObservedPod, Run, Step};
+use crate::observed::{Exit, Observed, ObservedContainer, ObservedPod, Run, Sandbox, Step};
 use crate::time::Moment;
 
 /// Kubernetes' text for a container that ran and of which nothing is left.
@@ -38,10 +38,26 @@ pub(super) fn absorb(
         let there = seen
             .and_then(|seen| seen.containers.get(&name))
             .is_some_and(|container| container.life == life);
-        if !there {
-            absorb_missing(draft, &name, life, observed, now);
+        if there {
+            continue;
         }
+        if never_began(draft, seen, observed, &name) {
+            known(draft, &name).take_back();
+            continue;
+        }
+        absorb_missing(draft, &name, life, observed, now);
     }
+}
+
+/// The agent was killed between the record of a life and its start: a shim that lives keeps what it
+/// started. Only where that life would have been the last one does it matter, and there every end
+/// is on disk before a new sandbox starts, so no life is taken for one that came before.
+fn never_began(draft: &Draft, seen: Option<&ObservedPod>, observed: &Observed, name: &str) -> bool {
+    draft.memory.restart_policy == RestartPolicy::Never
+        && observed.failure(draft.uid, name).is_none()
+        && seen.is_some_and(|seen| {
+            matches!(seen.sandbox, Sandbox::Ready { .. }) && !seen.containers.contains_key(name)
+        })
 }
 
 fn absorb_seen(draft: &mut Draft, name: &str, seen: &ObservedContainer) {

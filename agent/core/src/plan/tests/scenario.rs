@@ -1,5 +1,7 @@
 //! Scenarios, one story each.
 
+use std::collections::BTreeMap;
+
 use bramble_wire::object::RestartPolicy::{Never, OnFailure};
 use bramble_wire::object::{
     KeyFiles, Mount, ObjectName, PullPolicy, SecretData, Volume, VolumeSource,
@@ -378,6 +380,18 @@ fn what_runs_is_adopted() {
     toy.memory = toy.disk.clone();
     assert_eq!(toy.settle(), [""; 0]);
     assert_eq!(toy.memory[&uid(1)].containers["c"].restarts(), 1);
+}
+
+#[test]
+fn a_life_that_a_killed_agent_only_wrote_down_is_not_lost() {
+    let mut toy = Toy::new([with_policy(pod(1), Never)]);
+    toy.settle();
+    // The record of the life is on disk, and the shim was never asked for it.
+    toy.observed.pods.get_mut(&uid(1)).expect("pod").containers = BTreeMap::new();
+    toy.started.clear();
+    toy.memory = toy.disk.clone();
+    assert_eq!(toy.settle(), ["start p1/c#1"]);
+    assert_eq!(toy.memory[&uid(1)].containers["c"].restarts(), 0);
 }
 
 #[test]
