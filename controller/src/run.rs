@@ -4,11 +4,13 @@
 //! Whatever listens starts last, so that nobody gets an answer from a half-started controller, and
 //! stops first.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use bramble_link::BrokerUrl;
 use bramble_link::tls::{self, FloorClock};
+use bramble_wire::name::NodeName;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::signal::unix::{SignalKind, signal};
@@ -103,6 +105,8 @@ async fn life(config: &Config) -> anyhow::Result<()> {
     loops.abort();
     if let Some(task) = membership {
         task.abort();
+        // It holds a handle of the broker until it has ended.
+        let _ = task.await;
     }
     if let Some(broker) = broker.and_then(Arc::into_inner) {
         broker.shutdown().await;
@@ -178,21 +182,30 @@ async fn start_node_link(
 
 /// Ends the connections of nodes that are no longer members.
 async fn disconnect_removed(keys: NodeKeys, broker: Arc<Broker>) {
+    let mut known = BTreeSet::new();
+    let kick = |node: &NodeName| {
+        tracing::info!(%node, "node was removed");
+        broker.kick(node);
+    };
     loop {
-        let Ok(mut watcher) = keys.watch() else {
+        // Watching first: nobody leaves unseen between the two.
+        let (Ok(mut watcher), Ok(members)) = (keys.watch(), keys.all()) else {
             return;
         };
-        // Too slow for the history: start over; nodes are few and removals rare.
+        let members: BTreeSet<NodeName> = members.into_iter().map(|key| key.node).collect();
+        known.difference(&members).for_each(kick);
+        known = members;
+        // An error is the end of the store, or of the history for who is too slow: start over.
         while let Ok(event) = watcher.next().await {
-            if event.kind == EventKind::Deleted
-                && let Some(key) = NodeKey::from_entry(&event.entry)
-            {
-                tracing::info!(node = %key.node, "node was removed");
-                broker.kick(&key.node);
+            let Some(NodeKey { node, .. }) = NodeKey::from_entry(&event.entry) else {
+                continue;
+            };
+            if event.kind == EventKind::Deleted {
+                kick(&node);
+                known.remove(&node);
+            } else {
+                known.insert(node);
             }
-        }
-        if keys.all().is_err() {
-            return;
         }
     }
 }
