@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::*;
 use crate::pki::{Options, fingerprint};
-use crate::store::{Key, MemoryStore};
+use crate::store::{Durability, Expect, Key, MemoryStore, Op};
 
 struct Fixture {
     store: MemoryStore,
@@ -20,7 +20,6 @@ fn fixture() -> Fixture {
     let options = Options {
         data_dir: dir.path().to_owned(),
         names: Vec::new(),
-        api_url: String::new(),
     };
     let pki = Arc::new(Pki::open(&options).unwrap());
     let store = MemoryStore::default();
@@ -118,6 +117,25 @@ async fn a_lost_reply_costs_nothing() {
         Err(403),
         "same key, other name: another use"
     );
+}
+
+#[tokio::test]
+async fn a_board_that_was_removed_does_not_come_back_on_a_spent_token() {
+    let f = fixture();
+    let (spent, fresh) = (f.token(1).await, f.token(1).await);
+    f.join(&spent, "pi-1", 1).await.unwrap();
+    let remove = |key| Op::Delete {
+        key,
+        expect: Expect::Any,
+        durability: Durability::Hard,
+    };
+    let node = Key::new("", "nodes", "", "pi-1");
+    f.store
+        .commit(vec![remove(node_key("pi-1")), remove(node)])
+        .unwrap();
+    assert_eq!(f.join(&spent, "pi-1", 1).await, Err(403));
+    assert!(f.keys.by_name(&name("pi-1")).is_none());
+    f.join(&fresh, "pi-1", 1).await.unwrap();
 }
 
 #[tokio::test]
