@@ -107,8 +107,16 @@ mod tests {
     /// A client of this release must be understood, or refused by its version, for ever.
     #[test]
     fn version_1_bytes_are_stable() {
-        let ask = Ask { version: 1, request: Request::ImageLoadPath { path: "/a".to_string() } };
+        let ask = Ask {
+            version: 1,
+            request: Request::ImageLoadPath {
+                path: "/a".to_string(),
+            },
+        };
         assert_eq!(crate::encode(&ask), [1, 2, 2, b'/', b'a']);
-        assert_eq!(crate::encode(&Reply::Failed("no".to_string())), [4, 2, b'n', b'o']);
+        assert_eq!(
+            crate::encode(&Reply::Failed("no".to_string())),
+            [4, 2, b'n', b'o']
+        );
     }
 }
