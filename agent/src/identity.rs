@@ -1,5 +1,6 @@
 //! The board's keys, and what the join made of them, ready to use.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bramble_link::BrokerUrl;
@@ -73,7 +74,7 @@ pub fn sealing_public(keys: &Keys) -> SealingPublic {
 }
 
 /// The node as a member of its cluster.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Identity {
     /// Cluster.
     pub cluster: ClusterId,
@@ -91,6 +92,17 @@ pub struct Identity {
     pub controller_host: String,
     membership: Membership,
     tls_key: Vec<u8>,
+}
+
+impl fmt::Debug for Identity {
+    /// Leaves the keys out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("cluster", &self.cluster)
+            .field("node", &self.node)
+            .field("brokers", &self.brokers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Identity {

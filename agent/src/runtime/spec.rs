@@ -1,6 +1,7 @@
 //! What a container shall be, as the OCI runtime wants it (`config.json`). Pure: values in, JSON
 //! out; every path and number in it was chosen by somebody else.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -98,7 +99,7 @@ const READ_ONLY: [&str; 5] = [
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Everything about one life of a container; nothing is left to choose.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct ContainerConfig {
     /// Runtime's id of this life, unique in the pod: `<name>-<attempt>`.
     pub id: String,
@@ -122,6 +123,17 @@ pub struct ContainerConfig {
     pub log: PathBuf,
     /// Which of the board's processes the kernel sacrifices first (-1000 to 1000).
     pub oom_score_adj: i32,
+}
+
+impl fmt::Debug for ContainerConfig {
+    /// Leaves the environment out: it may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContainerConfig")
+            .field("id", &self.id)
+            .field("args", &self.args)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
 }
 
 /// User and groups of a process.

@@ -61,6 +61,20 @@ fn check(name: &str, config: &ContainerConfig, around: &Surroundings) {
 }
 
 #[test]
+fn an_environment_is_not_printed() {
+    let secret = ("KEY".to_owned(), "hunter2".to_owned());
+    let config = ContainerConfig {
+        env: vec![secret],
+        ..plain()
+    };
+    let text = format!("{config:?}");
+    assert!(
+        text.contains(&config.id) && !text.contains("hunter2"),
+        "{text}"
+    );
+}
+
+#[test]
 fn golden_plain() {
     check("plain", &plain(), &around());
 }
