@@ -39,6 +39,8 @@ const JOIN_PAUSE: Duration = Duration::from_secs(1);
 const JOIN_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How often facts of the board are looked at again.
 const FACTS_INTERVAL: Duration = Duration::from_secs(300);
+/// Half of the first pause while the board has no address; doubles up to [`FACTS_INTERVAL`].
+const FACTS_FIRST: Duration = Duration::from_secs(2);
 /// Longest run directory: a shim's socket is 51 characters further, and the kernel takes 107.
 const RUN_DIR_MAX: usize = 56;
 
@@ -384,6 +386,7 @@ fn opener(identity: &Identity) -> reconcile::Opener {
 /// Looks at the facts now and then; the address needs the broker's name resolved, which may take
 /// a while without a network.
 async fn follow_facts(data_dir: PathBuf, identity: Identity, facts: watch::Sender<NodeFacts>) {
+    let mut pause = FACTS_FIRST;
     loop {
         let (data_dir, identity) = (data_dir.clone(), identity.clone());
         let look = tokio::task::spawn_blocking(move || {
@@ -400,10 +403,10 @@ async fn follow_facts(data_dir: PathBuf, identity: Identity, facts: watch::Sende
                 changed
             });
         }
-        let pause = if known {
-            FACTS_INTERVAL
-        } else {
-            JOIN_PAUSE * 5
+        // A board without a network asks for the name ever more seldom.
+        pause = match known {
+            true => FACTS_INTERVAL,
+            false => (pause * 2).min(FACTS_INTERVAL),
         };
         tokio::time::sleep(pause).await;
     }

@@ -53,7 +53,7 @@ pub struct Places {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/bramble/agent")]
     pub data_dir: PathBuf,
     /// Directory for everything that a reboot ends; best in memory. Paths of sockets are short, so
-    /// it must be, too (60 characters)
+    /// it must be, too (56 characters)
     #[arg(long, value_name = "DIR", default_value = "/run/bramble")]
     pub run_dir: PathBuf,
     /// cgroup that holds all pods
