@@ -14,6 +14,7 @@
 //! the next due moment, if there is any.
 
 mod cache;
+mod expiry;
 mod queue;
 mod reconcile;
 #[cfg(test)]
@@ -94,7 +95,8 @@ impl Controllers {
         let mut entries = Vec::new();
         for scope in cache::scopes() {
             let listing = this.store.list(&scope, &crate::store::Page::default())?;
-            this.watchers.push(this.store.watch_pending(&scope, listing.revision)?);
+            this.watchers
+                .push(this.store.watch_pending(&scope, listing.revision)?);
             entries.extend(listing.entries);
         }
         for entry in entries {
@@ -121,7 +123,9 @@ impl Controllers {
     fn work(&mut self) -> Result<bool, Error> {
         for _ in 0..TURN {
             self.catch_up()?;
-            let Some(work) = self.queue.pop(Instant::now()) else { return Ok(false) };
+            let Some(work) = self.queue.pop(Instant::now()) else {
+                return Ok(false);
+            };
             self.reconcile(&work);
         }
         Ok(true)
@@ -159,7 +163,10 @@ impl Controllers {
                 None => std::future::pending().await,
             }
         };
-        let changes = self.watchers.iter_mut().map(|watcher| Box::pin(watcher.next()));
+        let changes = self
+            .watchers
+            .iter_mut()
+            .map(|watcher| Box::pin(watcher.next()));
         let event = tokio::select! {
             (event, ..) = futures_util::future::select_all(changes) => event?,
             () = timer => return Ok(()),

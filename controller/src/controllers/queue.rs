@@ -74,7 +74,11 @@ impl Queue {
     }
 
     pub(super) fn pop(&mut self, now: Instant) -> Option<Work> {
-        while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
+        while let Some(entry) = self
+            .timers
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now)
+        {
             let work = entry.remove();
             self.due.remove(&work);
             self.push(work);
@@ -121,9 +125,17 @@ impl Queue {
 
     /// The cluster has changed: parked pods get another try when their pause is over.
     pub(super) fn unpark(&mut self, now: Instant) {
-        let parked: Vec<_> = self.parked.iter().map(|(work, (_, at))| (work.clone(), *at)).collect();
+        let parked: Vec<_> = self
+            .parked
+            .iter()
+            .map(|(work, (_, at))| (work.clone(), *at))
+            .collect();
         for (work, at) in parked {
-            if at <= now { self.push(work) } else { self.push_at(work, at) }
+            if at <= now {
+                self.push(work)
+            } else {
+                self.push_at(work, at)
+            }
         }
     }
 
@@ -138,7 +150,8 @@ impl Queue {
 }
 
 fn pause(min: Duration, max: Duration, count: u32) -> Duration {
-    min.saturating_mul(1 << count.saturating_sub(1).min(16)).min(max)
+    min.saturating_mul(1 << count.saturating_sub(1).min(16))
+        .min(max)
 }
 
 #[cfg(test)]
@@ -147,8 +160,9 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_their_bound() {
-        let pauses: Vec<u64> =
-            (1..8).map(|n| pause(PARK_MIN, PARK_MAX, n).as_secs()).collect();
+        let pauses: Vec<u64> = (1..8)
+            .map(|n| pause(PARK_MIN, PARK_MAX, n).as_secs())
+            .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 10, 10, 10]);
         assert_eq!(pause(RETRY_MIN, RETRY_MAX, u32::MAX), RETRY_MAX);
     }

@@ -20,15 +20,15 @@ use crate::store::Entry;
 
 /// How long a pod may be bound to a node that is not there, as upstream.
 const STRAY: Duration = Duration::from_secs(40);
-/// Terminated pods that are kept; beyond it the oldest go.
-const TERMINATED_MAX: usize = 1000;
 /// Failures in a row that are told of, beyond the first.
 const LOG_EVERY: u32 = 8;
 
 impl Controllers {
     /// Takes a change of an object and queues what it may concern.
     pub(super) fn handle(&mut self, entry: &Entry, gone: bool) {
-        let Some(change) = self.cache.apply(entry, gone) else { return };
+        let Some(change) = self.cache.apply(entry, gone) else {
+            return;
+        };
         self.queue_collection(&change);
         let Change { id, before, after } = &change;
         match id.resource {
@@ -42,11 +42,13 @@ impl Controllers {
             "deployments" => self.queue.push(Work::Deployment(id.clone())),
             "nodes" => {
                 let node = after.as_ref().and_then(|view| view.node());
-                self.cluster.handle_node(&id.name, node.map(|node| &node.object));
+                self.cluster
+                    .handle_node(&id.name, node.map(|node| &node.object));
                 self.queue.unpark(Instant::now());
                 if node.is_none() {
                     let pods: Vec<_> = self.cache.on_node(&id.name).cloned().collect();
-                    pods.into_iter().for_each(|pod| self.queue.push(Work::Stray(pod)));
+                    pods.into_iter()
+                        .for_each(|pod| self.queue.push(Work::Stray(pod)));
                 }
             }
             "events" => {
@@ -92,9 +94,14 @@ impl Controllers {
         }
         if let (Some(view), None) = (before, after) {
             let metadata = view.metadata();
-            let dependents: Vec<_> =
-                self.cache.dependents(&metadata.uid).map(|(id, _)| id.clone()).collect();
-            dependents.into_iter().for_each(|id| self.queue.push(Work::Collect(id)));
+            let dependents: Vec<_> = self
+                .cache
+                .dependents(&metadata.uid)
+                .map(|(id, _)| id.clone())
+                .collect();
+            dependents
+                .into_iter()
+                .for_each(|id| self.queue.push(Work::Collect(id)));
             for owner in &metadata.owner_references {
                 let waiting = self.cache.by_uid(&owner.uid);
                 if let Some((id, _)) = waiting.filter(|(_, view)| view.metadata().is_deleting()) {
@@ -113,7 +120,8 @@ impl Controllers {
 
     fn handle_pod(&mut self, id: &Id, before: Option<&View>, after: Option<&View>) {
         let (old, new) = (before.and_then(View::pod), after.and_then(View::pod));
-        self.cluster.handle_pod(old.map(|pod| &pod.object), new.map(|pod| &pod.object));
+        self.cluster
+            .handle_pod(old.map(|pod| &pod.object), new.map(|pod| &pod.object));
         for pod in [old, new].into_iter().flatten() {
             self.queue_owner(id, &pod.metadata);
         }
@@ -136,7 +144,8 @@ impl Controllers {
             }
         }
         if !pod.spec.node_name.is_empty() && !self.cluster.has_node(&pod.spec.node_name) {
-            self.queue.push_at(Work::Stray(id.clone()), Instant::now() + STRAY);
+            self.queue
+                .push_at(Work::Stray(id.clone()), Instant::now() + STRAY);
         }
     }
 
@@ -152,7 +161,11 @@ impl Controllers {
                 works.extend(above.and_then(|(owner, _)| work_of(owner)));
             }
         } else {
-            let resource = if id.resource == "pods" { "replicasets" } else { "deployments" };
+            let resource = if id.resource == "pods" {
+                "replicasets"
+            } else {
+                "deployments"
+            };
             let candidates = self.cache.namespaced(resource, &id.namespace);
             let matching = candidates.filter(|(_, view)| match &***view {
                 View::ReplicaSet(set) => set.spec.selector.matches(&metadata.labels),
@@ -187,7 +200,12 @@ impl Controllers {
             Err(error) => {
                 let count = self.queue.failed(work.clone(), Instant::now());
                 if count % LOG_EVERY == 1 {
-                    tracing::warn!(?work, error = &error as &dyn std::error::Error, count, "failed");
+                    tracing::warn!(
+                        ?work,
+                        error = &error as &dyn std::error::Error,
+                        count,
+                        "failed"
+                    );
                 }
             }
         }
@@ -201,14 +219,13 @@ impl Controllers {
         plan.actions.iter().try_for_each(|action| self.act(action))
     }
 
-    fn reconcile_deployment(
-        &mut self,
-        work: &Work,
-        id: &Id,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let Some(view) = self.cache.get(id).cloned() else { return Ok(()) };
-        let Some(seen) = view.deployment() else { return Ok(()) };
+    fn reconcile_deployment(&mut self, work: &Work, id: &Id, now: Timestamp) -> Result<(), Error> {
+        let Some(view) = self.cache.get(id).cloned() else {
+            return Ok(());
+        };
+        let Some(seen) = view.deployment() else {
+            return Ok(());
+        };
         let sets: Vec<Arc<View>> = self
             .cache
             .namespaced("replicasets", &id.namespace)
@@ -222,7 +239,11 @@ impl Controllers {
                 deployment: seen,
                 replica_sets: &replica_sets,
                 name_taken: &|name| {
-                    let id = Id { resource: "replicasets", name: name.into(), ..id.clone() };
+                    let id = Id {
+                        resource: "replicasets",
+                        name: name.into(),
+                        ..id.clone()
+                    };
                     cache.get(&id).is_some()
                 },
                 live_pods: &|uid| {
@@ -235,39 +256,53 @@ impl Controllers {
         self.carry_out(work, &plan)
     }
 
-    fn reconcile_replica_set(
-        &mut self,
-        work: &Work,
-        id: &Id,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let Some(view) = self.cache.get(id).cloned() else { return Ok(()) };
-        let Some(set) = view.replica_set() else { return Ok(()) };
+    fn reconcile_replica_set(&mut self, work: &Work, id: &Id, now: Timestamp) -> Result<(), Error> {
+        let Some(view) = self.cache.get(id).cloned() else {
+            return Ok(());
+        };
+        let Some(set) = view.replica_set() else {
+            return Ok(());
+        };
         let uid = &set.metadata.uid;
         let owned = self.cache.dependents(uid).map(|(_, view)| view);
         // Only orphans with the right labels are worth a look, but finding them costs one pass over
         // the namespace; it is done where it can matter.
-        let orphans = self.cache.namespaced("pods", &id.namespace).map(|(_, view)| view).filter(
-            |view| {
+        let orphans = self
+            .cache
+            .namespaced("pods", &id.namespace)
+            .map(|(_, view)| view)
+            .filter(|view| {
                 let metadata = view.metadata();
                 metadata.controller().is_none() && set.spec.selector.matches(&metadata.labels)
-            },
-        );
+            });
         let views: Vec<Arc<View>> = owned.chain(orphans).cloned().collect();
         let mut pods: Vec<_> = views.iter().filter_map(|view| view.pod()).collect();
         pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         pods.dedup_by(|a, b| a.metadata.uid == b.metadata.uid);
         let related = self.related(set.metadata.controller(), uid);
-        let input =
-            replicaset::Input { replica_set: set, pods: &pods, related_on_node: &related, failure: None };
+        let input = replicaset::Input {
+            replica_set: set,
+            pods: &pods,
+            related_on_node: &related,
+            failure: None,
+        };
         let plan = replicaset::plan(&input, now);
         let done = self.carry_out(work, &plan);
         match done {
             Err(error @ (Error::Refused(_) | Error::Store(_))) => {
-                let creating = plan.actions.iter().any(|a| matches!(a, Action::Create { .. }));
-                let failure = Failure { creating, message: error.to_string() };
+                let creating = plan
+                    .actions
+                    .iter()
+                    .any(|a| matches!(a, Action::Create { .. }));
+                let failure = Failure {
+                    creating,
+                    message: error.to_string(),
+                };
                 self.tell(Some(&replicaset::failure_note(set, &failure)));
-                let input = replicaset::Input { failure: Some(&failure), ..input };
+                let input = replicaset::Input {
+                    failure: Some(&failure),
+                    ..input
+                };
                 let status = replicaset::plan(&input, now);
                 if let Some(action) = status.actions.last() {
                     // Best effort: the next try writes it again.
@@ -283,19 +318,30 @@ impl Controllers {
     fn related(&self, owner: Option<&OwnerReference>, own: &str) -> BTreeMap<String, usize> {
         let mut sets: Vec<&str> = vec![own];
         if let Some(owner) = owner {
-            sets = self.cache.dependents(&owner.uid).map(|(_, v)| v.metadata().uid.as_str()).collect();
+            sets = self
+                .cache
+                .dependents(&owner.uid)
+                .map(|(_, v)| v.metadata().uid.as_str())
+                .collect();
         }
         let mut counts = BTreeMap::new();
         let pods = sets.into_iter().flat_map(|uid| self.cache.dependents(uid));
-        for pod in pods.filter_map(|(_, view)| view.pod()).filter(|pod| pod.is_active()) {
+        for pod in pods
+            .filter_map(|(_, view)| view.pod())
+            .filter(|pod| pod.is_active())
+        {
             *counts.entry(pod.spec.node_name.clone()).or_default() += 1;
         }
         counts
     }
 
     fn reconcile_pending(&mut self, work: &Work, id: &Id, now: Timestamp) -> Result<(), Error> {
-        let Some(view) = self.cache.get(id).cloned() else { return Ok(()) };
-        let Some(pod) = view.pod().filter(|pod| schedule::is_pending(pod)) else { return Ok(()) };
+        let Some(view) = self.cache.get(id).cloned() else {
+            return Ok(());
+        };
+        let Some(pod) = view.pod().filter(|pod| schedule::is_pending(pod)) else {
+            return Ok(());
+        };
         let (plan, node) = schedule::plan(&self.cluster, pod, now);
         if node.is_none() {
             self.queue.park(work.clone(), Instant::now());
@@ -304,13 +350,18 @@ impl Controllers {
     }
 
     fn collect(&mut self, id: &Id) -> Result<(), Error> {
-        let Some(view) = self.cache.get(id).cloned() else { return Ok(()) };
+        let Some(view) = self.cache.get(id).cloned() else {
+            return Ok(());
+        };
         let dependents: Vec<_> = self
             .cache
             .dependents(&view.metadata().uid)
             .map(|(id, view)| (id.kind(), view.observed_metadata()))
             .collect();
-        let dependents: Vec<_> = dependents.iter().map(|(kind, view)| (*kind, view)).collect();
+        let dependents: Vec<_> = dependents
+            .iter()
+            .map(|(kind, view)| (*kind, view))
+            .collect();
         let owner = |owner: &OwnerReference| self.owner_state(id, owner);
         let object = view.observed_metadata();
         let actions = lifecycle::collect(id.kind(), &object, &owner, &dependents);
@@ -325,7 +376,10 @@ impl Controllers {
         match self.cache.by_uid(&owner.uid) {
             Some((id, view)) if id.namespace.is_empty() || id.namespace == dependent.namespace => {
                 let metadata = view.metadata();
-                let foreground = metadata.finalizers.iter().any(|f| f == lifecycle::FOREGROUND);
+                let foreground = metadata
+                    .finalizers
+                    .iter()
+                    .any(|f| f == lifecycle::FOREGROUND);
                 if metadata.is_deleting() && foreground {
                     Owner::WaitsForDependents
                 } else {
@@ -344,9 +398,17 @@ impl Controllers {
         let Some(kind) = bramble_api::kind::find_kind(group, version, &owner.kind) else {
             return true;
         };
-        let namespace = if kind.namespaced { &*dependent.namespace } else { "" };
-        let key =
-            crate::store::Key::new(kind.storage_group, kind.plural, namespace, owner.name.as_str());
+        let namespace = if kind.namespaced {
+            &*dependent.namespace
+        } else {
+            ""
+        };
+        let key = crate::store::Key::new(
+            kind.storage_group,
+            kind.plural,
+            namespace,
+            owner.name.as_str(),
+        );
         self.store.get(&key).is_some_and(|entry| {
             serde_json::from_slice::<bramble_api::view::Object>(&entry.json)
                 .map_or(true, |object| object.metadata.uid == owner.uid)
@@ -354,7 +416,9 @@ impl Controllers {
     }
 
     fn end_namespace(&mut self, id: &Id) -> Result<(), Error> {
-        let Some(view) = self.cache.get(id).cloned() else { return Ok(()) };
+        let Some(view) = self.cache.get(id).cloned() else {
+            return Ok(());
+        };
         let content: Vec<_> = self
             .cache
             .content(&id.name)
@@ -368,7 +432,9 @@ impl Controllers {
 
     /// A pod on a node that is not there has nobody who could confirm its end.
     fn remove_stray(&mut self, id: &Id) -> Result<(), Error> {
-        let Some(view) = self.cache.get(id).cloned() else { return Ok(()) };
+        let Some(view) = self.cache.get(id).cloned() else {
+            return Ok(());
+        };
         let Some(pod) = view.pod() else { return Ok(()) };
         if pod.spec.node_name.is_empty() || self.cluster.has_node(&pod.spec.node_name) {
             return Ok(());
@@ -380,66 +446,13 @@ impl Controllers {
         self.remove_pod(id, pod)
     }
 
-    fn remove_pod(&mut self, id: &Id, pod: &Pod) -> Result<(), Error> {
+    pub(super) fn remove_pod(&mut self, id: &Id, pod: &Pod) -> Result<(), Error> {
         let metadata = &pod.metadata;
         let target = Target::of(id.kind(), metadata);
-        self.act(&Action::Remove { target, uid: metadata.uid.clone() })
-    }
-
-    fn bound_terminated(&mut self) -> Result<(), Error> {
-        let mut ended: Vec<(Option<Timestamp>, Id, Arc<View>)> = self
-            .cache
-            .all("pods")
-            .filter(|(_, view)| view.pod().is_some_and(|pod| pod.is_terminated()))
-            .map(|(id, view)| (view.metadata().creation_timestamp, id.clone(), view.clone()))
-            .collect();
-        let surplus = ended.len().saturating_sub(TERMINATED_MAX);
-        if surplus == 0 {
-            return Ok(());
-        }
-        ended.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        ended.truncate(surplus);
-        ended
-            .iter()
-            .filter_map(|(_, id, view)| Some((id, view.pod()?)))
-            .try_for_each(|(id, pod)| self.remove_pod(id, pod))
-    }
-
-    /// Removes Events over their time or above their bound, and comes back for the next.
-    fn expire_events(&mut self, now: Timestamp) {
-        self.recorder.expire(now);
-        let mut events: Vec<_> = self
-            .cache
-            .all("events")
-            .filter_map(|(id, view)| Some((self.last_seen(id, view)?, id.clone())))
-            .collect();
-        events.sort_unstable();
-        let surplus = events.len().saturating_sub(event::MAX);
-        let mut next = None;
-        for (at, (seen, id)) in events.into_iter().enumerate() {
-            if at < surplus || now.since(seen) >= event::TTL_S {
-                self.remove_event(&id);
-            } else {
-                next.get_or_insert(seen);
-            }
-        }
-        if let Some(seen) = next {
-            let due = Timestamp::from_seconds(seen.seconds + event::TTL_S);
-            self.later(Work::Events, due);
-        }
-    }
-
-    /// When an Event happened last; none when it is gone.
-    fn last_seen(&self, id: &Id, view: &View) -> Option<Timestamp> {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Seen {
-            last_timestamp: Option<String>,
-        }
-        let entry = self.store.get(&id.key())?;
-        let seen = serde_json::from_slice::<Seen>(&entry.json).ok();
-        let last = seen.and_then(|seen| Timestamp::parse(&seen.last_timestamp?));
-        Some(last.or(view.metadata().creation_timestamp).unwrap_or_default())
+        self.act(&Action::Remove {
+            target,
+            uid: metadata.uid.clone(),
+        })
     }
 }
 
@@ -453,5 +466,7 @@ fn work_of(id: &Id) -> Option<Work> {
 
 /// Controlled by this owner, or by nobody.
 fn is_candidate(metadata: &Metadata, owner: &str) -> bool {
-    metadata.controller().is_none_or(|controller| controller.uid == owner)
+    metadata
+        .controller()
+        .is_none_or(|controller| controller.uid == owner)
 }
