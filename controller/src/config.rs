@@ -110,10 +110,9 @@ impl Config {
         names
     }
 
-    /// URL of the API for the administrator on this machine.
+    /// URL of the API, which listens on `port`, for the administrator on this machine.
     #[must_use]
-    pub fn api_url(&self) -> String {
-        let port = self.listen.port();
+    pub fn api_url(&self, port: u16) -> String {
         let ip = match self.listen.ip() {
             ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             ip => ip,
@@ -159,13 +158,13 @@ mod tests {
 
     #[test]
     fn the_kubeconfig_points_where_the_api_is() {
-        assert_eq!(parsed(&[]).api_url(), "https://127.0.0.1:6443");
+        assert_eq!(parsed(&[]).api_url(6443), "https://127.0.0.1:6443");
         assert_eq!(
-            parsed(&["--listen", "10.0.0.1:7443"]).api_url(),
+            parsed(&["--listen", "10.0.0.1:7443"]).api_url(7443),
             "https://10.0.0.1:7443"
         );
         assert_eq!(
-            parsed(&["--listen", "[::]:1", "--advertise", "fd00::1"]).api_url(),
+            parsed(&["--listen", "[::]:1", "--advertise", "fd00::1"]).api_url(1),
             "https://[fd00::1]:1"
         );
     }

@@ -42,17 +42,18 @@ async fn life(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("registering SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("registering SIGINT")?;
 
-    let pki = Pki::open(&pki::Options {
-        data_dir: config.data_dir.clone(),
-        names: config.names(),
-        api_url: config.api_url(),
-    })
-    .context("preparing the cluster's keys")?;
-    let pki = Arc::new(pki);
+    // The store first: its lock keeps a second controller from touching anything.
+    pki::ensure_data_dir(&config.data_dir).context("preparing --data-dir")?;
     let directory = config.data_dir.join("store");
     let ledger = LedgerStore::open(&directory, store::Settings::default())
         .with_context(|| format!("opening the store in {}", directory.display()))?;
     let store: Arc<dyn Store> = Arc::new(ledger);
+    let pki = Pki::open(&pki::Options {
+        data_dir: config.data_dir.clone(),
+        names: config.names(),
+    })
+    .context("preparing the cluster's keys")?;
+    let pki = Arc::new(pki);
     let clock = FloorClock::new(0);
     let keys = NodeKeys::open(store.clone()).context("reading the node keys")?;
     apiserver::ensure_namespaces(&*store)
@@ -86,10 +87,14 @@ async fn life(config: &Config) -> anyhow::Result<()> {
         Limits::default(),
     )
     .await?;
+    // Only now: a start that fails leaves the kubeconfig of the one that runs alone.
+    let kubeconfig = pki
+        .write_kubeconfig(&config.api_url(server.address().port()))
+        .context("writing the administrator's kubeconfig")?;
     tracing::info!(
         api = %server.address(),
         cluster = %pki.cluster,
-        kubeconfig = %pki.kubeconfig.display(),
+        kubeconfig = %kubeconfig.display(),
         "controller is ready"
     );
 
@@ -195,8 +200,14 @@ async fn disconnect_removed(keys: NodeKeys, broker: Arc<Broker>) {
         let members: BTreeSet<NodeName> = members.into_iter().map(|key| key.node).collect();
         known.difference(&members).for_each(kick);
         known = members;
-        // An error is the end of the store, or of the history for who is too slow: start over.
-        while let Ok(event) = watcher.next().await {
+        loop {
+            let event = match watcher.next().await {
+                Ok(event) => event,
+                // Too slow for the history: start over.
+                Err(store::Error::Compacted { .. }) => break,
+                // The end of the store, and so of the process.
+                Err(_) => return,
+            };
             let Some(NodeKey { node, .. }) = NodeKey::from_entry(&event.entry) else {
                 continue;
             };

@@ -130,9 +130,8 @@ async fn a_board_that_was_removed_does_not_come_back_on_a_spent_token() {
         durability: Durability::Hard,
     };
     let node = Key::new("", "nodes", "", "pi-1");
-    f.store
-        .commit(vec![remove(node_key("pi-1")), remove(node)])
-        .unwrap();
+    let ops = vec![remove(node_key("pi-1")), remove(node)];
+    let _ = f.store.commit(ops).unwrap();
     assert_eq!(f.join(&spent, "pi-1", 1).await, Err(403));
     assert!(f.keys.by_name(&name("pi-1")).is_none());
     f.join(&fresh, "pi-1", 1).await.unwrap();

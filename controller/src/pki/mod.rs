@@ -80,8 +80,6 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// DNS names and addresses the server is reached under, beside the usual ones.
     pub names: Vec<String>,
-    /// URL in the administrator's kubeconfig.
-    pub api_url: String,
 }
 
 /// The cluster's keys, read or made.
@@ -98,8 +96,8 @@ pub struct Pki {
     pub controller: Arc<Identity>,
     /// Signs what the controller tells nodes.
     pub signing: SigningKey,
-    /// Where the administrator's kubeconfig was written.
-    pub kubeconfig: PathBuf,
+    admin: Identity,
+    data_dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -165,9 +163,6 @@ impl Pki {
             &certs::Leaf::client("kubernetes-admin", "system:masters"),
         )?;
 
-        let kubeconfig = options.data_dir.join("admin.kubeconfig");
-        let text = kubeconfig::kubeconfig(cluster.as_str(), &options.api_url, &ca, &admin);
-        files::ensure_file(&kubeconfig, text.as_bytes())?;
         Ok(Self {
             cluster,
             ca,
@@ -175,9 +170,21 @@ impl Pki {
             broker: Arc::new(broker),
             controller: Arc::new(controller),
             signing,
-            kubeconfig,
+            admin,
+            data_dir: options.data_dir.clone(),
             issuer,
         })
+    }
+
+    /// Writes `<data-dir>/admin.kubeconfig` for an API at `url` and returns its path.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_kubeconfig(&self, url: &str) -> Result<PathBuf, Error> {
+        let path = self.data_dir.join("admin.kubeconfig");
+        let text = kubeconfig::kubeconfig(self.cluster.as_str(), url, &self.ca, &self.admin);
+        files::ensure_file(&path, text.as_bytes())?;
+        Ok(path)
     }
 
     /// SHA-256 of the CA's certificate (DER): what a join token carries.
@@ -220,6 +227,14 @@ fn damaged(options: &Options, dir: &Path, path: PathBuf, problem: String) -> Err
         data: options.data_dir.clone(),
         problem,
     }
+}
+
+/// Makes the data directory, for its owner alone.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn ensure_data_dir(path: &Path) -> Result<(), Error> {
+    files::ensure_dir(path)
 }
 
 /// Fills a fresh array from the system's generator.

@@ -4,7 +4,6 @@ fn options(dir: &Path, names: &[&str]) -> Options {
     Options {
         data_dir: dir.to_owned(),
         names: names.iter().map(|&n| n.to_owned()).collect(),
-        api_url: "https://127.0.0.1:6443".into(),
     }
 }
 
@@ -28,10 +27,8 @@ fn a_second_start_finds_the_same_keys() {
             0o700
         );
     }
-    let mode = std::fs::metadata(dir.path().join("admin.kubeconfig"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let written = second.write_kubeconfig("https://127.0.0.1:6443").unwrap();
+    let mode = std::fs::metadata(written).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 

@@ -77,7 +77,6 @@ impl Cluster {
         let options = Options {
             data_dir: dir.path().to_owned(),
             names: Vec::new(),
-            api_url: String::new(),
         };
         let pki = Arc::new(Pki::open(&options).unwrap());
         let shared: Arc<dyn Store> = Arc::new(store.clone());
