@@ -3,6 +3,8 @@
 //! The programs are built beforehand (`./x test` and `./x up` do); nothing here calls cargo.
 
 pub mod local;
+#[cfg(test)]
+mod shape;
 
 use std::path::PathBuf;
 
