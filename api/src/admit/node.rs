@@ -1,7 +1,7 @@
 //! Nodes.
 
-use super::{Errors, Warning};
 use super::pod::{EFFECTS, list, text};
+use super::{Errors, Warning};
 use crate::metadata;
 use crate::status::Cause;
 use crate::support::NOT_SUPPORTED;
@@ -39,7 +39,9 @@ pub(super) fn validate(object: &Object, errors: &mut Errors) {
 
 /// A taint keeps new pods away, whatever its effect; those that run go on.
 pub(super) fn warnings(object: &Value) -> Vec<Warning> {
-    let taints = object.get("spec").map_or(&[][..], |spec| list(spec, "taints"));
+    let taints = object
+        .get("spec")
+        .map_or(&[][..], |spec| list(spec, "taints"));
     let evicting = |taint: &&Value| text(taint, "effect") == "NoExecute";
     let warning = |taint: &Value| Warning {
         text: format!(

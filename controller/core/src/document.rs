@@ -92,7 +92,12 @@ pub fn compile<'a>(
     let mut pods: Vec<&FullPod> = pods.into_iter().collect();
     pods.sort_by_key(|pod| {
         let metadata = &pod.metadata;
-        (!metadata.is_deleting(), metadata.creation_timestamp, &metadata.namespace, &metadata.name)
+        (
+            !metadata.is_deleting(),
+            metadata.creation_timestamp,
+            &metadata.namespace,
+            &metadata.name,
+        )
     });
     for pod in pods {
         let added = compile_pod(pod).and_then(|compiled| {
@@ -117,7 +122,9 @@ fn with_configuration(
 ) -> Objects {
     let mut references = BTreeSet::new();
     refer(&compiled, &mut references);
-    let new = references.iter().filter(|id| !out.objects.contains_key(*id));
+    let new = references
+        .iter()
+        .filter(|id| !out.objects.contains_key(*id));
     let found = new.filter_map(|id| Some((id.clone(), look_up(id, configuration)?)));
     let mut objects: Objects = found.collect();
     let generation = u64::try_from(pod.metadata.generation).unwrap_or(0);
@@ -131,7 +138,10 @@ fn look_up(id: &ObjectId, configuration: &dyn Configuration) -> Option<Compiled>
     match id {
         ObjectId::ConfigMap(name) => configuration.config_map(name).map(|found| {
             let data = found.object.bytes();
-            let object = Object::ConfigMap(ConfigMap { name: name.clone(), data });
+            let object = Object::ConfigMap(ConfigMap {
+                name: name.clone(),
+                data,
+            });
             Compiled::plain(found.revision, &object)
         }),
         ObjectId::Secret(name) => configuration
@@ -142,7 +152,10 @@ fn look_up(id: &ObjectId, configuration: &dyn Configuration) -> Option<Compiled>
 }
 
 fn name_of(pod: &FullPod) -> ObjectName {
-    ObjectName { namespace: pod.metadata.namespace.clone(), name: pod.metadata.name.clone() }
+    ObjectName {
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+    }
 }
 
 /// What a pod names of ConfigMaps and Secrets. A pod that ends needs none.
@@ -196,11 +209,16 @@ fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
     let seconds = |seconds: i64| u32::try_from(seconds.max(0)).unwrap_or(u32::MAX);
     let grace = seconds(spec.termination_grace_period_seconds.unwrap_or(30));
     let stop = metadata.is_deleting().then(|| Stop {
-        grace_s: metadata.deletion_grace_period_seconds.map_or(grace, seconds),
+        grace_s: metadata
+            .deletion_grace_period_seconds
+            .map_or(grace, seconds),
     });
     let mut annotations = metadata.annotations.clone();
     annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    let containers = spec.containers.iter().map(|c| container(c, &spec.security_context));
+    let containers = spec
+        .containers
+        .iter()
+        .map(|c| container(c, &spec.security_context));
     Ok(Pod {
         uid,
         name: name_of(pod),
@@ -249,7 +267,11 @@ fn container(from: &view::Container, pod: &view::PodSecurity) -> Result<Containe
         command: from.command.clone(),
         args: from.args.clone(),
         working_dir,
-        env_from: from.env_from.iter().map(env_from).collect::<Result<_, _>>()?,
+        env_from: from
+            .env_from
+            .iter()
+            .map(env_from)
+            .collect::<Result<_, _>>()?,
         env: from.env.iter().map(env).collect::<Result<_, _>>()?,
         resources: Resources {
             cpu_request_milli: resources.requests.milli("cpu"),
@@ -270,7 +292,11 @@ fn env_from(from: &view::EnvFrom) -> Result<EnvFrom, Error> {
         (None, Some(secret)) => (EnvFromSource::Secret(secret.name.clone()), secret.optional),
         _ => return Err(Error::Unsupported("envFrom without one source".into())),
     };
-    Ok(EnvFrom { prefix: from.prefix.clone(), source, optional })
+    Ok(EnvFrom {
+        prefix: from.prefix.clone(),
+        source,
+        optional,
+    })
 }
 
 fn env(from: &view::EnvVar) -> Result<EnvVar, Error> {
@@ -278,23 +304,38 @@ fn env(from: &view::EnvVar) -> Result<EnvVar, Error> {
         None => EnvValue::Literal(from.value.clone()),
         Some(source) => env_source(source)?,
     };
-    Ok(EnvVar { name: from.name.clone(), value })
+    Ok(EnvVar {
+        name: from.name.clone(),
+        value,
+    })
 }
 
 fn env_source(from: &view::EnvSource) -> Result<EnvValue, Error> {
     if let Some(key) = &from.config_map_key_ref {
         let (name, key, optional) = (key.name.clone(), key.key.clone(), key.optional);
-        return Ok(EnvValue::ConfigMapKey { name, key, optional });
+        return Ok(EnvValue::ConfigMapKey {
+            name,
+            key,
+            optional,
+        });
     }
     if let Some(key) = &from.secret_key_ref {
         let (name, key, optional) = (key.name.clone(), key.key.clone(), key.optional);
-        return Ok(EnvValue::SecretKey { name, key, optional });
+        return Ok(EnvValue::SecretKey {
+            name,
+            key,
+            optional,
+        });
     }
     let Some(field) = &from.field_ref else {
         return Err(Error::Unsupported("valueFrom".into()));
     };
     let path = field.field_path.as_str();
-    let quoted = |kind: &str| path.strip_prefix(kind)?.strip_prefix("['")?.strip_suffix("']");
+    let quoted = |kind: &str| {
+        path.strip_prefix(kind)?
+            .strip_prefix("['")?
+            .strip_suffix("']")
+    };
     let field = match path {
         "metadata.name" => PodField::Name,
         "metadata.namespace" => PodField::Namespace,
@@ -322,7 +363,10 @@ fn security(from: &view::ContainerSecurity, pod: &view::PodSecurity) -> Result<S
     Ok(Security {
         run_as_user: from.run_as_user.or(pod.run_as_user).map(id).transpose()?,
         run_as_group: from.run_as_group.or(pod.run_as_group).map(id).transpose()?,
-        run_as_non_root: from.run_as_non_root.or(pod.run_as_non_root).unwrap_or(false),
+        run_as_non_root: from
+            .run_as_non_root
+            .or(pod.run_as_non_root)
+            .unwrap_or(false),
         supplemental_groups: groups.map(|group| id(*group)).collect::<Result<_, _>>()?,
         privileged: from.privileged,
         allow_privilege_escalation: from.allow_privilege_escalation.unwrap_or(true),
@@ -346,35 +390,49 @@ fn volume(from: &view::Volume) -> Result<Volume, Error> {
         name: name.to_owned(),
         items: items
             .iter()
-            .map(|i| KeyFile { key: i.key.clone(), path: i.path.clone(), mode: i.mode })
+            .map(|i| KeyFile {
+                key: i.key.clone(),
+                path: i.path.clone(),
+                mode: i.mode,
+            })
             .collect(),
         default_mode: mode.unwrap_or(0o644),
         optional,
     };
     let source = match (&from.empty_dir, &from.config_map, &from.secret) {
         (Some(dir), None, None) => {
-            let limit = dir.size_limit.as_deref().map(bramble_api::quantity::Quantity::parse);
-            let limit = limit.transpose().map_err(|_| Error::Range("emptyDir.sizeLimit"))?;
+            let limit = dir
+                .size_limit
+                .as_deref()
+                .map(bramble_api::quantity::Quantity::parse);
+            let limit = limit
+                .transpose()
+                .map_err(|_| Error::Range("emptyDir.sizeLimit"))?;
             VolumeSource::EmptyDir {
                 memory: dir.medium == "Memory",
                 size_limit_bytes: limit.map(|q| u64::try_from(q.value()).unwrap_or(0)),
             }
         }
-        (None, Some(map), None) => VolumeSource::ConfigMap(keys(
-            &map.name,
-            &map.items,
-            map.default_mode,
-            map.optional,
-        )),
+        (None, Some(map), None) => {
+            VolumeSource::ConfigMap(keys(&map.name, &map.items, map.default_mode, map.optional))
+        }
         (None, None, Some(secret)) => VolumeSource::Secret(keys(
             &secret.secret_name,
             &secret.items,
             secret.default_mode,
             secret.optional,
         )),
-        _ => return Err(Error::Unsupported(format!("source of volume \"{}\"", from.name))),
+        _ => {
+            return Err(Error::Unsupported(format!(
+                "source of volume \"{}\"",
+                from.name
+            )));
+        }
     };
-    Ok(Volume { name: from.name.clone(), source })
+    Ok(Volume {
+        name: from.name.clone(),
+        source,
+    })
 }
 
 #[cfg(test)]

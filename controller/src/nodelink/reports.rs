@@ -104,7 +104,12 @@ pub(super) fn write_left_out(
             return Ok(());
         };
         let value = decode(&entry)?;
-        let text = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let text = |path: &str| {
+            value
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let ended = matches!(text("/status/phase"), "Succeeded" | "Failed");
         if ended || text("/spec/nodeName") != node.as_str() {
             return Ok(());

@@ -371,7 +371,10 @@ impl Task {
                 }
                 self.parts.control = control;
                 if let Some(hint) = control.hint() {
-                    tracing::warn!(hint, "to confirm the epoch, after a look at what the nodes run");
+                    tracing::warn!(
+                        hint,
+                        "to confirm the epoch, after a look at what the nodes run"
+                    );
                 }
                 let now = self.now();
                 self.parts
@@ -385,7 +388,7 @@ impl Task {
                     .unwrap_or_else(|poisoned| poisoned.into_inner()) = will;
                 self.confirm();
             }
-            // The machine sends nothing until the next start; nodes go on with what they have.
+            // Nothing is sent until the next start; nodes go on with what they have.
             Err(error) => tracing::error!(%error, "the record of who controls is not on disk"),
         }
     }
@@ -408,7 +411,7 @@ impl Task {
 
     fn note(&self, result: Result<(), reports::Error>) {
         if let Err(error) = result {
-            tracing::warn!(%error, "what a node reported could not be written; it will say it again");
+            tracing::warn!(%error, "could not be written; it will come again");
         }
     }
 

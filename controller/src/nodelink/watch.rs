@@ -76,8 +76,13 @@ impl Watchers {
 
     /// The next change of any source. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<(Source, Event), Error> {
-        let [(pods, a), (config_maps, b), (secrets, c), (keys, d), (namespaces, e)] =
-            &mut self.watchers;
+        let [
+            (pods, a),
+            (config_maps, b),
+            (secrets, c),
+            (keys, d),
+            (namespaces, e),
+        ] = &mut self.watchers;
         tokio::select! {
             event = a.next() => Ok((*pods, event?)),
             event = b.next() => Ok((*config_maps, event?)),

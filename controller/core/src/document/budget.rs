@@ -21,9 +21,14 @@ impl Budget {
 
     /// Takes all of these or none.
     pub(super) fn take(&mut self, objects: &Objects) -> Result<(), Error> {
-        let too_large = objects.iter().find(|(_, object)| object.weight() > BODY_MAX);
+        let too_large = objects
+            .iter()
+            .find(|(_, object)| object.weight() > BODY_MAX);
         if let Some((id, object)) = too_large {
-            return Err(Error::TooLarge { id: id.clone(), bytes: object.len() });
+            return Err(Error::TooLarge {
+                id: id.clone(),
+                bytes: object.len(),
+            });
         }
         let bytes = self.bytes + objects.values().map(Compiled::weight).sum::<usize>();
         let count = self.objects + objects.len();
@@ -54,7 +59,10 @@ mod tests {
             let size = *self.0.get(name.name.as_str())?;
             let data = json!({"data": {"key": "x".repeat(size)}});
             let object = serde_json::from_value(data).unwrap();
-            Some(Observed { revision: 7, object })
+            Some(Observed {
+                revision: 7,
+                object,
+            })
         }
 
         fn secret(&self, _: &ObjectName) -> Option<Observed<view::Secret>> {
@@ -93,9 +101,19 @@ mod tests {
         let [(name, Error::TooLarge { id, .. })] = &out.left_out[..] else {
             panic!("{:?}", out.left_out)
         };
-        assert_eq!((name.name.as_str(), id.to_string().as_str()), ("p1", "configmap/default/huge"));
-        assert!(out.references.contains(id), "when it shrinks, the document is compiled again");
-        assert_eq!(out.objects.len(), 3, "the node, the other pod and its ConfigMap");
+        assert_eq!(
+            (name.name.as_str(), id.to_string().as_str()),
+            ("p1", "configmap/default/huge")
+        );
+        assert!(
+            out.references.contains(id),
+            "when it shrinks, the document is compiled again"
+        );
+        assert_eq!(
+            out.objects.len(),
+            3,
+            "the node, the other pod and its ConfigMap"
+        );
         assert!(!out.objects.contains_key(id));
     }
 
@@ -103,16 +121,27 @@ mod tests {
     fn a_full_node_keeps_its_older_pods_and_hears_of_every_end() {
         const MAPS: [&str; 9] = ["m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9"];
         let maps: Vec<_> = MAPS.iter().map(|name| (*name, MIB - 4096)).collect();
-        let mut pods: Vec<_> = MAPS.iter().enumerate().map(|(n, m)| pod(n + 1, m, false)).collect();
+        let mut pods: Vec<_> = MAPS
+            .iter()
+            .enumerate()
+            .map(|(n, m)| pod(n + 1, m, false))
+            .collect();
         pods.push(pod(10, "m1", true));
         pods.reverse();
         let out = compiled(&pods, &maps);
-        let left: Vec<_> = out.left_out.iter().map(|(name, error)| (name.name.as_str(), error)).collect();
+        let left: Vec<_> = out
+            .left_out
+            .iter()
+            .map(|(name, error)| (name.name.as_str(), error))
+            .collect();
         assert_eq!(left, [("p9", &Error::NodeFull)], "the youngest");
-        let ending = ObjectId::Pod(bramble_wire::object::PodUid::parse(
-            "00000000-0000-4000-8000-000000000010",
-        ).unwrap());
+        let ending = ObjectId::Pod(
+            bramble_wire::object::PodUid::parse("00000000-0000-4000-8000-000000000010").unwrap(),
+        );
         assert!(out.objects.contains_key(&ending));
-        assert!(crate::nodelink::fits(&out.objects), "what is left can be served");
+        assert!(
+            crate::nodelink::fits(&out.objects),
+            "what is left can be served"
+        );
     }
 }

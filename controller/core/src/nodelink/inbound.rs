@@ -293,7 +293,10 @@ impl NodeLink {
     ) -> Result<(), Drop> {
         let node = self.nodes.get(name).ok_or(Drop::UnknownNode)?;
         // A full report that never ends must not grow either.
-        let named = node.session.as_ref().and_then(|session| session.full.as_ref());
+        let named = node
+            .session
+            .as_ref()
+            .and_then(|session| session.full.as_ref());
         if report.pods.len() > REPORT_PODS_MAX
             || node.observed.len() > OBSERVED_MAX
             || named.is_some_and(|named| named.len() > OBSERVED_MAX)

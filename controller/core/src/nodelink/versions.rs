@@ -237,7 +237,10 @@ mod tests {
         let sealing = SealingPublic([9; 32]);
         link.set_node(&name, NodeKeys { identity, sealing }, now);
         let mut raised = |epoch| {
-            let seen = Version { epoch, ..Version::default() };
+            let seen = Version {
+                epoch,
+                ..Version::default()
+            };
             link.raise(&name, seen, now);
             let mut events = Vec::new();
             while let Some(output) = link.poll(now) {
@@ -248,13 +251,18 @@ mod tests {
         for epoch in [u64::MAX, 3 + EPOCH_JUMP_MAX + 1] {
             let events = raised(epoch);
             assert!(
-                events.iter().all(|e| matches!(e, Output::Event(Event::Dropped { .. }))),
+                events
+                    .iter()
+                    .all(|e| matches!(e, Output::Event(Event::Dropped { .. }))),
                 "{epoch}: {events:?}"
             );
         }
         let events = raised(7);
         assert!(
-            matches!(events[..], [Output::Event(Event::RaiseEpoch { epoch: 8, .. })]),
+            matches!(
+                events[..],
+                [Output::Event(Event::RaiseEpoch { epoch: 8, .. })]
+            ),
             "{events:?}"
         );
     }
