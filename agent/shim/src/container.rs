@@ -121,6 +121,8 @@ impl Container {
     /// because a process that slipped out of it might hold the other end and write for ever.
     pub(crate) fn drain_to_end(&mut self, buffer: &mut [u8]) {
         for pipe in 0..self.pipes.len() {
+            // Room first: the last lines say why it ended, and must not be the ones that are dropped.
+            self.log.wait();
             if !self.read(pipe, buffer, 4 * READ_TURN) {
                 let mut out = Vec::new();
                 self.pipes[pipe].lines.finish(&mut out);

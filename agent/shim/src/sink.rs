@@ -16,7 +16,7 @@ use crate::log::{LogFile, count_lines, drop_mark};
 /// Lines that wait for the disk, in bytes, for the whole pod.
 const QUEUE_MAX: usize = 256 * 1024;
 
-/// An exit waits this long for the container's last lines to reach the file.
+/// An exit waits this long, at most three times, for the container's last lines to reach the file.
 pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// File systems that are memory: tmpfs and ramfs.
@@ -136,10 +136,17 @@ impl Sink {
         }
     }
 
-    /// Waits a moment for what was taken to reach the file, and says what did not.
+    /// Waits a moment for what was taken to reach the file.
+    pub(crate) fn wait(&self) {
+        if let Some(queue) = &self.queue {
+            queue.flush(FLUSH_LIMIT);
+        }
+    }
+
+    /// [`Sink::wait`], and says what did not reach it.
     pub(crate) fn finish(&mut self) {
+        self.wait();
         let Some(queue) = &self.queue else { return };
-        queue.flush(FLUSH_LIMIT);
         if self.dropped_lines > 0 && queue.push(&self.file, &drop_mark(self.dropped_lines)) {
             self.dropped_lines = 0;
         }
