@@ -49,6 +49,13 @@ pub(super) fn prepare(
     if let Some(parent) = config.log.parent() {
         make_dir(parent).map_err(step("make the log directory"))?;
     }
+    // A container that has said nothing has an empty log, not a missing one.
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&config.log)
+        .map_err(step("make the log"))?;
     let uid = pod.to_string();
     let namespaces = options.pod_dir(pod).join(path::NAMESPACES);
     let around = Surroundings {

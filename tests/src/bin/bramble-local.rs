@@ -7,6 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bramble_tests::local::{self, Cluster, Options, layout::Layout};
 
+/// Prints a line; a reader that went away (`| head`) does not stop the work.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
+
 const USAGE: &str = "\
 Usage: bramble-local up [--dir DIR] [--boards N] | down [--dir DIR] [--purge]
 
@@ -64,7 +72,7 @@ fn up(dir: &Path, boards: Option<u8>) -> Result<()> {
         .ok()
         .map(|layout| layout.boards.len() as u8);
     let cluster = cluster(dir, boards.or(stored).unwrap_or(2))?;
-    let step = |text: &str| println!("[{:5.1}s] {text}", begun.elapsed().as_secs_f64());
+    let step = |text: &str| say!("[{:5.1}s] {text}", begun.elapsed().as_secs_f64());
     step("starting the controller, its broker and the boards");
     cluster.up()?;
     step("loading the images of the examples");
@@ -95,7 +103,7 @@ fn up(dir: &Path, boards: Option<u8>) -> Result<()> {
 
 fn show(cluster: &Cluster, command: &str) -> Result<()> {
     let args: Vec<&str> = command.split(' ').collect();
-    println!(
+    say!(
         "\n$ kubectl {command}\n{}",
         cluster.kubectl(&args)?.stdout.trim_end()
     );
@@ -118,7 +126,7 @@ fn ask(cluster: &Cluster) -> Result<()> {
         Ok(reply.as_ref().is_some_and(|(_, out)| out.code == 0))
     })?;
     let (url, out) = reply.context("the example has no pod with an address")?;
-    println!("\n$ curl {url}\n{}", out.success()?.stdout.trim_end());
+    say!("\n$ curl {url}\n{}", out.success()?.stdout.trim_end());
     Ok(())
 }
 
@@ -130,7 +138,7 @@ fn next_commands(cluster: &Cluster) {
         .parent()
         .unwrap_or(Path::new("."))
         .display();
-    println!(
+    say!(
         "\nNext:
   export KUBECONFIG={} PATH={tools}:$PATH
   kubectl get nodes,pods -o wide
@@ -147,9 +155,9 @@ fn down(dir: &Path, purge: bool) -> Result<()> {
     match Layout::load(dir) {
         Ok(layout) => {
             cluster(dir, layout.boards.len() as u8)?.down()?;
-            println!("stopped; nothing is left outside {}", dir.display());
+            say!("stopped; nothing is left outside {}", dir.display());
         }
-        Err(_) => println!("nothing runs from {}", dir.display()),
+        Err(_) => say!("nothing runs from {}", dir.display()),
     }
     if purge {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -165,7 +173,7 @@ fn down(dir: &Path, purge: bool) -> Result<()> {
             };
             removed.with_context(|| format!("removing {}", path.display()))?;
         }
-        println!("its data is forgotten");
+        say!("its data is forgotten");
     }
     Ok(())
 }

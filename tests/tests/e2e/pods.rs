@@ -129,6 +129,13 @@ spec:
         text(pod, "/status/phase") == "Running"
     })?;
 
+    let silent = cluster.kubectl(&["logs", "waits"])?;
+    ensure!(
+        silent.stdout.is_empty(),
+        "it has said nothing: {}",
+        silent.stdout
+    );
+
     let nowhere = wait_for(&cluster, "pod", "nowhere", "to miss its image", |pod| {
         !text(pod, "/status/containerStatuses/0/state/waiting/message").is_empty()
     })?;
