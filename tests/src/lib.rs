@@ -5,6 +5,8 @@
 pub mod local;
 #[cfg(test)]
 mod shape;
+#[path = "../sim/mod.rs"]
+pub mod sim;
 
 use std::path::PathBuf;
 

@@ -1,0 +1,793 @@
+//! A node: its disk, its kernel, and the agent's process around the real session and planner.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bramble_agent_core::desired::{Desired, Host};
+use bramble_agent_core::memory::Memory;
+use bramble_agent_core::observed::{
+    Exit, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run, Sandbox,
+};
+use bramble_agent_core::plan::{self, Action, Durability};
+use bramble_agent_core::report::reports;
+use bramble_agent_core::session::{Config, Document, Observation, Output, Session};
+use bramble_agent_core::time::Moment;
+use bramble_wire::clock::Millis;
+use bramble_wire::envelope::{self, KeyId, Sequence};
+use bramble_wire::message::{self, Ask};
+use bramble_wire::name::{ClusterId, NodeName};
+use bramble_wire::object::{ObjectId, PodUid, RestartPolicy};
+use bramble_wire::publish::Publish;
+use bramble_wire::report::NodeFacts;
+use bramble_wire::seal::{self, Binding, SealingPublic, SealingSecret};
+use bramble_wire::topic::Topic;
+use bramble_wire::version::{Boot, Nonce, Version};
+use bramble_wire::{SigningKey, VerifyingKey};
+
+use super::Mutation;
+use super::disk::{Disk, WriteId};
+use super::network::Packet;
+use super::rng::Rng;
+use super::stats::{Fault, Invariant};
+use super::world::{Event, World};
+
+/// Passes of the planner in one moment; more means that it never settles.
+const PASSES_MAX: u32 = 50;
+
+/// What an agent keeps on disk.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Starts of the process so far.
+    pub boot: u64,
+    /// The accepted document.
+    pub document: Option<Arc<Document>>,
+    /// The planner's memory.
+    pub memory: Memory,
+}
+
+/// A board.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// Its disk.
+    pub disk: Disk<State>,
+    /// What runs: survives the agent, not the board.
+    pub kernel: BTreeMap<PodUid, ObservedPod>,
+    /// Opens its secrets.
+    pub sealing: SealingSecret,
+    /// Its key for secrets.
+    pub sealing_public: SealingPublic,
+    identity: SigningKey,
+    controller: VerifyingKey,
+    cluster: ClusterId,
+    kernel_boot: u32,
+    life: u32,
+    agent: Option<Agent>,
+}
+
+#[derive(Debug)]
+struct Agent {
+    config: Arc<Config>,
+    session: Option<Session>,
+    state: State,
+    desired: Option<(Version, Desired)>,
+    busy: BTreeSet<PodUid>,
+    waiters: Vec<(WriteId, Waiter)>,
+    /// A pass whose records are not on disk yet: nothing is acted on before.
+    holding: bool,
+    dirty: bool,
+    plan_wake: Option<u64>,
+    online: bool,
+    asked: Nonce,
+    forged_seq: u64,
+}
+
+#[derive(Debug)]
+enum Waiter {
+    Boot,
+    Document(Version),
+    Pass(Vec<Action>, Observation),
+}
+
+/// Something that happens in a node's kernel.
+#[derive(Debug, Clone)]
+pub enum KernelEvent {
+    /// An action of an agent (life of its process) is done.
+    Done(u32, Box<Action>),
+    /// A life of a container ends.
+    Exit(PodUid, u32, i32),
+}
+
+impl Node {
+    /// A joined board that is off.
+    pub fn new(
+        number: usize,
+        cluster: &ClusterId,
+        controller: VerifyingKey,
+        rng: &mut Rng,
+    ) -> Self {
+        let (sealing, sealing_public) = SealingSecret::from_seed(&rng.bytes());
+        Self {
+            name: NodeName::new(&format!("node-{number}")).expect("a label"),
+            disk: Disk::new(State::default()),
+            kernel: BTreeMap::new(),
+            sealing,
+            sealing_public,
+            identity: SigningKey::from_bytes(&rng.bytes()),
+            controller,
+            cluster: cluster.clone(),
+            kernel_boot: 0,
+            life: 0,
+            agent: None,
+        }
+    }
+
+    /// Verifies what it says.
+    pub fn public(&self) -> VerifyingKey {
+        self.identity.verifying_key()
+    }
+
+    /// Whether its agent runs.
+    pub fn is_running(&self) -> bool {
+        self.agent
+            .as_ref()
+            .is_some_and(|agent| agent.session.is_some())
+    }
+
+    /// The accepted document, as the running agent sees it.
+    pub fn document(&self) -> Option<&Arc<Document>> {
+        self.agent.as_ref()?.session.as_ref()?.document()
+    }
+
+    /// The agent's last will for a connection.
+    pub fn last_will(&self, nonce: Nonce) -> Publish {
+        let agent = self.agent.as_ref().expect("only a running agent connects");
+        agent.config.last_will(nonce)
+    }
+
+    /// Pods with a running container.
+    pub fn running(&self) -> impl Iterator<Item = &PodUid> {
+        self.kernel
+            .iter()
+            .filter(|(_, pod)| runs(pod))
+            .map(|(uid, _)| uid)
+    }
+
+    /// Opens a secret of its document.
+    pub fn open(&self, id: &ObjectId, revision: u64, sealed: &seal::Sealed) -> Option<Vec<u8>> {
+        let binding = Binding {
+            cluster: &self.cluster,
+            node: &self.name,
+            id,
+            revision,
+        };
+        seal::open(&self.sealing, binding, sealed).ok()
+    }
+}
+
+fn runs(pod: &ObservedPod) -> bool {
+    pod.containers
+        .values()
+        .any(|container| matches!(container.run, Run::Running { .. }))
+}
+
+impl World {
+    fn moment(&self) -> Moment {
+        Moment::new(self.now, self.now as i64)
+    }
+
+    /// The agent's process starts: it raises its boot number before anything else.
+    pub fn start_agent(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        if node.agent.is_some() {
+            return;
+        }
+        node.life += 1;
+        let mut state = node.disk.newest().clone();
+        state.boot += 1;
+        let write = node.disk.write(state.clone());
+        let config = Config {
+            cluster: node.cluster.clone(),
+            node: node.name.clone(),
+            identity: node.identity.clone(),
+            controller: node.controller,
+            boot: Boot(state.boot),
+        };
+        node.agent = Some(Agent {
+            config: Arc::new(config),
+            session: None,
+            state,
+            desired: None,
+            busy: BTreeSet::new(),
+            waiters: vec![(write, Waiter::Boot)],
+            holding: false,
+            dirty: true,
+            plan_wake: None,
+            online: false,
+            asked: Nonce::default(),
+            forged_seq: 0,
+        });
+        self.sync_agent(number, write);
+    }
+
+    fn sync_agent(&mut self, number: usize, write: WriteId) {
+        let delay = self.rng.within(2, 60);
+        let life = self.nodes[number].life;
+        self.after(delay, Event::Synced(number + 1, life, write));
+    }
+
+    /// A write of an agent is on disk.
+    pub fn agent_synced(&mut self, number: usize, life: u32, upto: WriteId) {
+        let node = &mut self.nodes[number];
+        if node.life != life {
+            return;
+        }
+        node.disk.sync(upto);
+        let Some(mut agent) = node.agent.take() else {
+            return;
+        };
+        let (done, waiting) = agent
+            .waiters
+            .drain(..)
+            .partition(|(write, _)| *write <= upto);
+        agent.waiters = waiting;
+        for (_, waiter) in done {
+            self.agent_resumes(number, &mut agent, waiter);
+        }
+        self.pump(number, agent);
+    }
+
+    fn agent_resumes(&mut self, number: usize, agent: &mut Agent, waiter: Waiter) {
+        let now = Millis(self.now);
+        match waiter {
+            Waiter::Boot => {
+                let seed = self.rng.bytes();
+                let document = agent.state.document.clone();
+                agent.session = Some(Session::new(agent.config.clone(), document, &seed));
+                let boot = agent.state.boot;
+                self.note(|| format!("node {number} boot {boot}"));
+                let delay = self.rng.within(10, 2_000);
+                self.after(delay, Event::Connect(number + 1));
+            }
+            Waiter::Document(version) => {
+                if let Some(session) = &mut agent.session {
+                    session.handle_persisted(version, now);
+                }
+                agent.dirty = true;
+            }
+            Waiter::Pass(actions, observation) => {
+                agent.holding = false;
+                self.carry_out(number, agent, actions, observation);
+            }
+        }
+    }
+
+    /// The agent is connected.
+    pub fn agent_connected(&mut self, number: usize, nonce: Nonce) {
+        self.with_agent(number, |agent, now| {
+            agent.online = true;
+            agent.dirty = true;
+            if let Some(session) = &mut agent.session {
+                session.handle_connected(nonce, now);
+            }
+        });
+    }
+
+    /// The agent's connection is dead.
+    pub fn agent_disconnected(&mut self, number: usize) {
+        self.with_agent(number, |agent, now| {
+            agent.online = false;
+            agent.dirty = true;
+            if let Some(session) = &mut agent.session {
+                session.handle_disconnected(now);
+            }
+        });
+    }
+
+    /// A timer of the agent is due.
+    pub fn agent_timer(&mut self, number: usize, life: u32) {
+        if self.nodes[number].life != life {
+            return;
+        }
+        let now = self.now;
+        self.with_agent(number, |agent, millis| {
+            if agent.plan_wake.is_some_and(|wake| wake <= now) {
+                agent.plan_wake = None;
+                agent.dirty = true;
+            }
+            if let Some(session) = &mut agent.session {
+                session.handle_timeout(millis);
+            }
+        });
+    }
+
+    /// A packet reaches the agent.
+    pub fn agent_packet(&mut self, number: usize, packet: Packet) {
+        let Some(mut agent) = self.nodes[number].agent.take() else {
+            return;
+        };
+        let now = Millis(self.now);
+        let packet = self.mutated(&mut agent, packet);
+        if let Some(session) = &mut agent.session {
+            let before = session.counters();
+            session.handle_packet(&packet.topic, &packet.payload, now);
+            let after = session.counters();
+            if packet.forged {
+                self.check(
+                    Invariant::Dropped,
+                    dropped(&after) == dropped(&before) + 1,
+                    || {
+                        format!(
+                            "node {number} took {} bytes on {}",
+                            packet.payload.len(),
+                            packet.topic
+                        )
+                    },
+                );
+            }
+        }
+        self.pump(number, agent);
+    }
+
+    /// An agent that skips the nonce takes any answer for the one that it waits for.
+    fn mutated(&self, agent: &mut Agent, mut packet: Packet) -> Packet {
+        if self.mutation != Some(Mutation::SkipNonce) || packet.forged {
+            return packet;
+        }
+        let Some(Topic::Response(node, boot)) = Topic::parse(&self.cluster, &packet.topic) else {
+            return packet;
+        };
+        let opened = envelope::read_unverified::<message::Response>(&packet.payload);
+        let Some(mut opened) = opened.filter(|_| boot == agent.config.boot) else {
+            return packet;
+        };
+        let skipped = matches!(
+            opened.message.answer,
+            message::Answer::Index { .. } | message::Answer::Objects(_)
+        );
+        if !skipped || opened.message.nonce == agent.asked {
+            return packet;
+        }
+        opened.message.nonce = agent.asked;
+        agent.forged_seq += 1;
+        let boot = opened.sequence.boot;
+        let sequence = Sequence {
+            boot,
+            seq: u64::MAX / 2 + agent.forged_seq,
+            epoch: 0,
+        };
+        let me = KeyId::of(&agent.config.identity.verifying_key());
+        let topic = Topic::Response(node, agent.config.boot).text(&self.cluster);
+        let key = self.controller.identity();
+        if let Ok(payload) = envelope::sign(key, &topic, me, sequence, &opened.message) {
+            packet.payload = payload;
+        }
+        packet
+    }
+
+    fn with_agent(&mut self, number: usize, act: impl FnOnce(&mut Agent, Millis)) {
+        let Some(mut agent) = self.nodes[number].agent.take() else {
+            return;
+        };
+        act(&mut agent, Millis(self.now));
+        self.pump(number, agent);
+    }
+
+    /// Does everything that the agent wants done at this moment, and puts it back.
+    fn pump(&mut self, number: usize, mut agent: Agent) {
+        let mut passes = 0;
+        loop {
+            while let Some(output) = agent.session.as_mut().and_then(Session::poll) {
+                self.agent_output(number, &mut agent, output);
+            }
+            if !agent.dirty || agent.holding || agent.session.is_none() {
+                break;
+            }
+            passes += 1;
+            assert!(
+                passes < PASSES_MAX,
+                "the planner of node {number} never settles"
+            );
+            self.pass(number, &mut agent);
+        }
+        let session = agent
+            .session
+            .as_ref()
+            .and_then(Session::next_wake)
+            .map(|wake| wake.0);
+        let wake = [session, agent.plan_wake].into_iter().flatten().min();
+        if let Some(wake) = wake {
+            let life = self.nodes[number].life;
+            self.arm_timer(number + 1, life, wake);
+        }
+        self.nodes[number].agent = Some(agent);
+    }
+
+    fn agent_output(&mut self, number: usize, agent: &mut Agent, output: Output) {
+        match output {
+            Output::Publish(publish) => {
+                self.agent_says(number, agent, &publish);
+                self.publish(number + 1, &publish);
+            }
+            Output::Persist(document) => {
+                self.check_document(number, &document);
+                agent.state.document = Some(document.clone());
+                let write = self.nodes[number].disk.write(agent.state.clone());
+                if self.mutation == Some(Mutation::ActBeforePersist) {
+                    if let Some(session) = &mut agent.session {
+                        session.handle_persisted(document.version, Millis(self.now));
+                    }
+                    agent.dirty = true;
+                }
+                agent
+                    .waiters
+                    .push((write, Waiter::Document(document.version)));
+                self.sync_agent(number, write);
+            }
+            Output::Forget(pods) => {
+                self.check_forgotten(number, &pods);
+                for uid in &pods {
+                    if let Some(pod) = agent.state.memory.get_mut(uid) {
+                        pod.acknowledged = true;
+                    }
+                }
+                self.write_lazily(number, agent);
+                agent.dirty = true;
+            }
+            Output::TimeFloor { .. } | Output::StreamOpen(..) | Output::StreamIn(..) => {}
+        }
+    }
+
+    fn write_lazily(&mut self, number: usize, agent: &Agent) {
+        let node = &mut self.nodes[number];
+        let write = node.disk.write(agent.state.clone());
+        let life = node.life;
+        let delay = self.rng.within(500, 5_000);
+        self.after(delay, Event::Synced(number + 1, life, write));
+    }
+
+    /// What an agent says is looked at before it leaves.
+    fn agent_says(&mut self, number: usize, agent: &mut Agent, publish: &Publish) {
+        match &publish.topic {
+            Topic::Report(_) => {
+                let opened = envelope::read_unverified::<message::Report>(&publish.payload);
+                let pods = opened.map(|opened| opened.message.pods).unwrap_or_default();
+                for pod in pods.iter().filter(|pod| pod.gone) {
+                    let uid = pod.uid;
+                    let memory = &self.nodes[number].disk.durable().memory;
+                    let holds = memory.get(&uid).is_some_and(|pod| pod.gone);
+                    self.check(Invariant::EndingDurable, holds, || {
+                        format!("node {number} says {uid} is gone, its disk does not")
+                    });
+                    self.oracle.said_gone.insert((number, uid));
+                }
+            }
+            Topic::Request(..) => {
+                let opened = envelope::read_unverified::<message::Request>(&publish.payload);
+                let Some(request) = opened.map(|opened| opened.message) else {
+                    return;
+                };
+                agent.asked = request.nonce;
+                if let Ask::Index { from: 0, .. } = request.ask {
+                    self.oracle.index_asked(number);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn desired(&self, number: usize, document: &Document) -> Desired {
+        let node = &self.nodes[number];
+        let open = |id: &ObjectId, revision, secret: &bramble_wire::object::SealedSecret| {
+            node.open(id, revision, &secret.sealed)
+        };
+        if self.mutation == Some(Mutation::DropUnclaimed) {
+            let objects = document.objects.iter();
+            return Desired::from_objects(objects.map(|(id, o)| (id, o.revision, &*o.body)), open);
+        }
+        Desired::from_objects(document.effective(), open)
+    }
+
+    /// One pass: snapshot, plan, remember, act, report.
+    fn pass(&mut self, number: usize, agent: &mut Agent) {
+        agent.dirty = false;
+        let document = agent
+            .session
+            .as_ref()
+            .and_then(|session| session.document().cloned());
+        if let Some(document) = &document {
+            let current = agent.desired.as_ref().map(|(version, _)| *version);
+            if current != Some(document.version) {
+                agent.desired = Some((document.version, self.desired(number, document)));
+            }
+        }
+        let offline = Desired::default();
+        let stops = self.mutation == Some(Mutation::StopWhenOffline) && !agent.online;
+        let desired = match &agent.desired {
+            Some(_) if stops => Some(&offline),
+            known => known.as_ref().map(|(_, desired)| desired),
+        };
+        let node = &self.nodes[number];
+        let host = Host {
+            name: node.name.to_string(),
+            address: Some([10, 0, 0, number as u8]),
+        };
+        let images = desired.map(|desired| desired.images()).unwrap_or_default();
+        let present = ImageState::Present(Image {
+            id: "sha256:1".into(),
+            cmd: vec!["run".into()],
+            ..Image::default()
+        });
+        let observed = Observed {
+            pods: node.kernel.clone(),
+            images: images
+                .iter()
+                .map(|image| ((*image).to_owned(), present.clone()))
+                .collect(),
+            busy: agent.busy.clone(),
+            failures: BTreeMap::new(),
+        };
+        let moment = self.moment();
+        let plan = plan::plan(desired, &host, &observed, &agent.state.memory, moment);
+        let hard = plan
+            .records
+            .iter()
+            .any(|record| record.durability == Durability::Hard);
+        let wrote = !plan.records.is_empty();
+        for record in plan.records {
+            match record.memory {
+                Some(memory) => agent.state.memory.insert(record.uid, memory),
+                None => agent.state.memory.remove(&record.uid),
+            };
+        }
+        let pods = reports(
+            desired,
+            &host,
+            &observed,
+            &agent.state.memory,
+            &plan.waiting,
+        );
+        agent.plan_wake = plan.next_wake;
+        let observation = Observation {
+            pods,
+            converged: document
+                .filter(|_| plan.converged && !wrote)
+                .map(|document| document.version),
+            facts: NodeFacts {
+                hostname: host.name,
+                pods: 110,
+                ..NodeFacts::default()
+            },
+        };
+        agent.dirty = wrote;
+        if hard && self.mutation != Some(Mutation::SayGoneEarly) {
+            let write = self.nodes[number].disk.write(agent.state.clone());
+            agent.holding = true;
+            agent
+                .waiters
+                .push((write, Waiter::Pass(plan.actions, observation)));
+            self.sync_agent(number, write);
+        } else {
+            if wrote {
+                self.write_lazily(number, agent);
+            }
+            self.carry_out(number, agent, plan.actions, observation);
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        number: usize,
+        agent: &mut Agent,
+        actions: Vec<Action>,
+        observation: Observation,
+    ) {
+        let acting = agent
+            .session
+            .as_ref()
+            .and_then(Session::document)
+            .map(|d| d.version);
+        let disk = &self.nodes[number].disk;
+        let stored = disk
+            .durable()
+            .document
+            .as_ref()
+            .map(|document| document.version);
+        if disk.is_dirty() && !actions.is_empty() {
+            self.check(Invariant::DiskFirst, acting == stored, || {
+                format!("node {number} acts on {acting:?}, its disk has {stored:?}")
+            });
+        }
+        for action in actions {
+            agent.busy.insert(action.uid());
+            let (life, boot) = (self.nodes[number].life, self.nodes[number].kernel_boot);
+            let delay = self.rng.within(5, 300);
+            let done = KernelEvent::Done(life, Box::new(action));
+            self.after(delay, Event::Kernel(number, boot, done));
+        }
+        if let Some(session) = &mut agent.session {
+            session.handle_observed(observation, Millis(self.now));
+        }
+    }
+
+    /// Something happens in a node's kernel.
+    pub fn kernel_event(&mut self, number: usize, boot: u32, event: KernelEvent) {
+        if self.nodes[number].kernel_boot != boot {
+            return;
+        }
+        match event {
+            KernelEvent::Done(life, action) => {
+                let same = self.nodes[number].life == life;
+                // What a killed agent had begun may be finished by the shim, or not.
+                if same || self.rng.percent(50) {
+                    self.apply(number, &action);
+                }
+                if same && let Some(agent) = &mut self.nodes[number].agent {
+                    agent.busy.remove(&action.uid());
+                }
+            }
+            KernelEvent::Exit(uid, life, code) => self.exit(number, uid, life, code),
+        }
+        self.with_agent(number, |agent, _| agent.dirty = true);
+    }
+
+    fn apply(&mut self, number: usize, action: &Action) {
+        let uid = action.uid();
+        match action {
+            Action::StartSandbox(_) => {
+                let fresh = ObservedPod {
+                    sandbox: Sandbox::Ready { stopping_s: None },
+                    containers: BTreeMap::new(),
+                    files: None,
+                };
+                let pod = self.nodes[number].kernel.entry(uid).or_insert(fresh);
+                pod.sandbox = Sandbox::Ready { stopping_s: None };
+            }
+            Action::WriteVolumes { .. } => {}
+            Action::StartContainer(input) => {
+                self.check_start(number, uid, &input.env);
+                let started = self.moment();
+                let container = ObservedContainer {
+                    life: input.life,
+                    id: input.id.clone(),
+                    image: input.image.clone(),
+                    image_id: input.image_id.clone(),
+                    run: Run::Running {
+                        started,
+                        stopping_s: None,
+                    },
+                };
+                if let Some(pod) = self.nodes[number].kernel.get_mut(&uid) {
+                    pod.containers.insert(input.name.clone(), container);
+                    self.note(|| format!("node {number} runs {uid} life {}", input.life));
+                    self.schedule_end(number, uid, input.life);
+                }
+            }
+            Action::StopContainer { grace_s, .. } | Action::StopContainers { grace_s, .. } => {
+                self.check_stop(number, uid);
+                let grace_s = *grace_s;
+                let mut lives = Vec::new();
+                if let Some(pod) = self.nodes[number].kernel.get_mut(&uid) {
+                    if matches!(action, Action::StopContainers { .. }) {
+                        pod.sandbox = Sandbox::Ready {
+                            stopping_s: Some(grace_s),
+                        };
+                    }
+                    for container in pod.containers.values_mut() {
+                        if let Run::Running { stopping_s, .. } = &mut container.run {
+                            *stopping_s = Some(grace_s);
+                            lives.push(container.life);
+                        }
+                    }
+                }
+                for life in lives {
+                    self.schedule_exit(number, uid, life, (1, u64::from(grace_s) * 1000 + 50), 143);
+                }
+            }
+            Action::StopSandbox { .. } | Action::RemovePod { .. } => {
+                self.check_stop(number, uid);
+                self.nodes[number].kernel.remove(&uid);
+            }
+        }
+    }
+
+    /// Jobs end by themselves, and so does, rarely, everything.
+    fn schedule_end(&mut self, number: usize, uid: PodUid, life: u32) {
+        let policy = self.oracle.policies.get(&uid).copied().unwrap_or_default();
+        let (within, code) = match policy {
+            RestartPolicy::Always if self.rng.percent(85) => return,
+            RestartPolicy::Always => ((1_000, 120_000), 1),
+            RestartPolicy::OnFailure | RestartPolicy::Never => {
+                ((1_000, 90_000), i32::from(self.rng.percent(40)))
+            }
+        };
+        self.schedule_exit(number, uid, life, within, code);
+    }
+
+    fn schedule_exit(&mut self, number: usize, uid: PodUid, life: u32, ms: (u64, u64), code: i32) {
+        let delay = self.rng.within(ms.0, ms.1);
+        let boot = self.nodes[number].kernel_boot;
+        self.after(
+            delay,
+            Event::Kernel(number, boot, KernelEvent::Exit(uid, life, code)),
+        );
+    }
+
+    fn exit(&mut self, number: usize, uid: PodUid, life: u32, code: i32) {
+        let finished = self.moment();
+        let Some(pod) = self.nodes[number].kernel.get_mut(&uid) else {
+            return;
+        };
+        for container in pod
+            .containers
+            .values_mut()
+            .filter(|container| container.life == life)
+        {
+            if let Run::Running { started, .. } = container.run {
+                let exit = Exit {
+                    code,
+                    started,
+                    finished,
+                    ..Exit::default()
+                };
+                container.run = Run::Exited(exit);
+            }
+        }
+    }
+
+    /// The agent is killed; what runs goes on.
+    pub fn kill_agent(&mut self, number: usize) {
+        if self.nodes[number].agent.take().is_none() {
+            return;
+        }
+        self.stats.fault(Fault::AgentKill);
+        self.note(|| format!("agent {number} killed"));
+        self.nodes[number].life += 1;
+        self.close(number + 1);
+        let delay = self.rng.within(100, 20_000);
+        self.after(delay, Event::Start(number + 1));
+    }
+
+    /// The board goes down, in order or not, and comes up.
+    pub fn reboot(&mut self, number: usize, fault: Fault) {
+        self.stats.fault(fault);
+        self.note(|| format!("node {number}: {}", fault.text()));
+        let node = &mut self.nodes[number];
+        node.agent = None;
+        node.life += 1;
+        node.kernel_boot += 1;
+        node.kernel.clear();
+        match fault {
+            Fault::NodeWipe => {
+                node.disk.replace(State::default());
+                self.oracle.wiped(number);
+            }
+            Fault::Reboot => {
+                let last = node.disk.last();
+                node.disk.sync(last);
+            }
+            _ => {
+                if node.disk.power_cut(&mut self.rng) > 0 {
+                    self.stats.fault(Fault::NodeLoss);
+                }
+            }
+        }
+        if fault == Fault::Reboot {
+            self.close(number + 1);
+        } else {
+            self.vanish(number + 1);
+        }
+        let delay = self.rng.within(1_000, 60_000);
+        self.after(delay, Event::Start(number + 1));
+    }
+}
+
+fn dropped(counters: &bramble_agent_core::session::Counters) -> u64 {
+    counters.oversize
+        + counters.topic
+        + counters.malformed
+        + counters.signature
+        + counters.recipient
+        + counters.replay
+}
