@@ -27,7 +27,12 @@ impl Id {
 
     pub(super) fn key(&self) -> Key {
         let kind = self.kind();
-        Key::new(kind.storage_group, kind.plural, self.namespace.clone(), self.name.clone())
+        Key::new(
+            kind.storage_group,
+            kind.plural,
+            self.namespace.clone(),
+            self.name.clone(),
+        )
     }
 
     fn of(entry: &Entry) -> Option<Self> {
@@ -78,7 +83,10 @@ impl View {
             entry: &Entry,
         ) -> Result<Observed<T>, serde_json::Error> {
             let object = serde_json::from_slice(&entry.json)?;
-            Ok(Observed { revision: entry.modified.0, object })
+            Ok(Observed {
+                revision: entry.modified.0,
+                object,
+            })
         }
         Ok(match resource {
             "pods" => Self::Pod(observed(entry)?),
@@ -90,7 +98,10 @@ impl View {
                 let mut object = seen.object.metadata;
                 // The only thing of size, and nobody asks a ConfigMap for it.
                 object.annotations.clear();
-                Self::Other(Observed { revision: seen.revision, object })
+                Self::Other(Observed {
+                    revision: seen.revision,
+                    object,
+                })
             }
         })
     }
@@ -113,23 +124,42 @@ impl View {
             Self::Node(node) => node.revision,
             Self::Other(metadata) => metadata.revision,
         };
-        Observed { revision, object: self.metadata().clone() }
+        Observed {
+            revision,
+            object: self.metadata().clone(),
+        }
     }
 
     pub(super) fn pod(&self) -> Option<&Observed<Pod>> {
-        if let Self::Pod(pod) = self { Some(pod) } else { None }
+        if let Self::Pod(pod) = self {
+            Some(pod)
+        } else {
+            None
+        }
     }
 
     pub(super) fn replica_set(&self) -> Option<&Observed<ReplicaSet>> {
-        if let Self::ReplicaSet(set) = self { Some(set) } else { None }
+        if let Self::ReplicaSet(set) = self {
+            Some(set)
+        } else {
+            None
+        }
     }
 
     pub(super) fn deployment(&self) -> Option<&Observed<Deployment>> {
-        if let Self::Deployment(deployment) = self { Some(deployment) } else { None }
+        if let Self::Deployment(deployment) = self {
+            Some(deployment)
+        } else {
+            None
+        }
     }
 
     pub(super) fn node(&self) -> Option<&Observed<Node>> {
-        if let Self::Node(node) = self { Some(node) } else { None }
+        if let Self::Node(node) = self {
+            Some(node)
+        } else {
+            None
+        }
     }
 }
 
@@ -149,6 +179,8 @@ pub(super) struct Cache {
     dependents: HashMap<String, BTreeSet<Id>>,
     /// Pods by node.
     on_node: HashMap<String, BTreeSet<Id>>,
+    /// Pods that nobody controls, by namespace.
+    orphans: HashMap<String, BTreeSet<Id>>,
     /// Objects that don't decode, so that each is logged once.
     poisoned: HashSet<Id>,
 }
@@ -191,6 +223,7 @@ impl Cache {
             take(&mut self.dependents, &owner.uid, id);
         }
         if let Some(pod) = view.pod() {
+            take(&mut self.orphans, &id.namespace, id);
             take(&mut self.on_node, &pod.spec.node_name, id);
         }
         Some(view)
@@ -200,10 +233,20 @@ impl Cache {
         let metadata = view.metadata();
         self.uids.insert(metadata.uid.clone(), id.clone());
         for owner in &metadata.owner_references {
-            self.dependents.entry(owner.uid.clone()).or_default().insert(id.clone());
+            self.dependents
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(id.clone());
         }
         if let Some(pod) = view.pod().filter(|pod| !pod.spec.node_name.is_empty()) {
-            self.on_node.entry(pod.spec.node_name.clone()).or_default().insert(id.clone());
+            self.on_node
+                .entry(pod.spec.node_name.clone())
+                .or_default()
+                .insert(id.clone());
+        }
+        if view.pod().is_some() && metadata.controller().is_none() {
+            let orphans = self.orphans.entry(id.namespace.to_string()).or_default();
+            orphans.insert(id.clone());
         }
         self.objects.insert(id.clone(), view.clone());
     }
@@ -228,13 +271,23 @@ impl Cache {
         self.on_node.get(node).into_iter().flatten()
     }
 
+    /// Pods of a namespace that nobody controls.
+    pub(super) fn orphans(&self, namespace: &str) -> impl Iterator<Item = &Arc<View>> {
+        let ids = self.orphans.get(namespace).into_iter().flatten();
+        ids.filter_map(|id| self.objects.get(id))
+    }
+
     /// Objects of a resource in a namespace.
     pub(super) fn namespaced(
         &self,
         resource: &'static str,
         namespace: &str,
     ) -> impl Iterator<Item = (&Id, &Arc<View>)> + use<'_> {
-        let first = Id { resource, namespace: namespace.into(), name: "".into() };
+        let first = Id {
+            resource,
+            namespace: namespace.into(),
+            name: "".into(),
+        };
         let namespace = first.namespace.clone();
         self.objects
             .range((Bound::Included(first), Bound::Unbounded))
@@ -243,7 +296,11 @@ impl Cache {
 
     /// Everything of a resource.
     pub(super) fn all(&self, resource: &'static str) -> impl Iterator<Item = (&Id, &Arc<View>)> {
-        let first = Id { resource, namespace: "".into(), name: "".into() };
+        let first = Id {
+            resource,
+            namespace: "".into(),
+            name: "".into(),
+        };
         self.objects
             .range((Bound::Included(first), Bound::Unbounded))
             .take_while(move |(id, _)| id.resource == resource)
@@ -259,7 +316,11 @@ impl Cache {
 
     /// A namespace.
     pub(super) fn namespace(&self, name: &str) -> Option<(Id, &Arc<View>)> {
-        let id = Id { resource: "namespaces", namespace: "".into(), name: name.into() };
+        let id = Id {
+            resource: "namespaces",
+            namespace: "".into(),
+            name: name.into(),
+        };
         let view = self.objects.get(&id)?;
         Some((id, view))
     }

@@ -73,6 +73,7 @@ impl Controllers {
                 Work::Schedule(id.clone()),
                 Work::Collect(id.clone()),
                 Work::Stray(id.clone()),
+                Work::Namespace(id.clone()),
             ] {
                 self.queue.forget(&work);
             }
@@ -125,6 +126,12 @@ impl Controllers {
         for pod in [old, new].into_iter().flatten() {
             self.queue_owner(id, &pod.metadata);
         }
+        // A Recreate waits for the pods of its old ReplicaSets to end.
+        if new.is_none_or(|pod| pod.is_terminated())
+            && let Some(pod) = old
+        {
+            self.queue_grandparent(&pod.metadata);
+        }
         let Some(pod) = new else {
             self.queue.unpark(Instant::now());
             return;
@@ -153,12 +160,8 @@ impl Controllers {
     fn queue_owner(&mut self, id: &Id, metadata: &Metadata) {
         let mut works = Vec::new();
         if let Some(owner) = metadata.controller() {
-            if let Some((owner, view)) = self.cache.by_uid(&owner.uid) {
+            if let Some((owner, _)) = self.cache.by_uid(&owner.uid) {
                 works.extend(work_of(owner));
-                // A Recreate waits for the pods of its old ReplicaSets.
-                let above = view.metadata().controller();
-                let above = above.and_then(|owner| self.cache.by_uid(&owner.uid));
-                works.extend(above.and_then(|(owner, _)| work_of(owner)));
             }
         } else {
             let resource = if id.resource == "pods" {
@@ -175,6 +178,14 @@ impl Controllers {
             works.extend(matching.filter_map(|(id, _)| work_of(id)));
         }
         works.into_iter().for_each(|work| self.queue.push(work));
+    }
+
+    fn queue_grandparent(&mut self, metadata: &Metadata) {
+        let above = |metadata: &Metadata| self.cache.by_uid(&metadata.controller()?.uid);
+        let owner = above(metadata).and_then(|(_, view)| above(view.metadata()));
+        if let Some(work) = owner.and_then(|(id, _)| work_of(id)) {
+            self.queue.push(work);
+        }
     }
 
     /// Looks at one thing. Whatever goes wrong concerns this thing alone.
@@ -265,16 +276,10 @@ impl Controllers {
         };
         let uid = &set.metadata.uid;
         let owned = self.cache.dependents(uid).map(|(_, view)| view);
-        // Only orphans with the right labels are worth a look, but finding them costs one pass over
-        // the namespace; it is done where it can matter.
         let orphans = self
             .cache
-            .namespaced("pods", &id.namespace)
-            .map(|(_, view)| view)
-            .filter(|view| {
-                let metadata = view.metadata();
-                metadata.controller().is_none() && set.spec.selector.matches(&metadata.labels)
-            });
+            .orphans(&id.namespace)
+            .filter(|view| set.spec.selector.matches(&view.metadata().labels));
         let views: Vec<Arc<View>> = owned.chain(orphans).cloned().collect();
         let mut pods: Vec<_> = views.iter().filter_map(|view| view.pod()).collect();
         pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
@@ -304,7 +309,8 @@ impl Controllers {
                     ..input
                 };
                 let status = replicaset::plan(&input, now);
-                if let Some(action) = status.actions.last() {
+                let own = |action: &&Action| matches!(action, Action::Patch { target, .. } if Id::from(target) == *id);
+                if let Some(action) = status.actions.iter().find(own) {
                     // Best effort: the next try writes it again.
                     let _ = self.act(action);
                 }
@@ -426,8 +432,32 @@ impl Controllers {
             .map(|(id, view)| (id.kind(), view.observed_metadata()))
             .collect();
         let content: Vec<_> = content.iter().map(|(kind, view)| (*kind, view)).collect();
+        // What does not decode is content all the same; somebody has to look at it first.
+        if content.is_empty() && view.metadata().is_deleting() && self.holds_more(&id.name)? {
+            return Ok(());
+        }
         let actions = lifecycle::end_namespace(id.kind(), &view.observed_metadata(), &content);
         actions.iter().try_for_each(|action| self.act(action))
+    }
+
+    /// Whether the store has objects in a namespace that the cache left out.
+    fn holds_more(&self, namespace: &str) -> Result<bool, Error> {
+        let page = crate::store::Page {
+            limit: Some(1),
+            ..crate::store::Page::default()
+        };
+        for scope in super::cache::scopes() {
+            let scope = crate::store::Scope {
+                namespace: Some(namespace.into()),
+                ..scope
+            };
+            let listing = self.store.list(&scope, &page)?;
+            if let Some(entry) = listing.entries.first() {
+                tracing::warn!(object = %entry.key, "keeps its namespace from ending");
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A pod on a node that is not there has nobody who could confirm its end.
@@ -436,7 +466,13 @@ impl Controllers {
             return Ok(());
         };
         let Some(pod) = view.pod() else { return Ok(()) };
-        if pod.spec.node_name.is_empty() || self.cluster.has_node(&pod.spec.node_name) {
+        let node = Id {
+            resource: "nodes",
+            namespace: "".into(),
+            name: pod.spec.node_name.as_str().into(),
+        };
+        // The store is asked too: a Node that does not decode is there all the same.
+        if pod.spec.node_name.is_empty() || self.store.get(&node.key()).is_some() {
             return Ok(());
         }
         tracing::info!(

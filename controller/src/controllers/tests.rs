@@ -1,0 +1,626 @@
+//! The loop over a store in memory, on a virtual clock, with a stand-in for the nodes.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use bramble_api::admit;
+use bramble_api::kind::Kind;
+use bramble_api::metadata;
+use bramble_controller_core::kinds;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::store::{Body, Durability, Expect, Key, MemoryStore, Op, Page, Revision, Scope};
+
+/// What the virtual clock starts at.
+const START: i64 = 1_780_000_000;
+
+struct World {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl World {
+    /// A cluster with the namespace `d` and some nodes of 4 cores, 4 GiB and 20 pods.
+    fn new(nodes: &[&str]) -> Self {
+        let started = Instant::now();
+        let clock: Clock = Arc::new(move || {
+            let seconds = i64::try_from(started.elapsed().as_secs()).unwrap();
+            Timestamp::from_seconds(START + seconds)
+        });
+        let world = Self {
+            store: Arc::new(MemoryStore::default()),
+            clock,
+            tasks: Vec::new(),
+        };
+        world.create(kinds::namespace(), "", json!({"metadata": {"name": "d"}}));
+        nodes.iter().for_each(|name| world.add_node(name));
+        world
+    }
+
+    fn add_node(&self, name: &str) {
+        self.create(
+            kinds::node(),
+            "",
+            json!({"metadata": {"name": name, "labels": {"n": name}},
+            "status": {"allocatable": {"cpu": "4", "memory": "4Gi", "pods": "20"}}}),
+        );
+        self.change("nodes", "", name, |node| {
+            node["status"] = json!({"allocatable": {"cpu": "4", "memory": "4Gi", "pods": "20"}});
+        });
+    }
+
+    fn start(mut self) -> Self {
+        self.tasks
+            .push(tokio::spawn(run(self.store.clone(), self.clock.clone())));
+        self
+    }
+
+    /// Nodes that run what they get and confirm what they stop, as the node link would write it.
+    fn with_nodes(mut self) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        self.tasks.push(tokio::spawn(async move {
+            let world = World {
+                store,
+                clock,
+                tasks: Vec::new(),
+            };
+            loop {
+                let seen = world.store.revision();
+                world.node_pass();
+                if world.store.revision() == seen {
+                    world.next_change(seen).await;
+                }
+            }
+        }));
+        self
+    }
+
+    fn node_pass(&self) {
+        for pod in self.list("pods") {
+            let name = text(&pod, "/metadata/name").to_owned();
+            if pod.pointer("/metadata/deletionTimestamp").is_some() {
+                self.delete("pods", "d", &name);
+            } else if !text(&pod, "/spec/nodeName").is_empty()
+                && text(&pod, "/status/phase") == "Pending"
+                && !text(&pod, "/spec/containers/0/image").contains("broken")
+            {
+                let now = (self.clock)().rfc3339();
+                self.change("pods", "d", &name, |pod| {
+                    pod["status"]["phase"] = "Running".into();
+                    let ready =
+                        json!({"type": "Ready", "status": "True", "lastTransitionTime": now});
+                    pod["status"]["conditions"]
+                        .as_array_mut()
+                        .unwrap()
+                        .push(ready);
+                });
+            }
+        }
+    }
+
+    async fn next_change(&self, after: Revision) {
+        self.store
+            .settled(Revision(after.0 + 1))
+            .wait()
+            .await
+            .unwrap();
+    }
+
+    /// Waits for a condition; the virtual clock runs only while nobody has anything to do.
+    async fn until(&self, what: &str, condition: impl Fn(&World) -> bool) {
+        let reached = async {
+            loop {
+                let seen = self.store.revision();
+                if condition(self) {
+                    return;
+                }
+                self.next_change(seen).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(3600), reached)
+            .await
+            .is_err()
+        {
+            panic!("never: {what}\n{}", self.dump());
+        }
+    }
+
+    fn dump(&self) -> String {
+        ["deployments", "replicasets", "pods", "events"]
+            .into_iter()
+            .flat_map(|resource| self.list(resource))
+            .map(|object| format!("{object}\n"))
+            .collect()
+    }
+
+    fn create(&self, kind: &'static Kind, namespace: &str, object: Value) {
+        let mut object = object;
+        object["kind"] = kind.kind.into();
+        object["apiVersion"] = kind.api_version().into();
+        let uid = object::uid().unwrap();
+        let context = admit::Create {
+            now: (self.clock)(),
+            uid: &uid,
+            suffix: "zzzzz",
+            namespace: kind.namespaced.then_some(namespace),
+        };
+        admit::create(kind, &mut object, &context).unwrap();
+        let name = text(&object, "/metadata/name");
+        let key = Key::new(kind.storage_group, kind.plural, namespace, name);
+        self.put(key, &object, Expect::Absent);
+    }
+
+    fn put(&self, key: Key, object: &Value, expect: Expect) {
+        let canonical = metadata::canonical(object);
+        let body = Body {
+            json: canonical.bytes,
+            revision_at: canonical.revision_at,
+        };
+        let put = Op::Put {
+            key,
+            expect,
+            body,
+            durability: Durability::Hard,
+        };
+        drop(self.store.commit(vec![put]).unwrap());
+    }
+
+    fn key(resource: &str, namespace: &str, name: &str) -> Key {
+        let group = if matches!(resource, "deployments" | "replicasets") {
+            "apps"
+        } else {
+            ""
+        };
+        Key::new(group, resource, namespace, name)
+    }
+
+    fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let entry = self.store.get(&Self::key(resource, namespace, name))?;
+        Some(serde_json::from_slice(&entry.json).unwrap())
+    }
+
+    /// Changes an object as a client would: the generation moves with the spec.
+    fn change(&self, resource: &str, namespace: &str, name: &str, edit: impl Fn(&mut Value)) {
+        let old = self.get(resource, namespace, name).unwrap();
+        let mut new = old.clone();
+        edit(&mut new);
+        if old["spec"] != new["spec"] {
+            let generation = new["metadata"]["generation"].as_i64().unwrap_or(0);
+            new["metadata"]["generation"] = (generation + 1).into();
+        }
+        self.put(Self::key(resource, namespace, name), &new, Expect::Any);
+    }
+
+    fn delete(&self, resource: &str, namespace: &str, name: &str) {
+        let key = Self::key(resource, namespace, name);
+        let delete = Op::Delete {
+            key,
+            expect: Expect::Any,
+            durability: Durability::Hard,
+        };
+        drop(self.store.commit(vec![delete]).unwrap());
+    }
+
+    fn list(&self, resource: &str) -> Vec<Value> {
+        let group = Self::key(resource, "", "").group;
+        let listing = self
+            .store
+            .list(&Scope::all(group, resource), &Page::default())
+            .unwrap();
+        let decode =
+            |entry: &Arc<crate::store::Entry>| serde_json::from_slice(&entry.json).unwrap();
+        listing.entries.iter().map(decode).collect()
+    }
+
+    fn deploy(&self, name: &str, replicas: i32, strategy: Value) {
+        self.create(
+            kinds::deployment(),
+            "d",
+            json!({
+                "metadata": {"name": name},
+                "spec": {
+                    "replicas": replicas,
+                    "strategy": strategy,
+                    "selector": {"matchLabels": {"app": name}},
+                    "template": {
+                        "metadata": {"labels": {"app": name}},
+                        "spec": {"containers": [{"name": "c", "image": "i:1",
+                            "resources": {"requests": {"cpu": "100m"}}}]},
+                    },
+                },
+            }),
+        );
+    }
+
+    fn set_image(&self, name: &str, image: &str) {
+        self.change("deployments", "d", name, |deployment| {
+            deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image.into();
+        });
+    }
+
+    fn images(&self) -> BTreeSet<String> {
+        let image = |pod: &Value| text(pod, "/spec/containers/0/image").to_owned();
+        self.list("pods").iter().map(image).collect()
+    }
+
+    /// As `kubectl rollout status` judges.
+    fn rolled_out(&self, name: &str, replicas: i64) -> bool {
+        let Some(deployment) = self.get("deployments", "d", name) else {
+            return false;
+        };
+        let status = |field: &str| deployment["status"][field].as_i64().unwrap_or(0);
+        status("observedGeneration") >= deployment["metadata"]["generation"].as_i64().unwrap()
+            && status("updatedReplicas") == replicas
+            && status("replicas") == replicas
+            && status("availableReplicas") == replicas
+            && condition(&deployment, "Progressing", "reason") == "NewReplicaSetAvailable"
+    }
+
+    fn reasons(&self) -> BTreeSet<String> {
+        self.list("events")
+            .iter()
+            .map(|event| text(event, "/reason").to_owned())
+            .collect()
+    }
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn condition<'a>(object: &'a Value, kind: &str, field: &str) -> &'a str {
+    let conditions = object["status"]["conditions"].as_array();
+    let found = conditions.into_iter().flatten().find(|c| c["type"] == kind);
+    found.map_or("", |c| c[field].as_str().unwrap_or_default())
+}
+
+/// On a paused clock and one thread, so that each run is the same.
+fn virtually<F: Future<Output = ()>>(test: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}
+
+#[test]
+fn a_deployment_becomes_pods_spread_over_the_nodes() {
+    virtually(async {
+        let world = World::new(&["n1", "n2"]).start().with_nodes();
+        world.deploy("web", 4, json!({}));
+        world.until("rolled out", |w| w.rolled_out("web", 4)).await;
+        let nodes: Vec<_> = world
+            .list("pods")
+            .iter()
+            .map(|p| text(p, "/spec/nodeName").to_owned())
+            .collect();
+        for node in ["n1", "n2"] {
+            assert_eq!(nodes.iter().filter(|n| *n == node).count(), 2, "{nodes:?}");
+        }
+        let deployment = world.get("deployments", "d", "web").unwrap();
+        assert_eq!(condition(&deployment, "Available", "status"), "True");
+        assert_eq!(
+            deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"],
+            "1"
+        );
+        let pod = &world.list("pods")[0];
+        assert_eq!(condition(pod, "PodScheduled", "status"), "True");
+        assert!(pod["metadata"]["labels"]["pod-template-hash"].is_string());
+        for reason in ["ScalingReplicaSet", "SuccessfulCreate", "Scheduled"] {
+            assert!(
+                world.reasons().contains(reason),
+                "{reason} in {:?}",
+                world.reasons()
+            );
+        }
+    });
+}
+
+#[test]
+fn scaling_goes_up_and_down() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        world.deploy("web", 1, json!({}));
+        for replicas in [5, 2, 0, 3] {
+            world.change("deployments", "d", "web", |d| {
+                d["spec"]["replicas"] = replicas.into()
+            });
+            let count = usize::try_from(replicas).unwrap();
+            world
+                .until("scaled", |w| {
+                    w.rolled_out("web", replicas) && w.list("pods").len() == count
+                })
+                .await;
+        }
+        assert_eq!(world.list("replicasets").len(), 1);
+    });
+}
+
+#[test]
+fn a_rolling_update_stays_within_its_bounds_and_can_be_undone() {
+    virtually(async {
+        let world = World::new(&["n1", "n2"]).start().with_nodes();
+        let bounds = json!({"type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+        world.deploy("web", 3, bounds);
+        world.until("first", |w| w.rolled_out("web", 3)).await;
+        let first = text(&world.list("replicasets")[0], "/metadata/name").to_owned();
+        let within = |w: &World| {
+            let live: Vec<_> = w
+                .list("pods")
+                .into_iter()
+                .filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none())
+                .collect();
+            let ready = live
+                .iter()
+                .filter(|pod| condition(pod, "Ready", "status") == "True");
+            assert!(live.len() <= 4, "{} pods", live.len());
+            assert!(ready.count() >= 3);
+        };
+        world.set_image("web", "i:2");
+        world
+            .until("second", |w| {
+                within(w);
+                w.rolled_out("web", 3) && w.images() == BTreeSet::from(["i:2".into()])
+            })
+            .await;
+        assert_eq!(world.list("replicasets").len(), 2);
+
+        world.set_image("web", "i:1");
+        world
+            .until("undone", |w| {
+                w.rolled_out("web", 3) && w.images() == ["i:1".into()].into()
+            })
+            .await;
+        assert_eq!(
+            world.list("replicasets").len(),
+            2,
+            "the old ReplicaSet is used again"
+        );
+        let set = world.get("replicasets", "d", &first).unwrap();
+        let annotations = &set["metadata"]["annotations"];
+        assert_eq!(annotations["deployment.kubernetes.io/revision"], "3");
+        assert_eq!(
+            annotations["deployment.kubernetes.io/revision-history"],
+            "1"
+        );
+    });
+}
+
+#[test]
+fn recreate_starts_nothing_before_the_old_pods_are_gone() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        world.deploy("db", 2, json!({"type": "Recreate"}));
+        world.until("first", |w| w.rolled_out("db", 2)).await;
+        world.set_image("db", "i:2");
+        world
+            .until("second", |w| {
+                assert!(
+                    w.images().len() <= 1,
+                    "two templates at once: {:?}",
+                    w.images()
+                );
+                w.rolled_out("db", 2) && w.images() == ["i:2".into()].into()
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_stuck_rollout_says_so_after_its_deadline() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        world.deploy("web", 2, json!({}));
+        world.until("first", |w| w.rolled_out("web", 2)).await;
+        world.set_image("web", "broken:1");
+        let reason = |w: &World| {
+            let deployment = w.get("deployments", "d", "web").unwrap();
+            condition(&deployment, "Progressing", "reason").to_owned()
+        };
+        world
+            .until("deadline", |w| reason(w) == "ProgressDeadlineExceeded")
+            .await;
+        assert_eq!(
+            world.get("deployments", "d", "web").unwrap()["status"]["availableReplicas"],
+            2
+        );
+        world.set_image("web", "i:3");
+        world.until("mended", |w| w.rolled_out("web", 2)).await;
+    });
+}
+
+#[test]
+fn deleting_a_deployment_takes_its_pods_along() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        world.deploy("web", 3, json!({}));
+        world.deploy("other", 1, json!({}));
+        world
+            .until("running", |w| {
+                w.rolled_out("web", 3) && w.rolled_out("other", 1)
+            })
+            .await;
+        world.delete("deployments", "d", "web");
+        world
+            .until("gone", |w| {
+                w.list("replicasets").len() == 1 && w.list("pods").len() == 1
+            })
+            .await;
+        assert!(world.rolled_out("other", 1));
+    });
+}
+
+#[test]
+fn a_deleted_pod_is_replaced() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        world.deploy("web", 2, json!({}));
+        world.until("running", |w| w.rolled_out("web", 2)).await;
+        let name = text(&world.list("pods")[0], "/metadata/name").to_owned();
+        world.delete("pods", "d", &name);
+        world
+            .until("replaced", |w| {
+                w.list("pods").len() == 2
+                    && w.get("pods", "d", &name).is_none()
+                    && w.rolled_out("web", 2)
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_pod_without_a_place_says_why_and_gets_one_when_there_is_one() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        let pod = json!({"metadata": {"name": "p"}, "spec": {
+            "containers": [{"name": "c", "image": "i"}], "nodeSelector": {"n": "n2"}}});
+        world.create(kinds::pod(), "d", pod);
+        let message = |w: &World| {
+            let pod = w.get("pods", "d", "p").unwrap();
+            condition(&pod, "PodScheduled", "message").to_owned()
+        };
+        let why = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.";
+        world.until("refused", |w| message(w) == why).await;
+        assert!(world.reasons().contains("FailedScheduling"));
+        world.add_node("n2");
+        world
+            .until("bound", |w| {
+                w.get("pods", "d", "p").unwrap()["spec"]["nodeName"] == "n2"
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_removed_pod_makes_room_for_a_waiting_one() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        let pod = |name: &str| {
+            json!({"metadata": {"name": name}, "spec": {"containers": [
+            {"name": "c", "image": "i", "resources": {"requests": {"memory": "3Gi"}}}]}})
+        };
+        world.create(kinds::pod(), "d", pod("a"));
+        world
+            .until("bound", |w| {
+                w.get("pods", "d", "a").unwrap()["spec"]["nodeName"] == "n1"
+            })
+            .await;
+        world.create(kinds::pod(), "d", pod("b"));
+        let waits = "0/1 nodes are available: 1 Insufficient memory.";
+        world
+            .until("waits", |w| {
+                condition(&w.get("pods", "d", "b").unwrap(), "PodScheduled", "message") == waits
+            })
+            .await;
+        world.delete("pods", "d", "a");
+        world
+            .until("room", |w| {
+                w.get("pods", "d", "b").unwrap()["spec"]["nodeName"] == "n1"
+            })
+            .await;
+    });
+}
+
+#[test]
+fn pods_of_a_deleted_node_are_replaced_elsewhere() {
+    virtually(async {
+        let world = World::new(&["n1", "n2"]).start().with_nodes();
+        world.deploy("web", 4, json!({}));
+        world.until("running", |w| w.rolled_out("web", 4)).await;
+        world.delete("nodes", "", "n1");
+        world
+            .until("moved", |w| {
+                let pods = w.list("pods");
+                pods.len() == 4
+                    && pods.iter().all(|pod| text(pod, "/spec/nodeName") == "n2")
+                    && w.rolled_out("web", 4)
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_namespace_ends_when_its_content_has() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        world.deploy("web", 2, json!({}));
+        world.create(
+            kinds::config_map(),
+            "d",
+            json!({"metadata": {"name": "c"}, "data": {}}),
+        );
+        world.until("running", |w| w.rolled_out("web", 2)).await;
+        world.change("namespaces", "", "d", |namespace| {
+            namespace["metadata"]["deletionTimestamp"] = "2026-06-01T00:00:00Z".into();
+            namespace["status"]["phase"] = "Terminating".into();
+        });
+        world
+            .until("gone", |w| w.get("namespaces", "", "d").is_none())
+            .await;
+        for resource in ["deployments", "replicasets", "pods", "configmaps", "events"] {
+            assert!(world.list(resource).is_empty(), "{resource} are left");
+        }
+    });
+}
+
+#[test]
+fn a_poisoned_object_stops_nothing() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        let key = World::key("replicasets", "d", "bad");
+        let bad = json!({"metadata": {"name": "bad"}, "spec": {"replicas": "many"}});
+        world.put(key, &bad, Expect::Absent);
+        world.deploy("web", 2, json!({}));
+        world.until("running", |w| w.rolled_out("web", 2)).await;
+        assert!(world.get("replicasets", "d", "bad").is_some());
+    });
+}
+
+#[test]
+fn a_restart_changes_nothing() {
+    virtually(async {
+        let mut world = World::new(&["n1", "n2"]).start().with_nodes();
+        world.deploy("web", 3, json!({}));
+        world.until("running", |w| w.rolled_out("web", 3)).await;
+        // Whatever is still under way settles while the clock runs ahead.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        world.tasks.drain(..).for_each(|task| task.abort());
+        let before = world.store.revision();
+        let world = world.start().with_nodes();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.store.revision(), before, "{}", world.dump());
+    });
+}
+
+#[test]
+fn an_idle_cluster_writes_nothing_but_the_end_of_its_events() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        world.deploy("web", 2, json!({}));
+        world.until("running", |w| w.rolled_out("web", 2)).await;
+        tokio::time::sleep(Duration::from_secs(3500)).await;
+        let settled = world.store.revision();
+        let events = world.list("events").len();
+        assert!(events > 0);
+        tokio::time::sleep(Duration::from_secs(7200)).await;
+        assert_eq!(world.list("events").len(), 0);
+        assert_eq!(
+            world.store.revision().0 - settled.0,
+            u64::try_from(events).unwrap()
+        );
+    });
+}
