@@ -396,8 +396,7 @@ impl World {
                 if let Some(link) = &mut process.link {
                     link.handle_epoch(epoch, history, Millis(self.now));
                 }
-                let delay = self.rng.within(60_000, 180_000);
-                self.after(delay, Event::User(UserOperation::Confirm));
+                self.confirm_soon();
             }
         }
     }
@@ -427,6 +426,9 @@ impl World {
         let (boot, epoch) = (store.boot, store.epoch);
         self.note(|| format!("controller boot {boot} epoch {epoch}"));
         self.after(50, Event::Connect(0));
+        if process.store.confirmed_epoch < epoch && epoch > 1 {
+            self.confirm_soon();
+        }
         self.after(1_000, Event::User(UserOperation::Reconcile));
     }
 
@@ -733,6 +735,12 @@ impl World {
                 debug_assert_eq!(life, self.controller.life, "reconciling stops nothing");
             }
         }
+    }
+
+    /// A person will look at what a new epoch changed.
+    fn confirm_soon(&mut self) {
+        let delay = self.rng.within(60_000, 180_000);
+        self.after(delay, Event::User(UserOperation::Confirm));
     }
 
     fn with_process(&mut self, act: impl FnOnce(&mut Self, &mut Process)) {

@@ -329,7 +329,11 @@ impl World {
         let mut target = receiver;
         packet.forged = true;
         let fault = match self.rng.index(5) {
-            0 => Fault::Replay,
+            0 => {
+                // It may not have arrived the first time, and then it is good.
+                packet.forged = false;
+                Fault::Replay
+            }
             1 => {
                 let at = self.rng.index(packet.payload.len());
                 packet.payload[at] ^= 1 << self.rng.index(8);
@@ -337,7 +341,7 @@ impl World {
             }
             2 => {
                 let other = 1 + self.rng.index(self.nodes.len());
-                if receiver == 0 || other == receiver {
+                if receiver == 0 || other == receiver || !packet.topic.contains("/nodes/") {
                     return;
                 }
                 let (from, to) = (

@@ -37,9 +37,14 @@ pub struct Oracle {
     pub acknowledged_revision: u64,
     /// Pods that ended for good, by the disk of their node.
     ended: BTreeSet<(usize, PodUid)>,
+    /// Endings that an older store has not heard of.
+    void: BTreeSet<(usize, PodUid)>,
+    /// Counts how often the store was set back: without knowing it, a controller may use a version
+    /// again that it used in a future now lost, until a node presents that future.
+    timeline: u32,
     /// Pods that a document asked to stop, or that were absent from one.
     may_stop: BTreeSet<(usize, PodUid)>,
-    minted: BTreeMap<([u8; 16], usize, Version), Minted>,
+    minted: BTreeMap<([u8; 16], usize, Version), BTreeMap<u32, Minted>>,
     /// Newest version of each node's document that was made since the store was last set back.
     newest: BTreeMap<usize, Version>,
     /// The same at the moment when the node asked for its index.
@@ -69,7 +74,6 @@ impl World {
     /// The store is an older one now: what was promised after it is void, and nodes that were told to
     /// forget an ending may be asked to run the pod again.
     pub fn oracle_restored(&mut self) {
-        let nodes = &self.nodes;
         let oracle = &mut self.oracle;
         oracle.acknowledged_revision = 0;
         oracle.newest.clear();
@@ -77,10 +81,13 @@ impl World {
         oracle.objects = (self.controller.disk.durable().pods.iter())
             .map(|(uid, pod)| (*uid, pod.node))
             .collect();
-        oracle.ended.retain(|(node, uid)| {
-            let memory = &nodes[*node].disk.durable().memory;
-            memory.get(uid).is_some_and(|pod| pod.gone)
-        });
+        oracle.timeline += 1;
+        let again = oracle
+            .ended
+            .iter()
+            .filter(|(_, uid)| oracle.objects.contains_key(uid));
+        let again: Vec<_> = again.copied().collect();
+        oracle.void.extend(again);
     }
 
     /// What can be looked at from outside after any step.
@@ -119,7 +126,10 @@ impl World {
             let compiled = store.compile(number);
             let is = expected_digest(&compiled);
             let key = (history.0, number, version);
-            let known = self.oracle.minted.get(&key).map(|minted| minted.digest);
+            let timeline = self.oracle.timeline;
+            let known = (self.oracle.minted.get(&key))
+                .and_then(|minted| minted.get(&timeline))
+                .map(|minted| minted.digest);
             if let Some(known) = known {
                 self.check(Invariant::OneContent, known == is, || {
                     format!("version {version} of node {number} is {known} and {is}")
@@ -131,13 +141,15 @@ impl World {
                     Source::Plain(_) => None,
                 })
                 .collect();
-            self.oracle.minted.insert(
-                key,
-                Minted {
-                    digest: is,
-                    secrets,
-                },
-            );
+            let minted = Minted {
+                digest: is,
+                secrets,
+            };
+            self.oracle
+                .minted
+                .entry(key)
+                .or_default()
+                .insert(timeline, minted);
             let newest = self.oracle.newest.entry(number).or_default();
             *newest = version.max(*newest);
         }
@@ -195,17 +207,15 @@ impl World {
             .collect();
         let whole = digest(&mut index) == document.digest;
         let key = (document.history.0, number, document.version);
-        let minted = self.oracle.minted.get(&key).map(|minted| minted.digest);
-        self.check(
-            Invariant::Whole,
-            whole && minted == Some(document.digest),
-            || {
-                format!(
-                    "node {number} takes {} as {}, made as {minted:?}",
-                    document.version, document.digest
-                )
-            },
-        );
+        let minted = self.oracle.minted.get(&key);
+        let known =
+            minted.is_some_and(|made| made.values().any(|one| one.digest == document.digest));
+        self.check(Invariant::Whole, whole && known, || {
+            format!(
+                "node {number} takes {}, which was made otherwise or never",
+                document.version
+            )
+        });
         let asked = self.oracle.asked.get(&number).copied().unwrap_or_default();
         if asked != Version::default() {
             self.check(Invariant::Fresh, document.version >= asked, || {
@@ -241,10 +251,13 @@ impl World {
                 },
             );
             let key = (document.history.0, number, document.version);
-            let meant = (self.oracle.minted.get(&key))
-                .and_then(|minted| minted.secrets.get(id))
-                .map(|(revision, data)| (*revision, bramble_wire::encode(data)));
-            let right = meant == own.map(|plain| (stored.revision, plain));
+            let own = own.map(|plain| (stored.revision, plain));
+            let right = self.oracle.minted.get(&key).is_some_and(|made| {
+                let meant = made.values().filter_map(|one| one.secrets.get(id));
+                meant
+                    .map(|(at, data)| Some((*at, bramble_wire::encode(data))))
+                    .any(|one| one == own)
+            });
             self.check(Invariant::RightSecret, right, || {
                 format!(
                     "{id} of node {number} in {} has another content",
@@ -307,7 +320,8 @@ impl World {
 
     /// A container starts.
     pub fn check_start(&mut self, number: usize, uid: PodUid, env: &[(String, String)]) {
-        let again = self.oracle.ended.contains(&(number, uid));
+        let oracle = &self.oracle;
+        let again = oracle.ended.contains(&(number, uid)) && !oracle.void.contains(&(number, uid));
         self.check(Invariant::OneWay, !again, || {
             format!("{uid} runs again on node {number}")
         });
