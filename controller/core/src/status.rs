@@ -229,11 +229,13 @@ pub fn qos_class(pod: &FullPod) -> &'static str {
     }
     let guaranteed = containers().all(|c| {
         let (cpu, memory) = amounts(&c.resources.limits);
-        let (cpu_request, memory_request) = amounts(&c.resources.requests);
+        // A request that is left out is the limit; one of nothing is given, and differs from it.
+        let requests = &c.resources.requests;
+        let same = |request: Option<u64>, limit: Option<u64>| request.is_none() || request == limit;
         cpu.is_some()
             && memory.is_some()
-            && (cpu_request.is_none() || cpu_request == cpu)
-            && (memory_request.is_none() || memory_request == memory)
+            && same(requests.milli("cpu"), cpu)
+            && same(requests.units("memory"), memory)
     });
     if guaranteed { "Guaranteed" } else { "Burstable" }
 }
