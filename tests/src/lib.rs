@@ -4,6 +4,8 @@
 
 pub mod local;
 #[cfg(test)]
+mod protocol;
+#[cfg(test)]
 mod shape;
 #[path = "../sim/mod.rs"]
 pub mod sim;
