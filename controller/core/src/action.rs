@@ -118,6 +118,8 @@ pub struct Note {
     pub message: String,
     /// Who says so, `deployment-controller`.
     pub component: &'static str,
+    /// The node on which that is; empty for a controller.
+    pub host: String,
 }
 
 /// The object that an event is about.
@@ -133,6 +135,8 @@ pub struct Regarding {
     pub name: String,
     /// UID.
     pub uid: String,
+    /// The part that is meant, `spec.containers{main}`; empty for all of it.
+    pub field_path: String,
 }
 
 impl Regarding {
@@ -144,6 +148,7 @@ impl Regarding {
             namespace: metadata.namespace.clone(),
             name: metadata.name.clone(),
             uid: metadata.uid.clone(),
+            field_path: String::new(),
         }
     }
 }

@@ -3,12 +3,15 @@
 //! In: notes of controllers. Out: Event objects to write. One task owns the recorder; it holds a
 //! bounded number of recent events so that the same note raises a count.
 
+mod from_report;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bramble_api::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::action::{Note, Regarding};
+pub use from_report::from_report;
 
 /// Seconds that an Event is kept after it happened last.
 pub const TTL_S: i64 = 3600;
@@ -18,6 +21,8 @@ pub const MAX: usize = 2000;
 const BURST: f64 = 25.0;
 /// Seconds in which an object gains one more.
 const REFILL_S: f64 = 300.0;
+/// Longest name of an object.
+const NAME_MAX: usize = 253;
 /// Text of an event is cut to this, as upstream.
 const MESSAGE_MAX: usize = 1024;
 
@@ -39,6 +44,7 @@ struct Key {
     reason: &'static str,
     message: String,
     component: &'static str,
+    host: String,
 }
 
 #[derive(Debug)]
@@ -76,7 +82,9 @@ impl Recorder {
         }
         let mut message = note.message.clone();
         if message.len() > MESSAGE_MAX {
-            let end = (0..=MESSAGE_MAX).rev().find(|at| message.is_char_boundary(*at));
+            let end = (0..=MESSAGE_MAX)
+                .rev()
+                .find(|at| message.is_char_boundary(*at));
             message.truncate(end.unwrap_or(0));
         }
         let key = Key {
@@ -85,6 +93,7 @@ impl Recorder {
             reason: note.reason,
             message,
             component: note.component,
+            host: note.host.clone(),
         };
         if !self.known.contains_key(&key) {
             self.add(key.clone(), now);
@@ -108,8 +117,20 @@ impl Recorder {
         // Time and a serial number: unique also across restarts, as upstream's nanoseconds are.
         self.serial += 1;
         let nanos = i128::from(now.seconds) * 1_000_000_000 + i128::from(now.nanos);
-        let name = format!("{}.{:x}{:03x}", key.regarding.name, nanos, self.serial & 0xfff);
-        self.known.insert(key.clone(), Known { name, first: now, last: now, count: 0 });
+        let suffix = format!(".{:x}{:03x}", nanos, self.serial & 0xfff);
+        let name = format!(
+            "{}{suffix}",
+            shortened(&key.regarding.name, NAME_MAX - suffix.len())
+        );
+        self.known.insert(
+            key.clone(),
+            Known {
+                name,
+                first: now,
+                last: now,
+                count: 0,
+            },
+        );
         self.order.push_back(key);
     }
 
@@ -117,8 +138,21 @@ impl Recorder {
     fn take(&mut self, uid: &str, now: Timestamp) -> bool {
         if self.buckets.len() >= MAX && !self.buckets.contains_key(uid) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            // Nobody is full: the one who has spoken longest ago is forgotten.
+            if self.buckets.len() >= MAX
+                && let Some(oldest) = self
+                    .buckets
+                    .iter()
+                    .min_by_key(|(_, b)| b.at)
+                    .map(|(uid, _)| uid.clone())
+            {
+                self.buckets.remove(&oldest);
+            }
         }
-        let bucket = self.buckets.entry(uid.to_owned()).or_insert(Bucket { tokens: BURST, at: now });
+        let bucket = self.buckets.entry(uid.to_owned()).or_insert(Bucket {
+            tokens: BURST,
+            at: now,
+        });
         bucket.tokens = bucket.level(now);
         bucket.at = now;
         if bucket.tokens < 1.0 {
@@ -160,9 +194,19 @@ impl Bucket {
     }
 }
 
+/// As much of a name as fits and is a name still.
+fn shortened(name: &str, most: usize) -> &str {
+    let cut = name.get(..name.len().min(most)).unwrap_or("object");
+    cut.trim_end_matches(['-', '.'])
+}
+
 /// Events about cluster-scoped objects live in `default`, as upstream.
 fn namespace(regarding: &Regarding) -> &str {
-    if regarding.namespace.is_empty() { "default" } else { &regarding.namespace }
+    if regarding.namespace.is_empty() {
+        "default"
+    } else {
+        &regarding.namespace
+    }
 }
 
 fn object(key: &Key, known: &Known) -> Value {
@@ -176,6 +220,13 @@ fn object(key: &Key, known: &Known) -> Value {
     if !regarding.namespace.is_empty() {
         involved["namespace"] = regarding.namespace.as_str().into();
     }
+    if !regarding.field_path.is_empty() {
+        involved["fieldPath"] = regarding.field_path.as_str().into();
+    }
+    let mut source = json!({"component": key.component});
+    if !key.host.is_empty() {
+        source["host"] = key.host.as_str().into();
+    }
     json!({
         "kind": "Event",
         "apiVersion": "v1",
@@ -187,13 +238,13 @@ fn object(key: &Key, known: &Known) -> Value {
         "involvedObject": involved,
         "reason": key.reason,
         "message": key.message,
-        "source": {"component": key.component},
+        "source": source,
         "firstTimestamp": known.first.rfc3339(),
         "lastTimestamp": known.last.rfc3339(),
         "count": known.count,
         "type": if key.warning { "Warning" } else { "Normal" },
         "reportingComponent": key.component,
-        "reportingInstance": "",
+        "reportingInstance": key.host,
     })
 }
 

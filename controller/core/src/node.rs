@@ -30,7 +30,12 @@ pub fn create(name: &str, pod_cidr: &str, facts: &NodeFacts, now: Timestamp) -> 
             "taints": [taint(NOT_READY, "NoSchedule", now)],
         },
     });
-    let list = [ready("Unknown", "NodeStatusNeverUpdated", "The agent was not heard yet.", now)];
+    let list = [ready(
+        "Unknown",
+        "NodeStatusNeverUpdated",
+        "The agent was not heard yet.",
+        now,
+    )];
     let mut status = facts_status(name, facts);
     status.insert("conditions".into(), conditions_json(&list, now));
     node["status"] = Value::Object(status);
@@ -78,21 +83,45 @@ pub enum Absence {
 /// The node does not answer: not Ready, and tainted so that nothing new goes there.
 pub fn lost(node: &view::Node, absence: Absence, now: Timestamp) -> Option<Value> {
     let (status, reason, message, key) = match absence {
-        Absence::Stopped => {
-            ("False", "AgentStopped", "the agent said that it stops; containers go on", NOT_READY)
-        }
-        Absence::Lost => ("Unknown", "NodeStatusUnknown", "the agent can't be heard", UNREACHABLE),
+        Absence::Stopped => (
+            "False",
+            "AgentStopped",
+            "the agent said that it stops; containers go on",
+            NOT_READY,
+        ),
+        Absence::Lost => (
+            "Unknown",
+            "NodeStatusUnknown",
+            "the agent can't be heard",
+            UNREACHABLE,
+        ),
     };
     let mut patch = Map::new();
     if !is(node, status, reason) {
         let list = replaced(node, ready(status, reason, message, now));
-        patch.insert("status".into(), json!({"conditions": conditions_json(&list, now)}));
+        patch.insert(
+            "status".into(),
+            json!({"conditions": conditions_json(&list, now)}),
+        );
     }
     let effects = ["NoSchedule", "NoExecute"];
-    let has = |effect: &str| node.spec.taints.iter().any(|t| t.key == key && t.effect == effect);
+    let has = |effect: &str| {
+        node.spec
+            .taints
+            .iter()
+            .any(|t| t.key == key && t.effect == effect)
+    };
     if !effects.into_iter().all(has) {
-        let other = if key == NOT_READY { UNREACHABLE } else { NOT_READY };
-        let kept = node.spec.taints.iter().filter(|t| t.key != other && t.key != key);
+        let other = if key == NOT_READY {
+            UNREACHABLE
+        } else {
+            NOT_READY
+        };
+        let kept = node
+            .spec
+            .taints
+            .iter()
+            .filter(|t| t.key != other && t.key != key);
         let mut list = taints(kept);
         if let Value::Array(list) = &mut list {
             list.extend(effects.map(|effect| taint(key, effect, now)));
@@ -150,7 +179,9 @@ fn labels(name: &str, facts: &NodeFacts) -> Map<String, Value> {
         ("kubernetes.io/arch", facts.architecture.as_str()),
     ];
     let known = entries.into_iter().filter(|(_, value)| !value.is_empty());
-    known.map(|(key, value)| (key.to_owned(), value.into())).collect()
+    known
+        .map(|(key, value)| (key.to_owned(), value.into()))
+        .collect()
 }
 
 fn facts_status(name: &str, facts: &NodeFacts) -> Map<String, Value> {
@@ -170,8 +201,8 @@ fn facts_status(name: &str, facts: &NodeFacts) -> Map<String, Value> {
     if let Some([a, b, c, d]) = facts.address {
         addresses.push(json!({"type": "InternalIP", "address": format!("{a}.{b}.{c}.{d}")}));
     }
-    let hostname = if facts.hostname.is_empty() { name } else { &facts.hostname };
-    addresses.push(json!({"type": "Hostname", "address": hostname}));
+    // As the label `kubernetes.io/hostname`: what a board calls itself need not be unique.
+    addresses.push(json!({"type": "Hostname", "address": name}));
     let info = json!({
         "architecture": facts.architecture,
         "bootID": facts.boot_id,

@@ -137,6 +137,7 @@ fn note(set: &ReplicaSet, reason: &'static str, message: String) -> Note {
         reason,
         message,
         component: COMPONENT,
+        host: String::new(),
     }
 }
 

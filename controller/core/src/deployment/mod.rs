@@ -223,6 +223,7 @@ impl<'a> Sync<'a> {
             reason,
             message,
             component: COMPONENT,
+            host: String::new(),
         }
     }
 

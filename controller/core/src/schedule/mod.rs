@@ -42,15 +42,34 @@ impl Amount {
                 let limits = &c.resources.limits;
                 // A limit without a request is the request too, as the API server's default has it.
                 let of = |l: &bramble_api::view::ResourceList| {
-                    if milli { l.milli(resource) } else { l.units(resource) }
+                    if milli {
+                        l.milli(resource)
+                    } else {
+                        l.units(resource)
+                    }
                 };
                 of(list).or_else(|| of(limits)).unwrap_or(0)
             };
-            let sum = pod.spec.containers.iter().map(amount).fold(0, u64::saturating_add);
-            let init = pod.spec.init_containers.iter().map(amount).max().unwrap_or(0);
+            let sum = pod
+                .spec
+                .containers
+                .iter()
+                .map(amount)
+                .fold(0, u64::saturating_add);
+            let init = pod
+                .spec
+                .init_containers
+                .iter()
+                .map(amount)
+                .max()
+                .unwrap_or(0);
             sum.max(init)
         };
-        Self { cpu_milli: request("cpu", true), memory: request("memory", false), pods: 1 }
+        Self {
+            cpu_milli: request("cpu", true),
+            memory: request("memory", false),
+            pods: 1,
+        }
     }
 
     /// What a node has for pods.
@@ -146,7 +165,9 @@ impl Cluster {
 
     /// Whether a node of this name exists.
     pub fn has_node(&self, name: &str) -> bool {
-        self.places.get(name).is_some_and(|place| place.node.is_some())
+        self.places
+            .get(name)
+            .is_some_and(|place| place.node.is_some())
     }
 }
 
@@ -202,8 +223,10 @@ pub fn place(cluster: &Cluster, pod: &Pod) -> Verdict {
 
 /// `0/2 nodes are available: 1 Insufficient memory, …`, sorted as upstream sorts: as text.
 fn refusal(nodes: usize, reasons: &BTreeMap<String, usize>) -> String {
-    let mut parts: Vec<String> =
-        reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut parts: Vec<String> = reasons
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
     parts.sort_unstable();
     format!("0/{nodes} nodes are available: {}.", parts.join(", "))
 }
@@ -214,7 +237,10 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
     let mut list = pod.status.conditions.clone();
     let set = |list: &mut Vec<_>, status: &str, reason: &str, message: &str| {
         let new = conditions::now("PodScheduled", status, reason, message, now);
-        let new = bramble_api::view::Condition { last_update_time: None, ..new };
+        let new = bramble_api::view::Condition {
+            last_update_time: None,
+            ..new
+        };
         let before = list.clone();
         // The message counts too: another reason for waiting is news.
         if let Some(old) = conditions::find(list, "PodScheduled").filter(|c| c.message != message) {
@@ -235,6 +261,7 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
         reason,
         message,
         component: COMPONENT,
+        host: String::new(),
     };
     let patch = |patch, durability, note| Action::Patch {
         target: Target::of(kinds::pod(), &pod.metadata),
@@ -261,7 +288,8 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
                 let status = json!({"status": {"conditions": conditions::to_json(&list, false)}});
                 plan.actions.push(patch(status, Durability::Soft, None));
             }
-            plan.actions.push(Action::Event(note(true, "FailedScheduling", message)));
+            plan.actions
+                .push(Action::Event(note(true, "FailedScheduling", message)));
             (plan, None)
         }
     }
