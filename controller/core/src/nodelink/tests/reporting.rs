@@ -5,10 +5,12 @@ use bramble_wire::report::observed_digest;
 use super::*;
 
 fn reports(events: &[Event]) -> Vec<&Report> {
-    let report = |event| match event {
-        &Event::Report(ref report) => Some(report),
-        _ => None,
-    };
+    fn report(event: &Event) -> Option<&Report> {
+        match event {
+            Event::Report(report) => Some(report),
+            _ => None,
+        }
+    }
     events.iter().filter_map(report).collect()
 }
 
