@@ -171,7 +171,7 @@ fn orphans_are_adopted_and_strangers_let_go() {
         "kind": "ReplicaSet", "name": "web", "uid": "R"}]);
     check(
         &set(1, json!({})),
-        &[orphan.clone()],
+        std::slice::from_ref(&orphan),
         &[&format!("~a {adopted}"), "status 1"],
     );
     let stranger = pod("b", &[("/metadata/labels", json!({"app": "other"}))]);
@@ -202,7 +202,8 @@ fn deletion_prefers_as_upstream() {
     let ready_since = "/status/conditions/0/lastTransitionTime";
     let created = "/metadata/creationTimestamp";
     let cost = "/metadata/annotations";
-    let table: &[(&[(&str, Value)], &[(&str, Value)])] = &[
+    type Patches<'a> = &'a [(&'a str, Value)];
+    let table: &[(Patches<'_>, Patches<'_>)] = &[
         // Not bound before everything else.
         (
             &[("/spec/nodeName", json!(""))],
