@@ -12,6 +12,7 @@
 
 pub mod control;
 mod desired;
+mod events;
 mod logs;
 mod reports;
 pub mod streams;

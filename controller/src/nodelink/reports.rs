@@ -7,11 +7,11 @@ use bramble_api::admit;
 use bramble_api::metadata;
 use bramble_api::patch;
 use bramble_api::view::{self, FullPod};
-use bramble_controller_core::action::{Action, Durability as Class, Observed, Target};
+use bramble_controller_core::action::{Action, Durability as Class, Note, Observed, Target};
 use bramble_controller_core::document::{self, Configuration, Document};
 use bramble_controller_core::node::{self, Absence};
 use bramble_controller_core::nodelink::{Presence, Report};
-use bramble_controller_core::{kinds, status};
+use bramble_controller_core::{event, kinds, status};
 use bramble_wire::name::NodeName;
 use bramble_wire::object::{Cidr as WireCidr, NodeConfig, ObjectName, PodUid};
 use bramble_wire::report::NodeFacts;
@@ -59,6 +59,8 @@ pub(super) struct Written {
     pub(super) durable: Durable,
     /// Pods that the node may forget once it is.
     pub(super) forget: Vec<PodUid>,
+    /// What happened, for people.
+    pub(super) notes: Vec<Note>,
 }
 
 /// The document of a node.
@@ -177,6 +179,7 @@ pub(super) fn write(
     for attempt in 1.. {
         let mut ops = Vec::new();
         let mut forget = Vec::new();
+        let mut notes = Vec::new();
         for pod in &report.pods {
             // Only pods bound to this node are found: it has no say about others.
             let entry = desired
@@ -214,6 +217,8 @@ pub(super) fn write(
             forget.extend(matches!(action, Some(Action::Remove { .. })).then_some(pod.uid));
             if let Some(action) = action {
                 ops.extend(op(&entry, &value, &action)?);
+                // It decoded a moment ago; and no report fails for what is only told.
+                notes.extend(event::from_report(node, &value, pod).unwrap_or_default());
             }
         }
         if ops.is_empty() {
@@ -221,6 +226,7 @@ pub(super) fn write(
             return Ok(Written {
                 durable: store.settled(store.revision()),
                 forget,
+                notes: Vec::new(),
             });
         }
         match store.commit(ops) {
@@ -228,6 +234,7 @@ pub(super) fn write(
                 return Ok(Written {
                     durable: commit.handle(),
                     forget,
+                    notes,
                 });
             }
             Err(error) if is_race(&error) && attempt < TRIES => {}

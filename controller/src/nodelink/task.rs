@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::control::{self, Control};
 use super::desired::{Desired, Membership};
+use super::events::Events as PodEvents;
 use super::reports;
 use super::streams::{self, Reader, Streams};
 use super::watch::{Source, Watchers};
@@ -67,6 +68,7 @@ pub(super) struct Task {
     keys: NodeKeys,
     desired: Desired,
     streams: Streams,
+    pod_events: PodEvents,
     /// A reader of a stream has read or left.
     readers: Arc<Notify>,
     pending: FuturesUnordered<Pending>,
@@ -91,6 +93,7 @@ impl Task {
             keys,
             desired: Desired::default(),
             streams,
+            pod_events: PodEvents::default(),
             readers,
             pending: FuturesUnordered::new(),
             recording: None,
@@ -341,6 +344,8 @@ impl Task {
             Ok(written) => written,
             Err(error) => return self.note(Err(error)),
         };
+        let now = crate::object::now();
+        self.pod_events.tell(&*self.store, &written.notes, now);
         // What is only soft may be lost with the power; the node says all of it again then.
         let wait = report.hard || !written.forget.is_empty();
         self.pending.push(Box::pin(async move {

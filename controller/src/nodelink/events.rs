@@ -1,0 +1,72 @@
+//! What happened on the nodes, as Event objects. Owned by the node link's task.
+//!
+//! In: the core's notes of a report that has been written. Out: Events in the store, in memory only.
+//! Nothing waits for them and nothing fails because of them; who keeps their number within bounds
+//! is the controllers' loop, as with its own.
+
+use bramble_api::metadata;
+use bramble_api::time::Timestamp;
+use bramble_controller_core::action::Note;
+use bramble_controller_core::event::{Recorder, Write};
+use serde_json::Value;
+
+use crate::object;
+use crate::store::{Body, Durability, Expect, Key, Op, Store};
+
+/// Seconds between two looks for what can be forgotten.
+const EXPIRE_S: i64 = 60;
+
+/// Tells of what happened.
+#[derive(Default)]
+pub(super) struct Events {
+    recorder: Recorder,
+    expired: Option<Timestamp>,
+}
+
+impl Events {
+    /// Writes what notes call for.
+    pub(super) fn tell(&mut self, store: &dyn Store, notes: &[Note], now: Timestamp) {
+        if self.expired.is_none_or(|at| now.since(at) >= EXPIRE_S) {
+            self.recorder.expire(now);
+            self.expired = Some(now);
+        }
+        for note in notes {
+            let Some(write) = self.recorder.record(note, now) else {
+                continue;
+            };
+            if let Some(op) = op(store, write)
+                && let Err(error) = store.commit(vec![op])
+            {
+                tracing::debug!(%error, reason = note.reason, "an event was not written");
+            }
+        }
+    }
+}
+
+/// None for a namespace that is gone or going: nothing would remove the Event with it.
+fn op(store: &dyn Store, write: Write) -> Option<Op> {
+    let stored =
+        |key: &Key| -> Option<Value> { serde_json::from_slice(&store.get(key)?.json).ok() };
+    let namespace = stored(&Key::new("", "namespaces", "", write.namespace.as_str()))?;
+    if namespace["metadata"].get("deletionTimestamp").is_some() {
+        return None;
+    }
+    let key = Key::new("", "events", write.namespace.as_str(), write.name.as_str());
+    let mut object = write.object;
+    object["metadata"]["uid"] = match stored(&key) {
+        Some(known) => known["metadata"]["uid"].clone(),
+        None => object::uid().ok()?.into(),
+    };
+    let canonical = metadata::canonical(&object);
+    let body = Body {
+        json: canonical.bytes,
+        revision_at: canonical.revision_at,
+    };
+    let (expect, durability) = (Expect::Any, Durability::Memory);
+    Some(Op::Put {
+        key,
+        expect,
+        body,
+        durability,
+    })
+}
