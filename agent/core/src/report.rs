@@ -90,7 +90,9 @@ fn container_report(
         name: name.into(),
         last,
         restarts: known.restarts(),
-        ready: runs && pod.ending.is_none(),
+        // Also while it uses up its grace: it serves until it stops, and who must not be sent there
+        // any more sees that from the deletion timestamp.
+        ready: runs,
         started: runs,
         image: seen.map_or_else(|| image.to_owned(), |seen| seen.image.clone()),
         image_id: known.image_id.clone(),
