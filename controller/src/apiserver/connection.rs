@@ -1,5 +1,6 @@
 //! One connection: TLS, the client's certificate, then HTTP/1.1 or HTTP/2.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,15 +8,21 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::authorize::Identity;
-use super::{Context, route};
+use super::refusals::Kind;
+use super::strangers::Place;
+use super::{Context, respond, route};
 
 /// Largest head of a request.
 const HEAD: u32 = 64 * 1024;
 /// Streams of one HTTP/2 connection: a client's watches all go over one.
 const STREAMS: u32 = 250;
+/// The same without a certificate: there is little to ask for.
+const STRANGERS_STREAMS: u32 = 8;
 
 /// A laptop that went to sleep never says goodbye, and a quiet watch writes nothing: the kernel asks
 /// after a minute and gives up two minutes later. Failing to set it costs no more than that.
@@ -27,12 +34,58 @@ fn find_dead_peers(stream: &TcpStream) {
     let _ = sockopt::set_tcp_keepcnt(stream, 4);
 }
 
-/// Serves a connection until it ends or the server stops.
-pub(super) async fn serve(ctx: Arc<Context>, tls: TlsAcceptor, stream: TcpStream) {
+/// How many requests of a connection are under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Requests(Arc<watch::Sender<usize>>);
+
+impl Requests {
+    pub(super) fn subscribe(&self) -> watch::Receiver<usize> {
+        self.0.subscribe()
+    }
+
+    fn begin(&self) -> Request {
+        self.0.send_modify(|count| *count += 1);
+        Request(self.clone())
+    }
+
+    /// Resolves when there was none for so long. A head that trickles in is none yet.
+    async fn idle(&self, limit: Duration) {
+        let mut count = self.subscribe();
+        loop {
+            // It can't fail: we hold the sender.
+            let _ = count.wait_for(|count| *count == 0).await;
+            if tokio::time::timeout(limit, count.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// One request, until its answer has been handed over.
+pub(super) struct Request(Requests);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Serves a connection until it ends, loses its place or the server stops.
+pub(super) async fn serve(
+    ctx: Arc<Context>,
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    place: Place,
+    requests: Requests,
+) {
     let _ = stream.set_nodelay(true);
     find_dead_peers(&stream);
     let handshake = tokio::time::timeout(ctx.limits.handshake, tls.accept(stream));
-    let stream = match handshake.await {
+    let handshake = tokio::select! {
+        handshake = handshake => handshake,
+        () = place.lost() => return,
+    };
+    let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
@@ -46,30 +99,68 @@ pub(super) async fn serve(ctx: Arc<Context>, tls: TlsAcceptor, stream: TcpStream
         .peer_certificates()
         .and_then(|chain| Identity::from_certificate(chain.first()?))
         .map(Arc::new);
+    let Some(identity) = identity else {
+        tokio::select! {
+            () = http(ctx, stream, None, &requests) => {}
+            () = place.lost() => {}
+        }
+        return;
+    };
+    let Ok(_certified) = ctx.certified.clone().try_acquire_owned() else {
+        ctx.refusals.note(Kind::Certified, &identity.user);
+        return;
+    };
+    drop(place);
+    http(ctx, stream, Some(identity), &requests).await;
+}
 
+async fn http(
+    ctx: Arc<Context>,
+    stream: TlsStream<TcpStream>,
+    identity: Option<Arc<Identity>>,
+    requests: &Requests,
+) {
+    let stranger = identity.is_none();
+    let (idle, streams) = if stranger {
+        (ctx.limits.stranger_idle, STRANGERS_STREAMS)
+    } else {
+        (ctx.limits.header, STREAMS)
+    };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(ctx.limits.header)
+        .header_read_timeout(idle)
         .max_buf_size(HEAD as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD)
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(streams)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     let mut stopping = ctx.stopping.clone();
-    let service = service_fn(move |request| {
+    let service = service_fn(|request| {
+        let guard = requests.begin();
         let answer = route::answer(ctx.clone(), identity.clone(), request);
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            Ok::<_, Infallible>(answer.map(|body| respond::until_sent(body, guard)))
+        }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopping.wait() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = requests.idle(idle) => {
+            if stranger {
+                return;
+            }
+            // It may still be reading a long answer.
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -21,11 +21,13 @@ mod gzip;
 mod list;
 mod logs;
 mod meta;
+mod refusals;
 mod request;
 mod respond;
 mod route;
 mod scale;
 mod serve;
+mod strangers;
 mod subresource;
 mod watch;
 mod write;
@@ -46,8 +48,13 @@ use crate::store::Store;
 /// Bounds that protect a small board from its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; one more is closed before TLS.
+    /// Connections with a client certificate at once; one more is closed.
     pub connections: usize,
+    /// Connections at once whose client has not shown a certificate; one more takes the place of
+    /// another.
+    pub strangers: usize,
+    /// The same for each address they come from.
+    pub strangers_per_source: usize,
     /// Requests at once, watches and logs apart; one more is answered 429.
     pub requests: usize,
     /// Joins at once; one more is answered 429. Apart from the requests, as anybody may try to join.
@@ -60,6 +67,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long the head of a request may take, and a connection may idle.
     pub header: Duration,
+    /// The same without a client certificate.
+    pub stranger_idle: Duration,
     /// How long a body may take to arrive.
     pub body: Duration,
 }
@@ -68,12 +77,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
+            strangers: 128,
+            strangers_per_source: 32,
             requests: 128,
             joins: 16,
             watches: 512,
             body_bytes: bramble_api::decode::MAX_BODY,
-            handshake: Duration::from_secs(10),
+            handshake: Duration::from_secs(5),
             header: Duration::from_secs(90),
+            stranger_idle: Duration::from_secs(10),
             body: Duration::from_secs(30),
         }
     }
@@ -88,6 +100,8 @@ pub struct Context {
     /// Joins and tokens.
     pub(crate) joiner: Arc<Joiner>,
     pub(crate) limits: Limits,
+    refusals: refusals::Refusals,
+    certified: Arc<Semaphore>,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) joins: Arc<Semaphore>,
     pub(crate) watches: Arc<Semaphore>,

@@ -57,6 +57,36 @@ impl hyper::body::Body for Chunks {
     }
 }
 
+/// A body that keeps something until it has been handed over, or given up.
+pub(crate) fn until_sent(body: Body, kept: impl Send + Unpin + 'static) -> Body {
+    Keeping { body, _kept: kept }.boxed_unsync()
+}
+
+struct Keeping<T> {
+    body: Body,
+    _kept: T,
+}
+
+impl<T: Unpin> hyper::body::Body for Keeping<T> {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// An answer of a code, content type and body.
 pub(crate) fn answer(code: u16, content_type: HeaderValue, body: Body) -> Response<Body> {
     let mut response = Response::new(body);

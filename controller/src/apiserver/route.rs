@@ -5,11 +5,14 @@ use std::sync::Arc;
 use bramble_api::status::Status;
 use bramble_api::{discovery, openapi};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HOST, HeaderValue, VARY};
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::authorize::{self, Identity};
+use super::bodies::Arriving;
+use super::refusals::Kind;
 use super::request::{self, Info, Query, Verb};
 use super::respond::{self, Body};
 use super::{Context, Limits, bodies, bramble, delete, gzip, list, subresource, watch, write};
@@ -27,7 +30,10 @@ pub(crate) async fn answer(
         Err(status) => respond::status(&status),
     };
     let code = response.status().as_u16();
-    if code >= 500 {
+    if code >= 500 && identity.is_none() {
+        let what = format!("{method} {} was answered {code}", uri.path());
+        ctx.refusals.note(Kind::Request, what);
+    } else if code >= 500 {
         tracing::warn!(%method, path = uri.path(), code, "request failed");
     }
     tracing::debug!(%method, %uri, code, elapsed = ?started.elapsed(), "request");
@@ -40,11 +46,12 @@ async fn dispatch(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Status> {
     let (parts, body) = request.into_parts();
+    let body = Arriving::from(body);
     let path = parts.uri.path();
     let segments = request::segments(path);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
-        ["healthz" | "livez" | "readyz", ..] => return Ok(respond::text(200, "ok")),
+        [what @ ("healthz" | "livez" | "readyz"), ..] => return Ok(health(ctx, what)),
         ["version"] => return Ok(respond::value(200, &discovery::version())),
         ["bramble", "v1", "join"] => {
             if parts.method != Method::POST {
@@ -57,6 +64,7 @@ async fn dispatch(
             let _permit = ctx.joins.try_acquire().map_err(|_| watch::busy())?;
             let limits = Limits {
                 body_bytes: bramble::JOIN_BODY,
+                body: ctx.limits.body.min(ctx.limits.stranger_idle),
                 ..ctx.limits
             };
             let body = bodies::read(body, &limits).await?;
@@ -89,11 +97,24 @@ async fn dispatch(
     resource(ctx, &info, &parts.headers, body).await
 }
 
+/// A store that failed takes the process with it, so it is neither alive nor ready; a server that
+/// stops is alive until it has.
+fn health(ctx: &Context, what: &str) -> Response<Body> {
+    let failed = ctx.store.failed().wait().now_or_never().is_some();
+    let stopping = what == "readyz" && *ctx.stopping.0.borrow();
+    let why = match (failed, stopping) {
+        (true, _) => "the store has failed",
+        (false, true) => "stopping",
+        (false, false) => return respond::text(200, "ok"),
+    };
+    respond::text(500, format!("{what} check failed: {why}\n"))
+}
+
 async fn resource(
     ctx: &Context,
     info: &Info,
     headers: &HeaderMap,
-    body: Incoming,
+    body: Arriving,
 ) -> Result<Response<Body>, Status> {
     if info.verb == Verb::Watch && info.subresource.is_none() {
         return watch::watch(ctx, info, headers).await;
@@ -135,7 +156,7 @@ async fn plain(
     method: &Method,
     segments: &[&str],
     headers: &HeaderMap,
-    body: Incoming,
+    body: Arriving,
 ) -> Result<Response<Body>, Status> {
     if let ["bramble", "v1", "tokens", rest @ ..] = segments {
         let id = match rest {

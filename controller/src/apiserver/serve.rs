@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::refusals::Refusals;
 use super::{Context, Limits, PodLogs, Stopping, accept};
 use crate::join::Joiner;
 use crate::store::Store;
@@ -78,6 +79,8 @@ pub async fn start(
         logs,
         joiner,
         limits,
+        refusals: Refusals::default(),
+        certified: Arc::new(Semaphore::new(limits.connections)),
         requests: Arc::new(Semaphore::new(limits.requests)),
         joins: Arc::new(Semaphore::new(limits.joins)),
         watches: Arc::new(Semaphore::new(limits.watches)),

@@ -4,6 +4,7 @@ mod bad_input;
 mod client;
 mod limits;
 mod objects;
+mod strangers;
 mod watches;
 
 use client::Cluster;
