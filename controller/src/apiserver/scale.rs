@@ -30,7 +30,7 @@ pub(crate) async fn scale(
     }
     let options = Options::parse(&info.query)?;
     let change = if info.verb == Verb::Patch {
-        parse_patch(headers, body)?
+        parse_patch(ctx, info, headers, body).await?
     } else {
         let sub = info.subresource.ok_or_else(Status::not_found_path)?;
         let decoded = decode::message(content_type(headers), body, sub.into(), options.validation)?;

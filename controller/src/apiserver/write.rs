@@ -227,12 +227,19 @@ const PATCHES: [&str; 3] = [
     "application/strategic-merge-patch+json",
 ];
 
-pub(crate) fn parse_patch<'a>(headers: &'a HeaderMap, body: &Bytes) -> Result<Change<'a>, Status> {
+/// Decoded, a patch takes many times its length, so that is done for objects that are there only.
+pub(crate) async fn parse_patch<'a>(
+    ctx: &Context,
+    info: &Info,
+    headers: &'a HeaderMap,
+    body: &Bytes,
+) -> Result<Change<'a>, Status> {
     let content_type = content_type(headers).unwrap_or_default();
     let content_type = content_type.split(';').next().unwrap_or_default().trim();
     if !PATCHES.contains(&content_type) {
         return Err(Status::unsupported_media_type(&PATCHES));
     }
+    super::list::read(&*ctx.store, info).await?;
     let patch = serde_json::from_slice(body)
         .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
     Ok(Change::Patch {
@@ -302,7 +309,7 @@ pub(crate) async fn patch(
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
     let options = Options::parse(&info.query)?;
-    let patch = parse_patch(headers, body)?;
+    let patch = parse_patch(ctx, info, headers, body).await?;
     change(ctx, info, headers, options, &patch, Vec::new()).await
 }
 
