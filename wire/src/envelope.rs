@@ -244,6 +244,21 @@ impl ReplayGuard {
         }
     }
 
+    /// A guard that believes nothing up to and including this message, known to be fresh by other
+    /// means: whoever lost its durable state counts its boots and messages from the beginning again.
+    pub fn starting_at(sequence: Sequence) -> Self {
+        Self {
+            boot: sequence.boot,
+            highest: sequence.seq,
+            window: u64::MAX,
+        }
+    }
+
+    /// Whether something later than this message was seen.
+    pub fn is_ahead_of(&self, sequence: Sequence) -> bool {
+        (self.boot, self.highest) > (sequence.boot, sequence.seq)
+    }
+
     /// The boot that is believed now.
     pub fn boot(&self) -> Boot {
         self.boot

@@ -385,14 +385,18 @@ impl Session {
             }
             Topic::Response(_, boot) if boot == self.config.boot => {
                 let opened = self.verify::<message::Response>(topic, payload)?;
-                let sender = opened.sequence.boot;
-                if sender < self.guard.boot() && self.is_fresh(opened.message.nonce) {
-                    // A restored controller counts its boots from an older number. What echoes a
-                    // nonce of ours is no replay.
-                    self.guard = ReplayGuard::from_boot(sender);
-                    self.stream_guard = ReplayGuard::from_boot(sender);
+                let sequence = opened.sequence;
+                if self.guard.accept(sequence).is_err() {
+                    // A restored controller counts its boots and messages from older numbers. What
+                    // echoes a nonce that we wait for is no replay.
+                    if !self.is_fresh(&opened.message) {
+                        return Err(Dropped::Envelope(envelope::Error::Replay));
+                    }
+                    self.guard = ReplayGuard::starting_at(sequence);
+                    if self.stream_guard.is_ahead_of(sequence) {
+                        self.stream_guard = ReplayGuard::starting_at(sequence);
+                    }
                 }
-                self.guard.accept(opened.sequence)?;
                 self.handle_response(opened.sequence.boot, opened.message, now);
             }
             Topic::Controller => {
@@ -424,13 +428,21 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a nonce is one that an answer of this moment must echo.
-    fn is_fresh(&self, nonce: Nonce) -> bool {
-        let birth = self
-            .connection
-            .as_ref()
-            .and_then(|connection| connection.birth);
-        [birth, self.asked, self.reporter.session()].contains(&Some(nonce))
+    /// Whether this is the answer that is being waited for: true once for each.
+    fn is_fresh(&self, response: &message::Response) -> bool {
+        let nonce = Some(response.nonce);
+        let birth = (self.connection.as_ref()).and_then(|connection| connection.birth);
+        match response.answer {
+            Answer::Welcome { .. } => birth == nonce,
+            Answer::ReportAck { number, .. } => {
+                self.reporter.session() == nonce && self.reporter.awaits(number)
+            }
+            Answer::Announce => self.asked == nonce || self.reporter.session() == nonce,
+            Answer::Index { .. }
+            | Answer::Objects(_)
+            | Answer::Chunk { .. }
+            | Answer::Superseded(_) => self.asked == nonce,
+        }
     }
 
     fn verify<M: Message>(&self, topic: &str, payload: &[u8]) -> Result<Opened<M>, Dropped> {

@@ -101,6 +101,11 @@ impl Reporter {
         }
     }
 
+    /// Whether the report in flight is this one.
+    pub(super) fn awaits(&self, number: u64) -> bool {
+        (self.in_flight.as_ref()).is_some_and(|sent| sent.number == number)
+    }
+
     pub(super) fn is_in_flight(&self) -> bool {
         self.in_flight.is_some()
     }

@@ -22,6 +22,8 @@ use super::{Drop, Event, NodeLink, Report};
 /// Most pods that the machine remembers of a node: wanted ones, unclaimed ones, and as many on their
 /// way out.
 const OBSERVED_MAX: usize = 3 * DOCUMENT_OBJECTS_MAX;
+/// A birth that has not proved its freshness for so long gives way to one with an older number.
+const CANDIDATE_MS: u64 = 30_000;
 /// The same reason of the same node is logged once in this time.
 const LOG_AGAIN_MS: u64 = 3_600_000;
 
@@ -58,12 +60,12 @@ impl NodeLink {
             }
             Topic::Sum(name) => {
                 let opened = self.verify::<Sum>(name, topic, payload)?;
-                self.guard(name, opened.sequence)?;
+                self.guard(name, opened.sequence, Some(opened.message.session))?;
                 self.handle_sum(name, opened.sequence.boot, &opened.message, now);
             }
             Topic::Report(name) => {
                 let opened = self.verify::<message::Report>(name, topic, payload)?;
-                self.guard(name, opened.sequence)?;
+                self.guard(name, opened.sequence, Some(opened.message.session))?;
                 self.handle_report(name, opened.sequence.boot, opened.message, now)?;
             }
             Topic::Request(name, boot) => {
@@ -71,7 +73,7 @@ impl NodeLink {
                 if opened.sequence.boot != *boot {
                     return Err(Drop::Malformed);
                 }
-                self.guard(name, opened.sequence)?;
+                self.guard(name, opened.sequence, None)?;
                 self.handle_request(name, *boot, opened.message, now)?;
             }
             Topic::StreamOut(name, id) => {
@@ -112,21 +114,31 @@ impl NodeLink {
     }
 
     /// Refuses replays. A boot that nothing is believed of yet passes: it can only be told to
-    /// announce itself.
-    fn guard(&mut self, name: &NodeName, sequence: Sequence) -> Result<(), Drop> {
+    /// announce itself. The newest birth has a guard of its own until its freshness is proved, because
+    /// a node that lost its state counts from the beginning again.
+    fn guard(
+        &mut self,
+        name: &NodeName,
+        sequence: Sequence,
+        session: Option<Nonce>,
+    ) -> Result<(), Drop> {
         let node = self.nodes.get_mut(name).ok_or(Drop::UnknownNode)?;
-        let candidate = node.candidate.as_mut();
-        let guard = match candidate {
-            Some(candidate)
-                if candidate.sequence.boot == sequence.boot
-                    && node.guard.boot() != sequence.boot =>
-            {
-                &mut candidate.guard
+        let proves = session.is_some_and(|session| node.is_candidate(session));
+        let candidate =
+            (node.candidate.as_mut()).filter(|candidate| candidate.sequence.boot == sequence.boot);
+        let accepted = match candidate {
+            Some(candidate) if proves => candidate.guard.accept(sequence),
+            Some(candidate) if session.is_none() && node.guard.boot() != sequence.boot => {
+                candidate.guard.accept(sequence)
             }
-            _ if sequence.boot > node.guard.boot() => return Ok(()),
-            _ => &mut node.guard,
+            Some(candidate) if session.is_none() => {
+                let seen = node.guard.accept(sequence);
+                seen.or_else(|_| candidate.guard.accept(sequence))
+            }
+            _ if sequence.boot > node.guard.boot() => Ok(()),
+            _ => node.guard.accept(sequence),
         };
-        guard.accept(sequence).map_err(|_| Drop::Replay)
+        accepted.map_err(|_| Drop::Replay)
     }
 
     pub(super) fn count(&mut self, node: Option<NodeName>, reason: Drop, now: Millis) {
@@ -160,23 +172,33 @@ impl NodeLink {
             return Err(Drop::Malformed);
         }
         let node = self.nodes.get_mut(name).ok_or(Drop::UnknownNode)?;
-        if sequence.boot == node.guard.boot() {
-            node.guard.accept(sequence).map_err(|_| Drop::Replay)?;
-        }
-        if let Some(candidate) = &node.candidate
-            && candidate.sequence.boot == sequence.boot
-            && candidate.sequence.seq >= sequence.seq
-        {
+        let again = node
+            .session
+            .as_ref()
+            .is_some_and(|session| session.birth == birth.nonce);
+        let older = node.candidate.as_ref().is_some_and(|candidate| {
+            let patient = now.since(candidate.at) < CANDIDATE_MS;
+            candidate.birth.nonce == birth.nonce
+                || (patient
+                    && candidate.sequence.boot == sequence.boot
+                    && candidate.sequence.seq >= sequence.seq)
+        });
+        if again || older {
             return Err(Drop::Replay);
         }
-        let mut guard = ReplayGuard::from_boot(sequence.boot);
-        guard.accept(sequence).map_err(|_| Drop::Replay)?;
+        if sequence.boot == node.guard.boot() {
+            // One that came before what was heard since is an old one played again, or the first
+            // words of a node that lost its state: the session nonce will tell.
+            let _ = node.guard.accept(sequence);
+        }
+        let guard = ReplayGuard::starting_at(sequence);
         let session = self.random.nonce();
         node.candidate = Some(Candidate {
             birth,
             sequence,
             session,
             guard,
+            at: now,
             welcomed: false,
         });
         node.slots.welcome = false;
@@ -195,18 +217,18 @@ impl NodeLink {
         };
         let Candidate {
             birth,
+            sequence,
             session,
             guard,
             ..
         } = candidate;
-        if node.guard.boot() != birth.boot {
-            node.guard = guard;
-        }
-        if node.stream_guard.boot() != birth.boot {
-            node.stream_guard = ReplayGuard::from_boot(birth.boot);
+        node.guard = guard;
+        if node.stream_guard.boot() != birth.boot || node.stream_guard.is_ahead_of(sequence) {
+            node.stream_guard = ReplayGuard::starting_at(sequence);
         }
         node.session = Some(Session {
             nonce: session,
+            birth: birth.nonce,
             boot: birth.boot,
             connection: birth.connection,
             full: Some(BTreeSet::new()),
@@ -348,10 +370,13 @@ impl NodeLink {
         });
         let pods = (report.pods.iter()).map(|pod| (pod.uid, (!pod.gone).then(|| pod.hash())));
         let pods = pods.collect();
+        let epoch = self.config.epoch;
+        let settled = !report.more && report.accepted.is_some_and(|held| held.epoch == epoch);
         session.pending = Some(Pending {
             number: report.number,
             pods,
             all: all.clone(),
+            settled,
         });
         node.converged = report.converged;
         self.counters.reports += 1;
@@ -401,9 +426,9 @@ impl NodeLink {
         }
         if let Some(all) = pending.all {
             known.observed.retain(|uid, _| all.contains(uid));
-            known.confirmed = true;
             session.full = None;
         }
+        known.confirmed |= pending.settled && session.full.is_none();
         session.acked = Some((number, forget.clone()));
         let (boot, session) = (session.boot, session.nonce);
         known.slots.ack = Some(Ack {

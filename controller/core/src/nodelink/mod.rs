@@ -250,7 +250,8 @@ pub struct NodeState {
     pub accepted: Option<Version>,
     /// What it has carried out.
     pub converged: Option<Version>,
-    /// It has reported since the epoch began or this process started.
+    /// It has said since the epoch began, or this process started, everything that it runs; what no
+    /// document of this epoch names is marked as unclaimed.
     pub confirmed: bool,
 }
 

@@ -32,6 +32,7 @@ pub(super) struct Node {
     pub(super) observed: BTreeMap<PodUid, Hash>,
     pub(super) accepted: Option<Version>,
     pub(super) converged: Option<Version>,
+    /// It has said everything that it runs, marked by a document of this epoch.
     pub(super) confirmed: bool,
     pub(super) presence: Presence,
     pub(super) watch: Watch,
@@ -72,8 +73,10 @@ pub(super) struct Candidate {
     pub(super) birth: Birth,
     pub(super) sequence: Sequence,
     pub(super) session: Nonce,
-    /// Replays within its boot, when that is not the one believed now.
+    /// Replays since it came; takes the place of the node's with it.
     pub(super) guard: ReplayGuard,
+    /// When it came.
+    pub(super) at: Millis,
     /// The welcome was sent: what the node holds has been judged.
     pub(super) welcomed: bool,
 }
@@ -81,6 +84,8 @@ pub(super) struct Candidate {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) nonce: Nonce,
+    /// Nonce of its birth.
+    pub(super) birth: Nonce,
     pub(super) boot: Boot,
     pub(super) connection: Nonce,
     /// Pods named so far by the parts of the full report; `None` when it is complete.
@@ -96,6 +101,9 @@ pub(super) struct Pending {
     /// Hash of each pod, `None` for one that is gone.
     pub(super) pods: Vec<(PodUid, Option<Hash>)>,
     pub(super) all: Option<BTreeSet<PodUid>>,
+    /// Nothing follows, and the node holds a document of this epoch: what it runs and no document
+    /// names is marked.
+    pub(super) settled: bool,
 }
 
 /// When silence will mean something, and what.
