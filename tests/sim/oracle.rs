@@ -39,6 +39,8 @@ pub struct Oracle {
     ended: BTreeSet<(usize, PodUid)>,
     /// Endings that an older store has not heard of.
     void: BTreeSet<(usize, PodUid)>,
+    /// Pods that a store had when it was set back.
+    revived: BTreeSet<PodUid>,
     /// Counts how often the store was set back: without knowing it, a controller may use a version
     /// again that it used in a future now lost, until a node presents that future.
     timeline: u32,
@@ -82,6 +84,7 @@ impl World {
             .map(|(uid, pod)| (*uid, pod.node))
             .collect();
         oracle.timeline += 1;
+        oracle.revived.extend(oracle.objects.keys());
         let again = oracle
             .ended
             .iter()
@@ -360,6 +363,11 @@ impl World {
     pub fn check_forgotten(&mut self, number: usize, pods: &[PodUid]) {
         for uid in pods {
             let there = self.controller.disk.durable().pods.contains_key(uid);
+            if there && self.oracle.revived.contains(uid) {
+                // The acknowledgement is from before the store was set back.
+                self.oracle.void.insert((number, *uid));
+                continue;
+            }
             self.check(Invariant::AckDurable, !there, || {
                 format!("node {number} forgets {uid}, whose object is on the controller's disk")
             });

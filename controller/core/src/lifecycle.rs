@@ -55,7 +55,10 @@ pub fn delete_other(metadata: &Metadata, now: Timestamp) -> Deletion {
 }
 
 fn mark(now: Timestamp, grace: i64) -> Value {
-    let at = Timestamp { seconds: now.seconds + grace, nanos: 0 };
+    let at = Timestamp {
+        seconds: now.seconds + grace,
+        nanos: 0,
+    };
     json!({"metadata": {
         "deletionTimestamp": at.rfc3339(),
         "deletionGracePeriodSeconds": grace,
@@ -102,7 +105,9 @@ pub fn collect(
         return Vec::new();
     }
     let kept = object.owner_references.iter().zip(&states);
-    let kept = kept.filter(|(_, state)| **state == Owner::Present).map(|(owner, _)| owner);
+    let kept = kept
+        .filter(|(_, state)| **state == Owner::Present)
+        .map(|(owner, _)| owner);
     vec![Action::Patch {
         target: Target::of(kind, &object.object),
         revision: object.revision,
@@ -133,7 +138,11 @@ fn let_go(
     }
     if has(FOREGROUND) {
         let waiting = dependents.iter().any(|(_, dependent)| {
-            dependent.owner_references.iter().find(ours).is_some_and(|o| o.block_owner_deletion)
+            dependent
+                .owner_references
+                .iter()
+                .find(ours)
+                .is_some_and(|o| o.block_owner_deletion)
         });
         let deletions: Vec<_> = dependents
             .iter()
@@ -160,11 +169,17 @@ fn without_finalizers(
     object: &Observed<Metadata>,
     names: &[&str],
 ) -> Vec<Action> {
-    let rest: Vec<&String> =
-        object.finalizers.iter().filter(|f| !names.contains(&f.as_str())).collect();
+    let rest: Vec<&String> = object
+        .finalizers
+        .iter()
+        .filter(|f| !names.contains(&f.as_str()))
+        .collect();
     let target = Target::of(kind, &object.object);
     if rest.is_empty() {
-        return vec![Action::Remove { target, uid: object.uid.clone() }];
+        return vec![Action::Remove {
+            target,
+            uid: object.uid.clone(),
+        }];
     }
     vec![Action::Patch {
         target,
@@ -188,7 +203,10 @@ pub fn end_namespace(
     if content.is_empty() {
         let target = Target::of(kind, &namespace.object);
         return match namespace.finalizers.as_slice() {
-            [] => vec![Action::Remove { target, uid: namespace.uid.clone() }],
+            [] => vec![Action::Remove {
+                target,
+                uid: namespace.uid.clone(),
+            }],
             _ => vec![],
         };
     }

@@ -30,7 +30,10 @@ pub fn from_report(
     }
     let target = Target::of(kinds::pod(), &view.metadata);
     if report.gone && view.metadata.is_deleting() && view.metadata.finalizers.is_empty() {
-        return Ok(Some(Action::Remove { target, uid: view.metadata.uid }));
+        return Ok(Some(Action::Remove {
+            target,
+            uid: view.metadata.uid,
+        }));
     }
     let stored = pod.get("status").and_then(Value::as_object);
     let ended = matches!(view.status.phase.as_str(), "Succeeded" | "Failed");
@@ -55,7 +58,11 @@ pub fn from_report(
         target,
         revision,
         patch: json!({"status": changes}),
-        durability: if report.is_terminal() { Durability::Hard } else { Durability::Soft },
+        durability: if report.is_terminal() {
+            Durability::Hard
+        } else {
+            Durability::Soft
+        },
         note: None,
     }))
 }
@@ -92,7 +99,13 @@ fn status(
         ("hostIPs", list(host_ip)),
         ("qosClass", Some(qos_class(pod).into())),
         ("containerStatuses", Some(containers.into())),
-        ("conditions", Some(conditions::to_json(&pod_conditions(pod, report, now), false))),
+        (
+            "conditions",
+            Some(conditions::to_json(
+                &pod_conditions(pod, report, now),
+                false,
+            )),
+        ),
     ];
     let entry = |(key, value): (&str, Option<Value>)| (key.to_owned(), value.unwrap_or_default());
     fields.into_iter().map(entry).collect()
@@ -138,7 +151,10 @@ fn put(
     now: Timestamp,
 ) {
     let new = conditions::now(kind, status, reason, message, now);
-    let mut new = Condition { last_update_time: None, ..new };
+    let mut new = Condition {
+        last_update_time: None,
+        ..new
+    };
     match list.iter_mut().find(|c| c.kind == kind) {
         Some(old) => {
             if old.status == status {
@@ -211,14 +227,19 @@ fn time(at: UnixMs) -> Value {
     if at == UnixMs::default() {
         return Value::Null;
     }
-    Timestamp::from_seconds(at.0.div_euclid(1000)).rfc3339().into()
+    Timestamp::from_seconds(at.0.div_euclid(1000))
+        .rfc3339()
+        .into()
 }
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, by upstream's rules.
 pub fn qos_class(pod: &FullPod) -> &'static str {
     let containers = || pod.spec.containers.iter().chain(&pod.spec.init_containers);
     let amounts = |list: &view::ResourceList| {
-        (list.milli("cpu").filter(|n| *n > 0), list.units("memory").filter(|n| *n > 0))
+        (
+            list.milli("cpu").filter(|n| *n > 0),
+            list.units("memory").filter(|n| *n > 0),
+        )
     };
     let any = |list: &view::ResourceList| {
         let (cpu, memory) = amounts(list);
@@ -237,7 +258,11 @@ pub fn qos_class(pod: &FullPod) -> &'static str {
             && same(requests.milli("cpu"), cpu)
             && same(requests.units("memory"), memory)
     });
-    if guaranteed { "Guaranteed" } else { "Burstable" }
+    if guaranteed {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
 }
 
 #[cfg(test)]

@@ -53,13 +53,27 @@ impl Controllers {
     /// Carries one action out, and tells of it.
     pub(super) fn act(&mut self, action: &Action) -> Result<(), Error> {
         match action {
-            Action::Create { kind, namespace, object, note } => {
+            Action::Create {
+                kind,
+                namespace,
+                object,
+                note,
+            } => {
                 let name = self.create(kind, namespace, object)?;
                 let note = note.clone();
-                let note = note.map(|note| Note { message: note.message.replace("{}", &name), ..note });
+                let note = note.map(|note| Note {
+                    message: note.message.replace("{}", &name),
+                    ..note
+                });
                 self.tell(note.as_ref());
             }
-            Action::Patch { target, revision, patch, durability, note } => {
+            Action::Patch {
+                target,
+                revision,
+                patch,
+                durability,
+                note,
+            } => {
                 self.patch(target, *revision, patch, *durability)?;
                 self.tell(note.as_ref());
             }
@@ -100,7 +114,10 @@ impl Controllers {
             // Warnings are for whoever wrote the template, and were given then.
             admit::create(kind, &mut object, &context)
                 .map_err(|status| Error::Refused(status.message().to_owned()))?;
-            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let name = object["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             let namespace = if kind.namespaced { namespace } else { "" };
             let key = Key::new(kind.storage_group, kind.plural, namespace, name.as_str());
             match self.put(key, &object, Expect::Absent, Durability::Hard) {
@@ -120,9 +137,19 @@ impl Controllers {
         durability: Durability,
     ) -> Result<(), StoreError> {
         let canonical = metadata::canonical(object);
-        let body = Body { json: canonical.bytes, revision_at: canonical.revision_at };
+        let body = Body {
+            json: canonical.bytes,
+            revision_at: canonical.revision_at,
+        };
         // Nothing leaves the process from here: whoever shows it outside waits for the disk.
-        self.store.commit(vec![Op::Put { key, expect, body, durability }]).map(drop)
+        self.store
+            .commit(vec![Op::Put {
+                key,
+                expect,
+                body,
+                durability,
+            }])
+            .map(drop)
     }
 
     fn patch(
@@ -132,7 +159,10 @@ impl Controllers {
         patch: &Value,
         class: Class,
     ) -> Result<(), Error> {
-        let entry = self.store.get(&Id::from(target).key()).ok_or(Error::Stale)?;
+        let entry = self
+            .store
+            .get(&Id::from(target).key())
+            .ok_or(Error::Stale)?;
         if entry.modified != Revision(revision) {
             return Err(Error::Stale);
         }
@@ -141,13 +171,7 @@ impl Controllers {
 
     /// Merges a patch into an object; the generation moves with the spec and with the first mark of
     /// a deletion, and a marked object whose last finalizer goes, goes.
-    fn change(
-        &self,
-        kind: &Kind,
-        entry: &Entry,
-        patch: &Value,
-        class: Class,
-    ) -> Result<(), Error> {
+    fn change(&self, kind: &Kind, entry: &Entry, patch: &Value, class: Class) -> Result<(), Error> {
         let old = decode(entry)?;
         let mut new = patch::merge(kind, &old, patch)
             .map_err(|status| Error::Refused(status.message().to_owned()))?;
@@ -158,7 +182,9 @@ impl Controllers {
         let marked = |object: &Value| metadata(object, "deletionTimestamp").is_some();
         let moved = old.get("spec") != new.get("spec") || marked(&old) != marked(&new);
         if kind.has_generation() && moved {
-            let generation = metadata(&old, "generation").and_then(|g| g.as_i64()).unwrap_or(0);
+            let generation = metadata(&old, "generation")
+                .and_then(|g| g.as_i64())
+                .unwrap_or(0);
             new["metadata"]["generation"] = (generation + 1).into();
         }
         let finalizers = |object: &Value| {
@@ -178,18 +204,26 @@ impl Controllers {
 
     /// The object that a target means; none when it is gone or another one by now.
     fn find(&self, target: &Target, uid: &str) -> Result<Option<std::sync::Arc<Entry>>, Error> {
-        let Some(entry) = self.store.get(&Id::from(target).key()) else { return Ok(None) };
+        let Some(entry) = self.store.get(&Id::from(target).key()) else {
+            return Ok(None);
+        };
         let object = decode(&entry)?;
         Ok((object["metadata"]["uid"].as_str() == Some(uid)).then_some(entry))
     }
 
     /// Deletes as the API server does; true when that began or ended something.
     fn delete(&self, target: &Target, uid: &str) -> Result<bool, Error> {
-        let Some(entry) = self.find(target, uid)? else { return Ok(false) };
+        let Some(entry) = self.find(target, uid)? else {
+            return Ok(false);
+        };
         let now = (self.clock)();
         let view = |error| Error::Decode(entry.key.clone(), error);
         let deletion = if target.kind.kind == "Pod" {
-            lifecycle::delete_pod(&serde_json::from_slice(&entry.json).map_err(view)?, None, now)
+            lifecycle::delete_pod(
+                &serde_json::from_slice(&entry.json).map_err(view)?,
+                None,
+                now,
+            )
         } else {
             let object: bramble_api::view::Object =
                 serde_json::from_slice(&entry.json).map_err(view)?;
@@ -206,20 +240,33 @@ impl Controllers {
     fn remove(&self, entry: &Entry) -> Result<(), Error> {
         let expect = Expect::Revision(entry.modified);
         let (key, durability) = (entry.key.clone(), Durability::Hard);
-        Ok(self.store.commit(vec![Op::Delete { key, expect, durability }]).map(drop)?)
+        Ok(self
+            .store
+            .commit(vec![Op::Delete {
+                key,
+                expect,
+                durability,
+            }])
+            .map(drop)?)
     }
 
     /// Removes an Event.
     pub(super) fn remove_event(&self, id: &Id) {
         let (key, expect) = (id.key(), Expect::Any);
         // Gone already is as good; a store that has failed says so elsewhere.
-        let _ = self.store.commit(vec![Op::Delete { key, expect, durability: Durability::Memory }]);
+        let _ = self.store.commit(vec![Op::Delete {
+            key,
+            expect,
+            durability: Durability::Memory,
+        }]);
     }
 
     /// Writes the Event of a note. An Event that can't be written is no reason to stop.
     pub(super) fn tell(&mut self, note: Option<&Note>) {
         let Some(note) = note else { return };
-        let Some(write) = self.recorder.record(note, (self.clock)()) else { return };
+        let Some(write) = self.recorder.record(note, (self.clock)()) else {
+            return;
+        };
         let ending = self.cache.namespace(&write.namespace);
         if ending.is_none_or(|(_, view)| view.metadata().is_deleting()) {
             return;
@@ -228,7 +275,9 @@ impl Controllers {
         let mut object = write.object;
         let known = self.store.get(&key).and_then(|entry| decode(&entry).ok());
         let uid = known.and_then(|old| old["metadata"]["uid"].as_str().map(str::to_owned));
-        let Some(uid) = uid.or_else(|| object::uid().ok()) else { return };
+        let Some(uid) = uid.or_else(|| object::uid().ok()) else {
+            return;
+        };
         object["metadata"]["uid"] = uid.into();
         if let Err(error) = self.put(key, &object, Expect::Any, Durability::Memory) {
             tracing::debug!(%error, reason = note.reason, "an event was not written");

@@ -29,9 +29,7 @@ impl fmt::Display for Reason {
             Self::Taint(key, value) => {
                 write!(f, "node(s) had untolerated taint {{{key}: {value}}}")
             }
-            Self::Affinity => {
-                f.write_str("node(s) didn't match Pod's node affinity/selector")
-            }
+            Self::Affinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
             Self::TooManyPods => f.write_str("Too many pods"),
         }
@@ -54,7 +52,11 @@ pub(super) fn check(
         return Err(vec![Reason::Affinity]);
     }
     let lacking = lacking(wants, place);
-    if lacking.is_empty() { Ok(()) } else { Err(lacking) }
+    if lacking.is_empty() {
+        Ok(())
+    } else {
+        Err(lacking)
+    }
 }
 
 fn cordon() -> Taint {
@@ -66,7 +68,10 @@ fn cordon() -> Taint {
 }
 
 fn tolerates(pod: &Pod, taint: &Taint) -> bool {
-    pod.spec.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+    pod.spec
+        .tolerations
+        .iter()
+        .any(|toleration| toleration.tolerates(taint))
 }
 
 fn untolerated<'a>(pod: &Pod, node: &'a Node) -> Option<&'a Taint> {
@@ -77,9 +82,15 @@ fn untolerated<'a>(pod: &Pod, node: &'a Node) -> Option<&'a Taint> {
 
 fn matches_selector(pod: &Pod, node: &Node) -> bool {
     let labels = &node.metadata.labels;
-    let selected = pod.spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+    let selected = pod
+        .spec
+        .node_selector
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value));
     let affine = pod.spec.node_affinity.as_ref().is_none_or(|terms| {
-        terms.iter().any(|term| matches_term(term, labels, &node.metadata.name))
+        terms
+            .iter()
+            .any(|term| matches_term(term, labels, &node.metadata.name))
     });
     selected && affine
 }

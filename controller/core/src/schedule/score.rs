@@ -11,11 +11,18 @@ const MEMORY_DEFAULT: u64 = 200 << 20;
 /// Higher is better. Spreading the pods of one owner counts most, then avoiding soft taints, then
 /// the share of the node that stays free.
 pub(super) fn of(pod: &Pod, wants: Amount, place: &Place, node: &Node) -> u64 {
-    let siblings = pod.metadata.controller().and_then(|owner| place.siblings.get(&owner.uid));
+    let siblings = pod
+        .metadata
+        .controller()
+        .and_then(|owner| place.siblings.get(&owner.uid));
     let spread = 10_000u64.saturating_sub(u64::from(siblings.copied().unwrap_or(0)));
     let soft = node.spec.taints.iter().filter(|taint| {
         taint.effect == "PreferNoSchedule"
-            && !pod.spec.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+            && !pod
+                .spec
+                .tolerations
+                .iter()
+                .any(|toleration| toleration.tolerates(taint))
     });
     let soft = 100u64.saturating_sub(u64::try_from(soft.count()).unwrap_or(100));
     (spread * 1_000 + soft) * 100_000 + free(wants, place)
