@@ -215,6 +215,7 @@ impl World {
         let delay = self.rng.within(2, 60);
         let life = self.nodes[number].life;
         self.after(delay, Event::Synced(number + 1, life, write));
+        self.wrote(number + 1, delay);
     }
 
     /// A write of an agent is on disk.
@@ -445,6 +446,7 @@ impl World {
         let life = node.life;
         let delay = self.rng.within(500, 5_000);
         self.after(delay, Event::Synced(number + 1, life, write));
+        self.wrote(number + 1, delay);
     }
 
     /// What an agent says is looked at before it leaves.

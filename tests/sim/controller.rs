@@ -28,6 +28,8 @@ use super::world::{Event, World};
 
 /// Revisions are reserved on disk in blocks; a start continues at the next.
 const BLOCK: u64 = 1_000;
+/// How every secret begins.
+pub const SECRET_MARK: &[u8] = b"SECRET:";
 /// A Deployment's pod is replaced when its node was away for so long.
 const TOLERATION_MS: u64 = 40_000;
 
@@ -105,7 +107,8 @@ struct Process {
     sync_due: bool,
     /// What nodes report softly.
     phases: BTreeMap<PodUid, Phase>,
-    unclaimed: BTreeMap<usize, BTreeSet<PodUid>>,
+    /// What nodes run and the store does not know.
+    strays: BTreeMap<usize, BTreeSet<PodUid>>,
     away: BTreeMap<usize, u64>,
 }
 
@@ -171,10 +174,10 @@ impl Controller {
         self.process.as_ref()?.phases.get(uid).copied()
     }
 
-    /// Whether some node runs what no document names.
-    pub fn has_unclaimed(&self) -> bool {
+    /// Whether some node runs what the store does not know.
+    pub fn has_strays(&self) -> bool {
         let process = self.process.as_ref();
-        process.is_some_and(|process| process.unclaimed.values().any(|pods| !pods.is_empty()))
+        process.is_some_and(|process| process.strays.values().any(|pods| !pods.is_empty()))
     }
 
     /// A workload that has not the pods it should have, for convergence.
@@ -224,7 +227,7 @@ impl Store {
             out.insert(ObjectId::Pod(*uid), (pod.revision, Source::Plain(object)));
             if let Some((revision, value)) = self.configs.get(&pod.workload) {
                 // Large enough to be pulled in pieces, sometimes.
-                let filler = vec![*value as u8; (*value % 40_000) as usize];
+                let filler = vec![*value as u8; if *value % 8 == 0 { 40_000 } else { 0 }];
                 let data = BTreeMap::from([
                     ("key".to_owned(), value.to_string().into_bytes()),
                     ("filler".to_owned(), filler),
@@ -238,8 +241,8 @@ impl Store {
             }
             if let Some((revision, value)) = self.secrets.get(&pod.workload) {
                 let mut data = BTreeMap::from([("key".to_owned(), value.to_vec())]);
-                if value[0] < 48 {
-                    data.insert("filler".into(), vec![value[0]; 70_000]);
+                if value[15] < 24 {
+                    data.insert("filler".into(), vec![value[15]; 40_000]);
                 }
                 out.insert(
                     ObjectId::Secret(name),
@@ -334,7 +337,7 @@ impl World {
             waiters: vec![(write, Waiter::Start)],
             sync_due: true,
             phases: BTreeMap::new(),
-            unclaimed: BTreeMap::new(),
+            strays: BTreeMap::new(),
             away: BTreeMap::new(),
         });
         if acknowledged > 0 {
@@ -349,6 +352,7 @@ impl World {
         let delay = self.rng.within(1, 40);
         let life = self.controller.life;
         self.after(delay, Event::Synced(0, life, write));
+        self.wrote(0, delay);
     }
 
     /// A write of the controller is on disk.
@@ -586,11 +590,11 @@ impl World {
         };
         let mut gone = Vec::new();
         for pod in &report.pods {
-            let unclaimed = process.unclaimed.entry(number).or_default();
-            if pod.unclaimed && !pod.gone {
-                unclaimed.insert(pod.uid);
+            let strays = process.strays.entry(number).or_default();
+            if !pod.gone && !process.store.pods.contains_key(&pod.uid) {
+                strays.insert(pod.uid);
             } else {
-                unclaimed.remove(&pod.uid);
+                strays.remove(&pod.uid);
             }
             process.phases.insert(pod.uid, pod.phase);
             if pod.gone {
@@ -614,11 +618,8 @@ impl World {
             }
         }
         if let Some(all) = &report.all {
-            process
-                .unclaimed
-                .entry(number)
-                .or_default()
-                .retain(|uid| all.contains(uid));
+            let strays = process.strays.entry(number).or_default();
+            strays.retain(|uid| all.contains(uid));
         }
         if report.hard {
             if self.mutation == Some(Mutation::AckBeforeDurable) {
@@ -737,6 +738,13 @@ impl World {
         }
     }
 
+    /// A secret's value: marked, so that it is found wherever it goes.
+    fn secret(&mut self) -> [u8; 16] {
+        let mut value = self.rng.bytes::<16>();
+        value[..SECRET_MARK.len()].copy_from_slice(SECRET_MARK);
+        value
+    }
+
     /// A person will look at what a new epoch changed.
     fn confirm_soon(&mut self) {
         let delay = self.rng.within(60_000, 180_000);
@@ -784,8 +792,7 @@ impl World {
                 store
                     .configs
                     .insert(name.clone(), (revision, self.rng.bits()));
-                let secret = self.rng.bytes();
-                self.oracle.plain_texts.insert(secret);
+                let secret = self.secret();
                 store.secrets.insert(name, (revision, secret));
             }
             (0..=44, Some(name)) => {
@@ -806,8 +813,7 @@ impl World {
             }
             (75..=86, Some(name)) => {
                 let revision = store.next();
-                let secret = self.rng.bytes();
-                self.oracle.plain_texts.insert(secret);
+                let secret = self.secret();
                 store.secrets.insert(name, (revision, secret));
             }
             _ => {
@@ -830,7 +836,7 @@ impl World {
     fn reconcile(&mut self, process: &mut Process) {
         let before = process.store.revision;
         let all_confirmed = process.link.as_ref().is_some_and(NodeLink::all_confirmed);
-        let unclaimed = process.unclaimed.values().any(|pods| !pods.is_empty());
+        let strays = process.strays.values().any(|pods| !pods.is_empty());
         let store = &mut process.store;
         let now = self.now;
         let away = |node: usize| {
@@ -868,7 +874,7 @@ impl World {
             // What must not run twice is bound only when nothing of it can be anywhere.
             let free = !workload.once
                 || replaces_once
-                || (all_confirmed && !unclaimed && !store.pods.values().any(its));
+                || (all_confirmed && !strays && !store.pods.values().any(its));
             for _ in live.len()..wanted {
                 let node = self.rng.index(self.nodes.len());
                 if !free || process.away.contains_key(&node) {

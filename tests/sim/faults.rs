@@ -10,6 +10,8 @@ pub struct Faults {
     pub active: bool,
     /// Until when the path of a client is cut.
     partitions: Vec<(usize, u64)>,
+    /// Clients whose power fails at their next write, before it is synced.
+    doomed: Vec<usize>,
 }
 
 /// Something that breaks.
@@ -19,6 +21,8 @@ pub enum FaultEvent {
     Any,
     /// The broker does harm.
     Mischief,
+    /// The power of a client fails.
+    Power(usize),
 }
 
 impl Faults {
@@ -27,6 +31,7 @@ impl Faults {
         Self {
             active: true,
             partitions: Vec::new(),
+            doomed: Vec::new(),
         }
     }
 
@@ -71,6 +76,8 @@ impl World {
                 self.mischief();
                 self.rng.within(500, 6_000)
             }
+            FaultEvent::Power(0) => return self.stop_controller(Fault::ControllerPower),
+            FaultEvent::Power(client) => return self.reboot(client - 1, Fault::NodePower),
         };
         self.after(delay, Event::Fault(fault));
     }
@@ -94,12 +101,24 @@ impl World {
             }
             40..=51 => self.kill_agent(node),
             52..=57 => self.reboot(node, Fault::Reboot),
-            58..=67 => self.reboot(node, Fault::NodePower),
+            58..=61 => self.reboot(node, Fault::NodePower),
+            62..=67 => self.faults.doomed.push(node + 1),
             68..=69 => self.reboot(node, Fault::NodeWipe),
             70..=79 => self.stop_controller(Fault::ControllerKill),
-            80..=91 => self.stop_controller(Fault::ControllerPower),
+            80..=84 => self.stop_controller(Fault::ControllerPower),
+            85..=91 => self.faults.doomed.push(0),
             92..=95 => self.stop_controller(Fault::Restore),
             _ => self.stop_controller(Fault::OldDisk),
+        }
+    }
+
+    /// A client writes, and will sync in so many milliseconds, if its power does not fail before.
+    pub fn wrote(&mut self, client: usize, delay: u64) {
+        let before = self.faults.doomed.len();
+        self.faults.doomed.retain(|doomed| *doomed != client);
+        if self.faults.doomed.len() < before {
+            let at = self.rng.within(0, delay.saturating_sub(1));
+            self.after(at, Event::Fault(FaultEvent::Power(client)));
         }
     }
 
@@ -114,6 +133,7 @@ impl World {
         self.note(|| "faults stop".into());
         self.faults.active = false;
         self.faults.partitions.clear();
+        self.faults.doomed.clear();
         self.net.broker_up = true;
         for client in 0..=self.nodes.len() {
             // Whoever is down has its start under way; whoever is up may need a push.

@@ -11,7 +11,7 @@ use bramble_wire::publish::Publish;
 use bramble_wire::topic::Topic;
 use bramble_wire::version::Version;
 
-use super::controller::{Source, expected_digest};
+use super::controller::{SECRET_MARK, Source, expected_digest};
 use super::stats::Invariant;
 use super::world::World;
 
@@ -29,8 +29,6 @@ pub struct Oracle {
     pub policies: BTreeMap<PodUid, RestartPolicy>,
     /// Pods that must not run twice, with what they are one of.
     pub once: BTreeMap<PodUid, String>,
-    /// Secrets that ever were.
-    pub plain_texts: BTreeSet<[u8; 16]>,
     /// Pods that a node said are gone.
     pub said_gone: BTreeSet<(usize, PodUid)>,
     /// Newest revision that a person was told is durable.
@@ -271,7 +269,7 @@ impl World {
     }
 
     fn check_unclaimed(&mut self, number: usize, document: &Document) {
-        let Some(before) = self.nodes[number].document().cloned() else {
+        let Some(before) = self.nodes[number].disk.newest().document.clone() else {
             return;
         };
         let node = document.objects.get(&ObjectId::Node);
@@ -392,15 +390,13 @@ impl World {
                 format!("node {number} is told of {version:?}, the disk has {revision}")
             });
         }
-        if let Topic::Response(..) = publish.topic
-            && !self.oracle.plain_texts.is_empty()
-        {
-            let found = self.oracle.plain_texts.iter().any(|secret| {
-                publish
-                    .payload
-                    .windows(secret.len())
-                    .any(|window| window == secret)
-            });
+        if let Topic::Response(..) = publish.topic {
+            let mut rest = publish.payload.as_slice();
+            let mut found = false;
+            while let Some(at) = rest.iter().position(|byte| *byte == SECRET_MARK[0]) {
+                found |= rest[at..].starts_with(SECRET_MARK);
+                rest = &rest[at + 1..];
+            }
             self.check(Invariant::NoPlainText, !found, || {
                 format!("a response to node {number} holds a secret in the clear")
             });
@@ -413,8 +409,8 @@ impl World {
             return Some("the controller is down".into());
         };
         let store = self.controller.disk.durable();
-        if self.controller.has_unclaimed() {
-            return Some("something is unclaimed".into());
+        if self.controller.has_strays() {
+            return Some("a node runs what the store does not know".into());
         }
         if !link.all_confirmed() {
             return Some("a node has not reported".into());
