@@ -87,7 +87,7 @@ struct Agent {
 enum Waiter {
     Boot,
     Document(Version),
-    Pass(Vec<Action>, Observation),
+    Pass(Vec<Action>, Box<Observation>),
 }
 
 /// Something that happens in a node's kernel.
@@ -259,7 +259,7 @@ impl World {
             }
             Waiter::Pass(actions, observation) => {
                 agent.holding = false;
-                self.carry_out(number, agent, actions, observation);
+                self.carry_out(number, agent, actions, *observation);
             }
         }
     }
@@ -568,7 +568,7 @@ impl World {
             agent.holding = true;
             agent
                 .waiters
-                .push((write, Waiter::Pass(plan.actions, observation)));
+                .push((write, Waiter::Pass(plan.actions, Box::new(observation))));
             self.sync_agent(number, write);
         } else {
             if wrote {
