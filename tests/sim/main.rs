@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use bramble_tests::sim::stats::Stats;
-use bramble_tests::sim::{Mutation, Options, run};
+use bramble_tests::sim::{Mutation, Options, run_many};
 
 const USAGE: &str = "bramble-sim [--seed N] [--runs M] [--stats] [--trace] [--mutation NAME]
 
@@ -61,13 +61,13 @@ fn main() -> Result<ExitCode> {
     let arguments = arguments()?;
     let mut total = Stats::default();
     let mut failed = 0;
-    for seed in arguments.seed..arguments.seed + arguments.runs {
-        let options = Options {
-            seed,
-            mutation: arguments.mutation,
-            trace: arguments.trace,
-        };
-        let outcome = run(options);
+    let options = Options {
+        seed: arguments.seed,
+        mutation: arguments.mutation,
+        trace: arguments.trace,
+    };
+    for outcome in run_many(options, arguments.runs) {
+        let seed = outcome.seed;
         for line in &outcome.trace {
             println!("{line}");
         }

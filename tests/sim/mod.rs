@@ -18,6 +18,11 @@ pub mod rng;
 pub mod stats;
 pub mod world;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
 use stats::Stats;
 use world::World;
 
@@ -127,6 +132,38 @@ pub fn run(options: Options) -> Outcome {
         stats: world.stats,
         violation: world.violation,
     }
+}
+
+/// Runs this seed and those after it, on every processor; the outcomes are in the order of the seeds.
+pub fn run_many(options: Options, runs: u64) -> Vec<Outcome> {
+    let next = AtomicU64::new(0);
+    let outcomes = Mutex::new(BTreeMap::new());
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= runs {
+                        return;
+                    }
+                    let outcome = run(Options {
+                        seed: options.seed + number,
+                        ..options
+                    });
+                    outcomes
+                        .lock()
+                        .expect("no run panics")
+                        .insert(number, outcome);
+                }
+            });
+        }
+    });
+    outcomes
+        .into_inner()
+        .expect("no run panics")
+        .into_values()
+        .collect()
 }
 
 fn converge(world: &mut World, began: u64) {
