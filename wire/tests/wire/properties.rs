@@ -294,3 +294,22 @@ fn uids_have_one_text() {
         assert_eq!(PodUid::parse(wrong), None, "{wrong}");
     }
 }
+
+#[test]
+fn a_guard_that_starts_at_a_message_refuses_it_and_everything_before() {
+    let at = |boot, seq| Sequence {
+        epoch: 1,
+        boot: Boot(boot),
+        seq,
+    };
+    let mut guard = ReplayGuard::starting_at(at(3, 100));
+    for seq in 1..=100 {
+        assert_eq!(guard.accept(at(3, seq)), Err(Error::Replay), "{seq}");
+    }
+    assert_eq!(guard.accept(at(2, 900)), Err(Error::Replay));
+    assert!(guard.is_ahead_of(at(3, 99)) && guard.is_ahead_of(at(2, 900)));
+    assert!(!guard.is_ahead_of(at(3, 100)) && !guard.is_ahead_of(at(4, 1)));
+    assert_eq!(guard.accept(at(3, 102)), Ok(()));
+    assert_eq!(guard.accept(at(3, 101)), Ok(()), "reordered, not seen");
+    assert_eq!(guard.accept(at(3, 101)), Err(Error::Replay));
+}

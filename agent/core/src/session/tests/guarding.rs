@@ -299,3 +299,32 @@ fn a_stream_of_an_earlier_boot_is_not_opened() {
         bench.said
     );
 }
+
+#[test]
+fn a_restored_controller_that_uses_a_boot_number_again_is_heard() {
+    let newest = wanted(1, 10, &[("a", 3, b"A")]);
+    let mut bench = Bench::settled(&newest);
+    // Its next life after the restore has the number of a life that said much more.
+    let topic = Topic::Head(node());
+    bench.seq = 500;
+    let recorded = bench.packet(&topic, &newest.head);
+    bench.deliver(&topic, &recorded);
+    bench.settle();
+
+    bench.session.handle_disconnected(bench.now);
+    let birth = bench.connect();
+    bench.seq = 0;
+    let next = wanted(2, 3, &[]);
+    bench.welcome(&birth, &next);
+    bench.accept(&next);
+    bench.settle();
+
+    // Its acknowledgements are heard, even when the other life is played in between.
+    let replays = bench.session.counters().replay;
+    bench.deliver(&topic, &recorded);
+    bench.observe([pod(1, Phase::Running)]);
+    let report = bench.report();
+    bench.ack(&report, &[]);
+    bench.silent();
+    assert_eq!(bench.session.counters().replay, replays);
+}

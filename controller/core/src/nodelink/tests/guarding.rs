@@ -330,3 +330,55 @@ fn streams_open_only_on_a_node_that_is_there_and_in_its_boot() {
         "{events:?}"
     );
 }
+
+#[test]
+fn a_node_that_lost_its_state_and_counts_from_the_beginning_is_heard() {
+    let mut bench = Bench::new(1);
+    bench.arrive(0);
+    bench.boards[0].seq = 500;
+    bench.report(0, 2, None, vec![pod(1, Phase::Running)]);
+    assert_eq!(bench.events().len(), 1);
+
+    // The same boot number, and the first of messages.
+    bench.boards[0].seq = 0;
+    bench.birth(0, None);
+    bench.welcome(0);
+    assert_eq!(bench.answer(0, index()), {
+        let head = bench
+            .link
+            .head_of(&bench.link.nodes[&bench.name(0)])
+            .unwrap();
+        let (total, from, entries) = (0, 0, Vec::new());
+        Answer::Index {
+            head,
+            total,
+            from,
+            entries,
+        }
+    });
+    bench.report(0, 1, None, vec![pod(2, Phase::Running)]);
+    let reports = |event: &Event| matches!(event, Event::Report(_));
+    assert!(bench.events().iter().any(reports));
+    assert_eq!(bench.dropped(Drop::Replay), 0);
+}
+
+#[test]
+fn an_old_birth_played_again_does_not_hold_up_the_node_for_long() {
+    let mut bench = Bench::new(1);
+    let topic = Topic::Birth(bench.name(0));
+    bench.boards[0].seq = 800;
+    let birth = bench.birth(0, None);
+    let recorded = bench.packet(0, &topic, &birth);
+    bench.welcome(0);
+    // Then the node lost its state; the broker plays the birth of its life before.
+    bench.boards[0].seq = 0;
+    bench.deliver(&topic, &recorded);
+    bench.birth(0, None);
+    bench.hear();
+    bench.publishes.clear();
+    bench.pass(30_000);
+    bench.birth(0, None);
+    bench.welcome(0);
+    bench.report(0, 1, None, vec![]);
+    assert_eq!(bench.state(0).presence, Presence::Ready);
+}
