@@ -264,6 +264,12 @@ impl ReplayGuard {
         self.boot
     }
 
+    /// Whether [`ReplayGuard::accept`] would refuse it, without noting it.
+    pub fn has_seen(&self, sequence: Sequence) -> bool {
+        let mut copy = *self;
+        copy.accept(sequence).is_err()
+    }
+
     /// Notes a message.
     ///
     /// # Errors

@@ -386,12 +386,12 @@ impl Session {
             Topic::Response(_, boot) if boot == self.config.boot => {
                 let opened = self.verify::<message::Response>(topic, payload)?;
                 let sequence = opened.sequence;
-                if self.guard.accept(sequence).is_err() {
-                    // A restored controller counts its boots and messages from older numbers. What
-                    // echoes a nonce that we wait for is no replay.
-                    if !self.is_fresh(&opened.message) {
-                        return Err(Dropped::Envelope(envelope::Error::Replay));
-                    }
+                let fresh = self.is_fresh(&opened.message);
+                // What echoes a nonce that we wait for is no replay, whatever its number: a restored
+                // controller counts from older ones.
+                self.note(sequence)
+                    .or(if fresh { Ok(()) } else { Err(REPLAY) })?;
+                if fresh && matches!(opened.message.answer, Answer::Welcome { .. }) {
                     self.guard = ReplayGuard::starting_at(sequence);
                     if self.stream_guard.is_ahead_of(sequence) {
                         self.stream_guard = ReplayGuard::starting_at(sequence);
@@ -407,7 +407,7 @@ impl Session {
                 let opened = self.verify::<stream::Open>(topic, payload)?;
                 self.stream_guard.accept(opened.sequence)?;
                 if opened.message.boot != self.config.boot {
-                    return Err(Dropped::Envelope(envelope::Error::Replay));
+                    return Err(REPLAY);
                 }
                 self.outputs
                     .push_back(Output::StreamOpen(id, opened.message));
@@ -456,8 +456,22 @@ impl Session {
 
     fn open<M: Message>(&mut self, topic: &str, payload: &[u8]) -> Result<M, Dropped> {
         let opened = self.verify::<M>(topic, payload)?;
-        self.guard.accept(opened.sequence)?;
+        self.note(opened.sequence)?;
         Ok(opened.message)
+    }
+
+    /// Refuses replays. Only the controller that welcomed this connection moves the guard: what an
+    /// unknown life of it says is looked at, and must not shut the door on this one.
+    fn note(&mut self, sequence: Sequence) -> Result<(), Dropped> {
+        let connection = self.connection.as_ref();
+        let welcomed = connection.and_then(|connection| connection.controller);
+        if welcomed == Some(sequence.boot) {
+            Ok(self.guard.accept(sequence)?)
+        } else if self.guard.has_seen(sequence) {
+            Err(REPLAY)
+        } else {
+            Ok(())
+        }
     }
 
     fn count(&mut self, dropped: Dropped) {
@@ -775,6 +789,8 @@ impl Session {
         }
     }
 }
+
+const REPLAY: Dropped = Dropped::Envelope(envelope::Error::Replay);
 
 /// Why a packet was dropped.
 #[derive(Debug, Clone, Copy)]

@@ -123,20 +123,25 @@ impl NodeLink {
         session: Option<Nonce>,
     ) -> Result<(), Drop> {
         let node = self.nodes.get_mut(name).ok_or(Drop::UnknownNode)?;
-        let proves = session.is_some_and(|session| node.is_candidate(session));
         let candidate =
             (node.candidate.as_mut()).filter(|candidate| candidate.sequence.boot == sequence.boot);
-        let accepted = match candidate {
-            Some(candidate) if proves => candidate.guard.accept(sequence),
-            Some(candidate) if session.is_none() && node.guard.boot() != sequence.boot => {
+        let current = (node.session.as_ref()).is_some_and(|of| Some(of.nonce) == session);
+        let accepted = match (session, candidate) {
+            (Some(session), Some(candidate)) if candidate.session == session => {
                 candidate.guard.accept(sequence)
             }
-            Some(candidate) if session.is_none() => {
-                let seen = node.guard.accept(sequence);
-                seen.or_else(|_| candidate.guard.accept(sequence))
+            _ if current => node.guard.accept(sequence),
+            // Of no session that is known: looked at, but an old one must not shut the door on those
+            // to come.
+            (Some(_), _) if node.guard.has_seen(sequence) => Err(envelope::Error::Replay),
+            (Some(_), _) => Ok(()),
+            (None, Some(candidate)) if node.guard.boot() != sequence.boot => {
+                candidate.guard.accept(sequence)
             }
-            _ if sequence.boot > node.guard.boot() => Ok(()),
-            _ => node.guard.accept(sequence),
+            (None, candidate) => match node.request_guard.accept(sequence) {
+                Ok(()) => Ok(()),
+                seen => candidate.map_or(seen, |candidate| candidate.guard.accept(sequence)),
+            },
         };
         accepted.map_err(|_| Drop::Replay)
     }
@@ -223,6 +228,7 @@ impl NodeLink {
             ..
         } = candidate;
         node.guard = guard;
+        node.request_guard = guard;
         if node.stream_guard.boot() != birth.boot || node.stream_guard.is_ahead_of(sequence) {
             node.stream_guard = ReplayGuard::starting_at(sequence);
         }
@@ -239,6 +245,7 @@ impl NodeLink {
         let held = birth.have.filter(|(_, held)| *held == history);
         node.accepted = held.map(|(version, _)| version);
         node.converged = None;
+        node.rejects = false;
         let (node, facts) = (name.clone(), birth.facts);
         self.events.push_back(Event::Facts { node, facts });
     }
@@ -379,6 +386,7 @@ impl NodeLink {
             settled,
         });
         node.converged = report.converged;
+        node.rejects = !report.rejected.is_empty();
         self.counters.reports += 1;
         if let Some(facts) = report.facts {
             self.events.push_back(Event::Facts {

@@ -19,6 +19,8 @@ pub(super) struct Node {
     /// Sequence number of the last message to it.
     pub(super) seq: u64,
     pub(super) guard: ReplayGuard,
+    /// Requests have one of their own: they name no session that would tell an old one.
+    pub(super) request_guard: ReplayGuard,
     pub(super) stream_guard: ReplayGuard,
     pub(super) document: Option<Indexed>,
     /// Version of `document`.
@@ -39,6 +41,8 @@ pub(super) struct Node {
     /// When the head is said again to a node that does not hold it.
     pub(super) head_due: Millis,
     pub(super) head_attempt: u32,
+    /// It refuses the newest document, and says why.
+    pub(super) rejects: bool,
     /// The moment that the machine's timer of this node is set to.
     pub(super) armed: Millis,
     pub(super) slots: Slots,
@@ -133,6 +137,7 @@ impl Node {
             key: KeyId::of(&keys.identity),
             seq: 0,
             guard: ReplayGuard::default(),
+            request_guard: ReplayGuard::default(),
             stream_guard: ReplayGuard::default(),
             document: None,
             version: Version::default(),
@@ -147,6 +152,7 @@ impl Node {
             watch: Watch::Off,
             head_due: Millis::NEVER,
             head_attempt: 0,
+            rejects: false,
             armed: Millis::NEVER,
             slots: Slots::default(),
             logged: BTreeMap::new(),

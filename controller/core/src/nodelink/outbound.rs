@@ -232,6 +232,10 @@ impl NodeLink {
             let Some(answer) = self.answer(&name, request) else {
                 continue;
             };
+            if let Some(node) = self.nodes.get_mut(&name) {
+                // It asks: it has heard.
+                node.head_attempt = 0;
+            }
             self.head_sent(&name, now);
             let Some(publish) = self.respond(&name, boot, nonce, answer) else {
                 continue;

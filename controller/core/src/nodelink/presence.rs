@@ -14,6 +14,8 @@ const EXPECT_MS: u64 = 60_000;
 const QUIET_MS: u64 = 25 * 60_000;
 /// A node that does not hold the newest document is told again after so long, doubling …
 const HEAD_AGAIN_MS: u64 = 30_000;
+/// … so often, before it is told to announce itself …
+const HEADS_MAX: u32 = 3;
 /// … up to this.
 const HEAD_AGAIN_MOST_MS: u64 = 300_000;
 
@@ -69,10 +71,20 @@ impl NodeLink {
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
-        if node.head_due <= now {
+        let due = node.head_due <= now;
+        if due {
             node.head_due = Millis::NEVER;
-            if !node.is_current() {
-                self.queue_head(name);
+        }
+        if due && !node.is_current() {
+            match &node.session {
+                Some(session) if node.head_attempt >= HEADS_MAX && !node.rejects => {
+                    // It is here and does not hear heads: everything from the beginning.
+                    node.slots.announce = Some((session.boot, session.nonce));
+                    node.head_attempt = 0;
+                    node.head_due = now + HEAD_AGAIN_MOST_MS;
+                    self.queue_reply(name);
+                }
+                _ => self.queue_head(name),
             }
         }
         let Some(node) = self.nodes.get_mut(name) else {

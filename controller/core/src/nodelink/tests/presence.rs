@@ -138,15 +138,45 @@ fn a_head_that_is_not_taken_is_said_again_ever_more_seldom() {
     bench.arrive(0);
     bench.document(0, objects(&[("a", 3, b"A")]), 20);
     bench.head(0);
-    for wait in [30_000, 60_000, 120_000, 240_000, 300_000] {
+    for wait in [30_000, 60_000] {
         bench.pass(wait - 1);
         bench.silent();
         bench.pass(1);
         bench.head(0);
     }
+    // It is here and does not hear heads: everything from the beginning.
+    bench.pass(120_000);
+    let response = bench.response(0);
+    assert_eq!(response.nonce, bench.boards[0].session);
+    assert_eq!(response.answer, Answer::Announce);
+    bench.pass(300_000 - 1);
+    bench.silent();
+    bench.pass(1);
+    bench.head(0);
     let version = bench.version(0);
     bench.report(0, 2, Some(version), vec![]);
     bench.events();
     bench.pass(20 * 60_000);
     bench.silent();
+}
+
+#[test]
+fn a_node_that_refuses_a_document_is_not_told_to_announce_itself() {
+    let mut bench = Bench::new(1);
+    bench.arrive(0);
+    bench.document(0, objects(&[("a", 3, b"A")]), 20);
+    bench.head(0);
+    let said = bench.said(0, 2, vec![]);
+    let rejected = "too large".to_owned();
+    bench.say(0, &Said { rejected, ..said });
+    bench
+        .link
+        .handle_durable(&bench.name(0), 2, vec![], bench.now);
+    assert!(matches!(bench.response(0).answer, Answer::ReportAck { .. }));
+    bench.events();
+    for wait in [30_000, 60_000, 120_000, 240_000, 300_000, 300_000] {
+        bench.pass(wait);
+        bench.head(0);
+        bench.silent();
+    }
 }
