@@ -86,9 +86,10 @@ impl NodeLink {
     }
 
     /// The epoch and history of [`Event::RaiseEpoch`] are durable: every document gets a version in
-    /// it and every node has to say anew what it holds.
+    /// it and every node has to say anew what it holds. While a still higher one is being recorded
+    /// nothing changes: one epoch must not get two histories.
     pub fn handle_epoch(&mut self, epoch: u64, history: HistoryId, now: Millis) {
-        if epoch <= self.config.epoch {
+        if epoch <= self.config.epoch || self.raising.is_some_and(|raising| raising > epoch) {
             return;
         }
         self.config.epoch = epoch;

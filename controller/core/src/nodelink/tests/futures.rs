@@ -186,3 +186,51 @@ fn after_the_epoch_rose_every_node_has_to_speak_again() {
     bench.link.handle_epoch(3, HistoryId([5; 16]), bench.now);
     assert_eq!(bench.version(0).epoch, 3, "the same epoch twice is nothing");
 }
+
+#[test]
+fn an_epoch_gets_one_history() {
+    let mut bench = Bench::new(2);
+    bench.document(0, objects(&[("a", 3, b"A")]), 10);
+    bench.document(1, objects(&[("a", 3, b"A")]), 10);
+    bench.hear();
+    bench.publishes.clear();
+    let ahead = |epoch| {
+        let version = Version {
+            epoch,
+            term: 1,
+            rev: 1,
+        };
+        Some((version, HistoryId([9; 16]), Digest::default()))
+    };
+    let mut raised = Vec::new();
+    for (board, epoch) in [(0, 3), (1, 4)] {
+        bench.birth(board, ahead(epoch));
+        raised.extend(bench.events());
+    }
+    let [
+        Event::RaiseEpoch {
+            epoch: 4,
+            history: first,
+            ..
+        },
+        Event::RaiseEpoch {
+            epoch: 5,
+            history: second,
+            ..
+        },
+    ] = raised[..]
+    else {
+        panic!("{raised:?}");
+    };
+    // The lower one became durable first; the higher one is still on its way, and has its history.
+    bench.link.handle_epoch(4, first, bench.now);
+    bench.birth(1, ahead(4));
+    let again = bench.events();
+    assert!(again.is_empty(), "{again:?}");
+    bench.silent();
+    bench.link.handle_epoch(5, second, bench.now);
+    for board in [0, 1] {
+        let head = bench.welcome(board);
+        assert_eq!((head.version.epoch, head.history), (5, second));
+    }
+}
