@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::authorize::Identity;
+use super::authn::Identity;
 use super::refusals::Kind;
 use super::strangers::Place;
 use super::{Context, respond, route};

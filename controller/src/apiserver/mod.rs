@@ -10,6 +10,7 @@
 //! durable ([`crate::store`]).
 
 mod accept;
+mod authn;
 mod authorize;
 mod bodies;
 mod bootstrap;
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-pub use authorize::Identity;
+pub use authn::Identity;
 pub use bootstrap::ensure_namespaces;
 pub use logs::{LogRequest, LogStream, NoLogs, PodLogs};
 pub use serve::{Error, Server, start};

@@ -10,7 +10,8 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HOST, HeaderVa
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
-use super::authorize::{self, Identity};
+use super::authn::Identity;
+use super::authorize;
 use super::bodies::Arriving;
 use super::refusals::Kind;
 use super::request::{self, Info, Query, Verb};
@@ -25,7 +26,11 @@ pub(crate) async fn answer(
 ) -> Response<Body> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let started = std::time::Instant::now();
-    let response = match dispatch(&ctx, identity.as_deref(), request).await {
+    let who = match &identity {
+        Some(identity) => (**identity).clone(),
+        None => Identity::anonymous(),
+    };
+    let response = match dispatch(&ctx, &who, request).await {
         Ok(response) => response,
         Err(status) => respond::status(&status),
     };
@@ -42,7 +47,7 @@ pub(crate) async fn answer(
 
 async fn dispatch(
     ctx: &Context,
-    identity: Option<&Identity>,
+    identity: &Identity,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Status> {
     let (parts, body) = request.into_parts();
