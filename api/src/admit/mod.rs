@@ -53,6 +53,20 @@ pub struct Update<'a> {
 /// Makes a decoded object ready to be stored for the first time: name, uid, creation time,
 /// generation, defaults, no status that the client may not set; or says what is wrong.
 pub fn create(kind: &Kind, object: &mut Value, ctx: &Create<'_>) -> Result<Vec<Warning>, Status> {
+    create_with(kind, object, ctx, &mut |_| Ok(()))
+}
+
+/// What may change an object between its defaults and its validation: admission, which looks at
+/// other objects too.
+pub type Mutate<'a> = &'a mut dyn FnMut(&mut Value) -> Result<(), Status>;
+
+/// As [`create`], with `mutate` between defaults and validation.
+pub fn create_with(
+    kind: &Kind,
+    object: &mut Value,
+    ctx: &Create<'_>,
+    mutate: Mutate<'_>,
+) -> Result<Vec<Warning>, Status> {
     let (mut warnings, refusals) = support::review(kind, object);
     warnings.extend(value_warnings(kind, object));
     let map = object_of(object)?;
@@ -67,6 +81,8 @@ pub fn create(kind: &Kind, object: &mut Value, ctx: &Create<'_>) -> Result<Vec<W
         _ => {}
     }
     defaults::apply(kind, map);
+    mutate(object)?;
+    let map = object_of(object)?;
     if kind.kind == "Pod" {
         let class = pod::qos_class(map.get("spec").unwrap_or(&Value::Null));
         map["status"]["qosClass"] = class.into();
@@ -91,6 +107,17 @@ pub fn update(
     new: &mut Value,
     ctx: &Update<'_>,
 ) -> Result<Vec<Warning>, Status> {
+    update_with(kind, old, new, ctx, &mut |_| Ok(()))
+}
+
+/// As [`update`], with `mutate` between defaults and validation; subresources have none.
+pub fn update_with(
+    kind: &Kind,
+    old: &Value,
+    new: &mut Value,
+    ctx: &Update<'_>,
+    mutate: Mutate<'_>,
+) -> Result<Vec<Warning>, Status> {
     let empty = Map::new();
     let old_value = old;
     let old = old.as_object().unwrap_or(&empty);
@@ -112,6 +139,8 @@ pub fn update(
         carry(old, map, "spec");
     }
     defaults::apply(kind, map);
+    mutate(new)?;
+    let map = object_of(new)?;
     let mut errors = Errors::default();
     meta::validate(kind, map, &mut errors);
     meta::validate_update(old, map, &mut errors);
