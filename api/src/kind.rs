@@ -1,6 +1,10 @@
 //! The served kinds: one static row each, read by routing, discovery, decoding and tables.
 
+mod rows;
+
 use crate::status::Status;
+
+pub use rows::KINDS;
 
 /// A resource below an object, such as `pods/log`.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,202 +50,9 @@ pub struct Kind {
     pub message: &'static str,
     /// Group under which objects are stored: a kind served from two groups has one home.
     pub storage_group: &'static str,
+    /// Whether objects are kept. The others are questions: they are created, answered, forgotten.
+    pub stored: bool,
 }
-
-const ALL_VERBS: &[&str] = &[
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
-const NAMESPACE_VERBS: &[&str] = &[
-    "create", "delete", "get", "list", "patch", "update", "watch",
-];
-const RW: &[&str] = &["get", "patch", "update"];
-const CREATE: &[&str] = &["create"];
-const GET: &[&str] = &["get"];
-
-const fn status_of(group: &'static str, kind: &'static str, message: &'static str) -> Subresource {
-    Subresource {
-        name: "status",
-        group,
-        version: "v1",
-        kind,
-        message,
-        verbs: RW,
-    }
-}
-
-const SCALE: Subresource = Subresource {
-    name: "scale",
-    group: "autoscaling",
-    version: "v1",
-    kind: "Scale",
-    message: "io.k8s.api.autoscaling.v1.Scale",
-    verbs: RW,
-};
-
-/// Every served kind. The order is the order of discovery.
-pub static KINDS: &[Kind] = &[
-    Kind {
-        kind: "ConfigMap",
-        group: "",
-        version: "v1",
-        plural: "configmaps",
-        singular: "configmap",
-        short_names: &["cm"],
-        categories: &[],
-        namespaced: true,
-        verbs: ALL_VERBS,
-        subresources: &[],
-        message: "io.k8s.api.core.v1.ConfigMap",
-        storage_group: "",
-    },
-    Kind {
-        kind: "Event",
-        group: "",
-        version: "v1",
-        plural: "events",
-        singular: "event",
-        short_names: &["ev"],
-        categories: &[],
-        namespaced: true,
-        verbs: ALL_VERBS,
-        subresources: &[],
-        message: "io.k8s.api.core.v1.Event",
-        storage_group: "",
-    },
-    Kind {
-        kind: "Namespace",
-        group: "",
-        version: "v1",
-        plural: "namespaces",
-        singular: "namespace",
-        short_names: &["ns"],
-        categories: &[],
-        namespaced: false,
-        verbs: NAMESPACE_VERBS,
-        subresources: &[
-            Subresource {
-                name: "finalize",
-                group: "",
-                version: "v1",
-                kind: "Namespace",
-                message: "io.k8s.api.core.v1.Namespace",
-                verbs: &["update"],
-            },
-            status_of("", "Namespace", "io.k8s.api.core.v1.Namespace"),
-        ],
-        message: "io.k8s.api.core.v1.Namespace",
-        storage_group: "",
-    },
-    Kind {
-        kind: "Node",
-        group: "",
-        version: "v1",
-        plural: "nodes",
-        singular: "node",
-        short_names: &["no"],
-        categories: &[],
-        namespaced: false,
-        verbs: ALL_VERBS,
-        subresources: &[status_of("", "Node", "io.k8s.api.core.v1.Node")],
-        message: "io.k8s.api.core.v1.Node",
-        storage_group: "",
-    },
-    Kind {
-        kind: "Pod",
-        group: "",
-        version: "v1",
-        plural: "pods",
-        singular: "pod",
-        short_names: &["po"],
-        categories: &["all"],
-        namespaced: true,
-        verbs: ALL_VERBS,
-        subresources: &[
-            Subresource {
-                name: "binding",
-                group: "",
-                version: "v1",
-                kind: "Binding",
-                message: "io.k8s.api.core.v1.Binding",
-                verbs: CREATE,
-            },
-            Subresource {
-                name: "eviction",
-                group: "policy",
-                version: "v1",
-                kind: "Eviction",
-                message: "io.k8s.api.policy.v1.Eviction",
-                verbs: CREATE,
-            },
-            Subresource {
-                name: "log",
-                group: "",
-                version: "v1",
-                kind: "Pod",
-                message: "io.k8s.api.core.v1.Pod",
-                verbs: GET,
-            },
-            status_of("", "Pod", "io.k8s.api.core.v1.Pod"),
-        ],
-        message: "io.k8s.api.core.v1.Pod",
-        storage_group: "",
-    },
-    Kind {
-        kind: "Secret",
-        group: "",
-        version: "v1",
-        plural: "secrets",
-        singular: "secret",
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        verbs: ALL_VERBS,
-        subresources: &[],
-        message: "io.k8s.api.core.v1.Secret",
-        storage_group: "",
-    },
-    Kind {
-        kind: "Deployment",
-        group: "apps",
-        version: "v1",
-        plural: "deployments",
-        singular: "deployment",
-        short_names: &["deploy"],
-        categories: &["all"],
-        namespaced: true,
-        verbs: ALL_VERBS,
-        subresources: &[
-            SCALE,
-            status_of("apps", "Deployment", "io.k8s.api.apps.v1.Deployment"),
-        ],
-        message: "io.k8s.api.apps.v1.Deployment",
-        storage_group: "apps",
-    },
-    Kind {
-        kind: "ReplicaSet",
-        group: "apps",
-        version: "v1",
-        plural: "replicasets",
-        singular: "replicaset",
-        short_names: &["rs"],
-        categories: &["all"],
-        namespaced: true,
-        verbs: ALL_VERBS,
-        subresources: &[
-            SCALE,
-            status_of("apps", "ReplicaSet", "io.k8s.api.apps.v1.ReplicaSet"),
-        ],
-        message: "io.k8s.api.apps.v1.ReplicaSet",
-        storage_group: "apps",
-    },
-];
 
 /// The kind behind a resource name of a group and version.
 pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Kind> {
@@ -255,6 +66,11 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind
     KINDS
         .iter()
         .find(|k| k.group == group && k.version == version && k.kind == kind)
+}
+
+/// The kinds that have objects, each once: where a kind is served from two groups, its home.
+pub fn stored() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().filter(|kind| kind.is_home())
 }
 
 /// Group and version out of `apps/v1` or `v1`.
@@ -314,9 +130,22 @@ impl Kind {
         Status::invalid(self.group, self.kind, name, causes)
     }
 
+    /// Whether objects are stored, and in this row's form.
+    pub fn is_home(&self) -> bool {
+        self.stored && self.group == self.storage_group
+    }
+
     /// Whether `metadata.generation` counts changes of the spec.
     pub fn has_generation(&self) -> bool {
-        matches!(self.kind, "Deployment" | "ReplicaSet" | "Pod")
+        matches!(
+            self.kind,
+            "Deployment"
+                | "EndpointSlice"
+                | "Pod"
+                | "PriorityClass"
+                | "ReplicaSet"
+                | "ReplicationController"
+        )
     }
 
     /// Whether the status may only be written through the `status` subresource.

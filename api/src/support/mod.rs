@@ -4,6 +4,7 @@
 //! descriptor table and fails on one that is not listed. `docs/compatibility.md` is written from
 //! the same list. At run time a field without a rule is refused: silence is not an option.
 
+mod kinds;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -47,9 +48,12 @@ const MAX_NAMED: usize = 100;
 /// The text of every refusal; a script may look for it.
 pub const NOT_SUPPORTED: &str = "not supported by this release";
 
+fn all() -> impl Iterator<Item = &'static (&'static str, &'static [Rule])> {
+    rules::RULES.iter().chain(kinds::RULES)
+}
+
 fn rule(message: &Message, field: &str) -> Option<&'static Rule> {
-    rules::RULES
-        .iter()
+    all()
         .find(|(name, _)| *name == message.name)
         .and_then(|(_, rules)| rules.iter().find(|r| r.field == field))
 }

@@ -2,7 +2,7 @@
 
 use super::{Rule, Verdict};
 
-const fn honoured(field: &'static str) -> Rule {
+pub(super) const fn honoured(field: &'static str) -> Rule {
     Rule {
         field,
         verdict: Verdict::Honoured,
@@ -11,7 +11,7 @@ const fn honoured(field: &'static str) -> Rule {
     }
 }
 
-const fn whole(field: &'static str) -> Rule {
+pub(super) const fn whole(field: &'static str) -> Rule {
     Rule {
         field,
         verdict: Verdict::Whole,
@@ -20,7 +20,11 @@ const fn whole(field: &'static str) -> Rule {
     }
 }
 
-const fn warned(field: &'static str, fine: &'static [&'static str], note: &'static str) -> Rule {
+pub(super) const fn warned(
+    field: &'static str,
+    fine: &'static [&'static str],
+    note: &'static str,
+) -> Rule {
     Rule {
         field,
         verdict: Verdict::Warned,
@@ -38,11 +42,11 @@ const fn refused(field: &'static str, fine: &'static [&'static str], note: &'sta
     }
 }
 
-const API_VERSION: Rule = honoured("apiVersion");
-const KIND: Rule = honoured("kind");
-const METADATA: Rule = honoured("metadata");
-const SPEC: Rule = honoured("spec");
-const STATUS: Rule = whole("status");
+pub(super) const API_VERSION: Rule = honoured("apiVersion");
+pub(super) const KIND: Rule = honoured("kind");
+pub(super) const METADATA: Rule = honoured("metadata");
+pub(super) const SPEC: Rule = honoured("spec");
+pub(super) const STATUS: Rule = whole("status");
 
 const PROBES: &str = "probes are not run; a container counts as ready while it runs";
 const NO_DNS: &str = "there is no cluster DNS";

@@ -1,7 +1,7 @@
 //! Deletion: preconditions, finalizers, the grace of pods, and what happens to dependents.
 
 use bramble_api::decode;
-use bramble_api::kind::{KINDS, Kind};
+use bramble_api::kind::{self, Kind};
 use bramble_api::status::{Cause, Status};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -314,7 +314,7 @@ fn removal(
 /// Takes the owner out of its dependents, so that the garbage collector leaves them alone.
 fn orphaned(ctx: &Context, owner: &Entry, uid: &str) -> Result<Vec<Op>, Status> {
     let mut ops = Vec::new();
-    for kind in KINDS {
+    for kind in kind::stored() {
         let scope = Scope {
             group: kind.storage_group.into(),
             resource: kind.plural.into(),

@@ -58,7 +58,7 @@ impl From<&Target> for Id {
 }
 
 fn stored() -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().filter(|kind| kind.group == kind.storage_group)
+    KINDS.iter().filter(|kind| kind.is_home())
 }
 
 /// What is watched: every stored kind.
