@@ -10,6 +10,7 @@
 //! durable ([`crate::store`]).
 
 mod accept;
+pub(crate) mod admission;
 mod authn;
 mod authorize;
 mod bodies;
@@ -100,6 +101,8 @@ pub struct Context {
     pub(crate) logs: Arc<dyn PodLogs>,
     /// Joins and tokens.
     pub(crate) joiner: Arc<Joiner>,
+    /// What depends on other objects than the one that is written.
+    pub(crate) admission: Arc<admission::Admission>,
     pub(crate) limits: Limits,
     refusals: refusals::Refusals,
     certified: Arc<Semaphore>,

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::admission::Admission;
 use super::refusals::Refusals;
 use super::{Context, Limits, PodLogs, Stopping, accept};
 use crate::join::Joiner;
@@ -74,8 +75,10 @@ pub async fn start(
         .local_addr()
         .map_err(|source| Error::Listen { address, source })?;
     let (stop, stopping) = tokio::sync::watch::channel(false);
+    let admission = Admission::new(store.clone(), joiner.service_cidr());
     let ctx = Arc::new(Context {
         store,
+        admission: Arc::new(admission),
         logs,
         joiner,
         limits,

@@ -13,6 +13,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use serde_json::Value;
 
+use super::admission::{Attributes, Mutated, Operation};
 use super::list::shown;
 use super::meta::Form;
 use super::request::{Info, Query};
@@ -118,6 +119,29 @@ pub(crate) async fn commit(ctx: &Context, ops: Vec<Op>) -> Result<Vec<Arc<Entry>
     Ok(entries)
 }
 
+/// Commits one admitted object, with what admission writes along with it, and waits until it is
+/// durable. The object's entry is the first.
+pub(crate) async fn commit_admitted(
+    ctx: &Context,
+    attributes: &Attributes<'_>,
+    object: &Value,
+    old: Option<&Value>,
+    op: Op,
+) -> Result<Result<Vec<Arc<Entry>>, Error>, Status> {
+    let committed = {
+        let _turn = ctx.admission.turn();
+        let mut ops = vec![op];
+        ops.extend(ctx.admission.reserve(attributes, object, old)?);
+        ctx.store.commit(ops)
+    };
+    let commit = match committed {
+        Ok(commit) => commit,
+        Err(error) => return Ok(Err(error)),
+    };
+    let entries = commit.entries.clone();
+    Ok(commit.durable().await.map(|_| entries))
+}
+
 /// An answer with an object and what the client should be warned about.
 pub(crate) fn answer(
     info: &Info,
@@ -172,10 +196,13 @@ pub(crate) async fn create(
     check_namespace(ctx, info, said)?;
     let generated = said.is_empty();
     let mut warnings = decoded.warnings;
+    let attributes = Attributes::of(info, Operation::Create, options.dry_run);
+    ctx.admission.ready(&attributes, &decoded.value).await;
     let mut tries = TRIES;
     loop {
         tries -= 1;
         let mut object = decoded.value.clone();
+        let mut mutated = Mutated::default();
         let uid = object::uid().map_err(Status::internal)?;
         let suffix = object::suffix().map_err(Status::internal)?;
         let context = admit::Create {
@@ -184,7 +211,11 @@ pub(crate) async fn create(
             suffix: &suffix,
             namespace: info.namespace.as_deref(),
         };
-        let admitted = admit::create(info.kind, &mut object, &context)?;
+        let admitted = admit::create_with(info.kind, &mut object, &context, &mut |object| {
+            mutated = ctx.admission.mutate(&attributes, object, None)?;
+            Ok(())
+        })?;
+        let advice = ctx.admission.validate(&attributes, &object, None)?;
         let name = object
             .pointer("/metadata/name")
             .and_then(Value::as_str)
@@ -193,20 +224,27 @@ pub(crate) async fn create(
         let result = if options.dry_run {
             match ctx.store.get(&key) {
                 Some(_) => Err(Error::Exists(key)),
-                None => Ok(metadata::canonical(&object).bytes.into()),
+                None => {
+                    ctx.admission.reserve(&attributes, &object, None)?;
+                    Ok(metadata::canonical(&object).bytes.into())
+                }
             }
         } else {
-            let op = put(info.kind, key, &object, Expect::Absent);
-            commit(ctx, vec![op])
-                .await
+            let op = put(info.kind, key.clone(), &object, Expect::Absent);
+            commit_admitted(ctx, &attributes, &object, None, op)
+                .await?
                 .map(|entries| entries[0].json.clone())
         };
         match result {
             Ok(json) => {
                 warnings.extend(admitted.into_iter().map(|w| w.text));
+                warnings.extend(mutated.warnings);
+                warnings.extend(advice);
                 return answer(info, headers, 201, &json, &warnings);
             }
             Err(Error::Exists(_)) if generated && tries > 0 => {}
+            // What admission counted has moved meanwhile.
+            Err(Error::Conflict { .. } | Error::NotFound(_)) if tries > 0 => {}
             Err(error) => return Err(store_error(info.kind, name, &error)),
         }
     }
@@ -330,6 +368,7 @@ async fn change(
 ) -> Result<Response<Body>, Status> {
     let kind = info.kind;
     let name = info.name();
+    let attributes = Attributes::of(info, Operation::Update, options.dry_run);
     let mut tries = TRIES;
     loop {
         tries -= 1;
@@ -357,13 +396,20 @@ async fn change(
             now: object::now(),
             subresource: info.subresource.map(|s| s.name),
         };
-        let admitted = admit::update(kind, &old, &mut new, &context)?;
+        let mut mutated = Mutated::default();
+        let admitted = admit::update_with(kind, &old, &mut new, &context, &mut |new| {
+            mutated = ctx.admission.mutate(&attributes, new, Some(&old))?;
+            Ok(())
+        })?;
         warnings.extend(admitted.into_iter().map(|w| w.text));
+        warnings.extend(std::mem::take(&mut mutated.warnings));
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         if new == old {
             return answer(info, headers, 200, &entry.json, &warnings);
         }
+        warnings.extend(ctx.admission.validate(&attributes, &new, Some(&old))?);
         if options.dry_run {
+            ctx.admission.reserve(&attributes, &new, Some(&old))?;
             let json = new.to_string().into();
             return answer(info, headers, 200, &json, &warnings);
         }
@@ -377,9 +423,9 @@ async fn change(
         } else {
             put(kind, entry.key.clone(), &new, expect)
         };
-        match commit(ctx, vec![op]).await {
+        match commit_admitted(ctx, &attributes, &new, Some(&old), op).await? {
             Ok(entries) => return answer(info, headers, 200, &entries[0].json, &warnings),
-            Err(Error::Conflict { .. }) if !pinned && tries > 0 => {}
+            Err(Error::Conflict { key, .. }) if (!pinned || key != entry.key) && tries > 0 => {}
             Err(error) => return Err(store_error(kind, name, &error)),
         }
     }

@@ -67,6 +67,12 @@ impl Joiner {
             turn: Mutex::new(()),
         }
     }
+
+    /// The range of service addresses.
+    #[must_use]
+    pub fn service_cidr(&self) -> Cidr {
+        self.settings.service_cidr
+    }
 }
 
 fn unix_now() -> u64 {
