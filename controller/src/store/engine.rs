@@ -216,9 +216,10 @@ impl Engine {
             .max()
             .unwrap_or(Durability::Memory);
         for op in ops {
-            let (entry, change) = state.apply(op, hardest);
-            entries.push(entry);
-            changes.extend(change);
+            if let Some((entry, change)) = state.apply(op, hardest) {
+                entries.push(entry);
+                changes.extend(change);
+            }
         }
         let revision = state.revision;
         let gated = state.enqueue(changes, hardest);

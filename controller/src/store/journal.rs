@@ -97,6 +97,7 @@ impl Journal {
         let body = match op {
             Op::Put { body, .. } => body.json.len() + 24,
             Op::Delete { .. } => 0,
+            Op::Check { .. } => return 0,
         };
         key_cost(op.key()) + body
     }
@@ -117,7 +118,7 @@ impl Journal {
         if ops.iter().all(|op| op.durability() == Durability::Memory) {
             return Ok(());
         }
-        let deletes = ops.iter().all(|op| matches!(op, Op::Delete { .. }));
+        let deletes = ops.iter().all(|op| !matches!(op, Op::Put { .. }));
         let reserve = if deletes {
             0
         } else {
@@ -206,13 +207,16 @@ impl Change {
 impl Op {
     pub(super) fn expect(&self) -> Expect {
         match self {
-            Self::Put { expect, .. } | Self::Delete { expect, .. } => *expect,
+            Self::Put { expect, .. } | Self::Delete { expect, .. } | Self::Check { expect, .. } => {
+                *expect
+            }
         }
     }
 
     pub(super) fn durability(&self) -> Durability {
         match self {
             Self::Put { durability, .. } | Self::Delete { durability, .. } => *durability,
+            Self::Check { .. } => Durability::Memory,
         }
     }
 }

@@ -91,14 +91,19 @@ impl State {
     }
 
     /// Carries out one checked operation. Returns the new (or removed) entry, and what of it has
-    /// to be written.
-    pub(super) fn apply(&mut self, op: Op, hardest: Durability) -> (Arc<Entry>, Option<Change>) {
-        self.revision = self.revision.next();
-        let revision = self.revision;
+    /// to be written; nothing for a check.
+    pub(super) fn apply(
+        &mut self,
+        op: Op,
+        hardest: Durability,
+    ) -> Option<(Arc<Entry>, Option<Change>)> {
         let (key, body) = match op {
             Op::Put { key, body, .. } => (key, Some(body)),
             Op::Delete { key, .. } => (key, None),
+            Op::Check { .. } => return None,
         };
+        self.revision = self.revision.next();
+        let revision = self.revision;
         let bucket = self.bucket_mut(&key.group, &key.resource);
         let previous = bucket.get(&key.namespace, &key.name).cloned();
         let was_stored = bucket.is_stored(&key);
@@ -135,7 +140,7 @@ impl State {
             entry: entry.clone(),
             deleted,
         });
-        (entry, change)
+        Some((entry, change))
     }
 
     /// Hands changes to the journal. Returns whether the commit must wait for the disk.

@@ -173,7 +173,7 @@ pub enum Durability {
     Hard,
 }
 
-/// One write.
+/// One write, or a condition on one.
 #[derive(Clone, Debug)]
 pub enum Op {
     /// Creates or replaces an object.
@@ -196,14 +196,22 @@ pub enum Op {
         /// How durable.
         durability: Durability,
     },
+    /// Writes nothing and takes no revision: the commit goes through only if the object is as
+    /// expected. So one object can be written on the condition of another.
+    Check {
+        /// Where.
+        key: Key,
+        /// The guard.
+        expect: Expect,
+    },
 }
 
 impl Op {
-    /// The key it writes.
+    /// The key it writes or checks.
     #[must_use]
     pub fn key(&self) -> &Key {
         match self {
-            Self::Put { key, .. } | Self::Delete { key, .. } => key,
+            Self::Put { key, .. } | Self::Delete { key, .. } | Self::Check { key, .. } => key,
         }
     }
 }
@@ -265,7 +273,8 @@ pub struct Commit {
     pub first: Revision,
     /// Revision of the last operation.
     pub revision: Revision,
-    /// The objects that the puts made, and for deletes the removed object, in order.
+    /// The objects that the puts made, and for deletes the removed object, in order; a check adds
+    /// none.
     pub entries: Vec<Arc<Entry>>,
     pub(super) durable: Durable,
 }

@@ -31,6 +31,7 @@ suite!(
     puts_are_read_back_with_their_revision,
     expectations_guard_every_write,
     a_commit_is_all_or_nothing,
+    a_check_guards_another_objects_write,
     limits_are_enforced,
     lists_are_ordered_and_paged,
     a_page_continues_at_the_revision_of_the_first,
@@ -172,6 +173,54 @@ async fn a_commit_is_all_or_nothing(make_store: Make<'_>) {
         "Deleted taken=x was Some(\"x\")",
     ];
     assert_eq!(events(&mut watcher, 3).await, expected);
+}
+
+async fn a_check_guards_another_objects_write(make_store: Make<'_>) {
+    let store = make(make_store);
+    let guard = commit(&store, vec![hard("guard", "1")]).await;
+    let guarded = |expect, name: &str| {
+        let check = Op::Check {
+            key: key("guard"),
+            expect,
+        };
+        let ops = vec![check, put(key(name), Expect::Absent, "x", Hard)];
+        store.commit(ops).map(|c| (c.first, c.revision, c.entries))
+    };
+    let (first, last, entries) = guarded(Expect::Revision(guard), "a").unwrap();
+    assert_eq!(
+        (first, last),
+        (Revision(guard.0 + 1), Revision(guard.0 + 1))
+    );
+    assert_eq!(entries.len(), 1, "a check is no write");
+    assert_eq!(&*entries[0].key.name, "a");
+    guarded(Expect::Any, "b").unwrap();
+    assert_eq!(
+        guarded(Expect::Absent, "c").unwrap_err(),
+        Error::Exists(key("guard"))
+    );
+    let moved = commit(&store, vec![hard("guard", "2")]).await;
+    let conflict = Error::Conflict {
+        key: key("guard"),
+        expected: guard,
+        current: moved,
+    };
+    assert_eq!(guarded(Expect::Revision(guard), "c").unwrap_err(), conflict);
+    commit(&store, vec![delete(key("guard"), Hard)]).await;
+    assert_eq!(
+        guarded(Expect::Revision(moved), "c").unwrap_err(),
+        Error::NotFound(key("guard"))
+    );
+    guarded(Expect::Absent, "c").unwrap();
+    let before = store.revision();
+    let check = Op::Check {
+        key: key("a"),
+        expect: Expect::Any,
+    };
+    let alone = store.commit(vec![check]).unwrap();
+    assert_eq!(alone.revision, before, "a check alone takes no revision");
+    soon(alone.durable()).await.unwrap();
+    let here = everything(&*store);
+    assert_eq!(here, ["default/a=x", "default/b=x", "default/c=x"]);
 }
 
 async fn limits_are_enforced(make_store: Make<'_>) {
