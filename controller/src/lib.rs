@@ -10,3 +10,4 @@ pub mod object;
 pub mod pki;
 pub mod run;
 pub mod store;
+pub mod tokens;

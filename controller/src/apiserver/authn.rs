@@ -53,6 +53,25 @@ impl Identity {
         })
     }
 
+    /// A service account, by one of its tokens.
+    pub(crate) fn of_account(
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        extra: BTreeMap<String, Vec<String>>,
+    ) -> Self {
+        Self {
+            user: format!("system:serviceaccount:{namespace}:{name}"),
+            uid: uid.to_owned(),
+            groups: vec![
+                "system:serviceaccounts".to_owned(),
+                format!("system:serviceaccounts:{namespace}"),
+                AUTHENTICATED.to_owned(),
+            ],
+            extra,
+        }
+    }
+
     /// Nobody known: may see health and version.
     #[must_use]
     pub fn anonymous() -> Self {

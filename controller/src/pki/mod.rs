@@ -4,7 +4,7 @@
 //! identities for the API server, the broker, the administrator and the controller itself, the
 //! signing key of the node protocol, and certificates for nodes that join.
 //!
-//! What can't be made again (CA, signing key, cluster id) is written into `pki.new` and renamed to
+//! What can't be made again (CA, signing keys, cluster id) is written into `pki.new` and renamed to
 //! `pki` as a whole, so a power cut leaves all of it or none. Everything else is made again from the
 //! CA whenever it is missing or its names have changed. All certificates are valid from 2020 to
 //! 9999: membership is the controller's key table, not the calendar, and boards wake in 1970.
@@ -24,9 +24,14 @@ use rcgen::{Issuer, KeyPair};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
+use crate::tokens;
+
 pub use certs::Csr;
 pub use kubeconfig::kubeconfig;
 pub use names::local_names;
+
+/// Signs service-account tokens.
+const SERVICE_ACCOUNTS: &str = "service-account.key";
 
 /// Why keys could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +101,8 @@ pub struct Pki {
     pub controller: Arc<Identity>,
     /// Signs what the controller tells nodes.
     pub signing: SigningKey,
+    /// Signs the tokens of service accounts.
+    pub service_accounts: Arc<tokens::SigningKey>,
     admin: Identity,
     data_dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -142,6 +149,14 @@ impl Pki {
             certs::read_cert(&read("ca.crt")?).ok_or_else(|| bad("ca.crt", "damaged".into()))?;
         let ca_key = KeyPair::from_pem(&read("ca.key")?)
             .map_err(|e| bad("ca.key", format!("damaged ({e})")))?;
+        let path = dir.join(SERVICE_ACCOUNTS);
+        if !path.exists() {
+            // A cluster from before there was one; without it there are no tokens to lose.
+            files::write(&path, service_account_key()?.as_bytes())?;
+            tracing::info!(path = %path.display(), "made the key of service-account tokens");
+        }
+        let service_accounts = tokens::SigningKey::from_pem(&read(SERVICE_ACCOUNTS)?)
+            .map_err(|e| bad(SERVICE_ACCOUNTS, format!("damaged ({e})")))?;
         let issuer = Issuer::from_ca_cert_der(&ca, ca_key)
             .map_err(|e| bad("ca.crt", format!("damaged ({e})")))?;
         certs::check_pair(&ca, issuer.key())
@@ -170,6 +185,7 @@ impl Pki {
             broker: Arc::new(broker),
             controller: Arc::new(controller),
             signing,
+            service_accounts: Arc::new(service_accounts),
             admin,
             data_dir: options.data_dir.clone(),
             issuer,
@@ -269,9 +285,18 @@ fn make_roots(data: &Path, dir: &Path) -> Result<(), Error> {
     files::write(&fresh.join("ca.key"), ca_key.as_bytes())?;
     let key_text = format!("{}\n", hex::encode(signing.to_bytes()));
     files::write(&fresh.join("signing.key"), key_text.as_bytes())?;
+    files::write(
+        &fresh.join(SERVICE_ACCOUNTS),
+        service_account_key()?.as_bytes(),
+    )?;
     files::rename_dir(&fresh, dir)?;
     tracing::info!(cluster, dir = %dir.display(), "made the keys of a new cluster");
     Ok(())
+}
+
+fn service_account_key() -> Result<String, Error> {
+    let der = tokens::SigningKey::generate().ok_or(Error::Random(getrandom::Error::UNEXPECTED))?;
+    Ok(certs::to_pem("PRIVATE KEY", &der))
 }
 
 fn parse_signing(text: &str) -> Option<SigningKey> {
