@@ -5,9 +5,10 @@
 //! stops first.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use bramble_link::BrokerUrl;
 use bramble_link::tls::{self, FloorClock};
 use bramble_wire::name::NodeName;
@@ -68,7 +69,9 @@ async fn life(config: &Config) -> anyhow::Result<()> {
 
     let nodes = start_node_link(config, &pki, &keys, &clock, broker.as_deref(), &store).await?;
 
-    let loops = controllers::start(store.clone());
+    let mut loops = controllers::start(store.clone(), controller_settings(config, &pki))
+        .await
+        .context("starting the controllers")?;
 
     let settings = Settings {
         brokers: config.broker_urls(mqtt_port),
@@ -99,10 +102,20 @@ async fn life(config: &Config) -> anyhow::Result<()> {
     );
 
     let failed = store.failed();
+    // Whichever part ends, the process does, and whoever supervises it starts it again: half a
+    // controller looks well and does nothing. A panic has said where on its way here.
     let outcome = tokio::select! {
+        biased;
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        _ = failed.wait() => Err(()),
+        _ = failed.wait() => Err(anyhow!(
+            "the store has failed (see above); nothing that was acknowledged is lost"
+        )),
+        ended = &mut loops => Err(match ended {
+            Ok(error) => anyhow!(error).context("the controllers have ended"),
+            Err(panic) => anyhow!(panic).context("the controllers have ended"),
+        }),
+        () = nodes.ended() => Err(anyhow!("the node link has ended (see above)")),
     };
     tracing::info!("stopping");
     server.stop().await;
@@ -116,10 +129,38 @@ async fn life(config: &Config) -> anyhow::Result<()> {
     if let Some(broker) = broker.and_then(Arc::into_inner) {
         broker.shutdown().await;
     }
-    if outcome.is_err() {
-        bail!("the store has failed (see above); nothing that was acknowledged is lost");
+    outcome
+}
+
+fn controller_settings(config: &Config, pki: &Pki) -> controllers::Settings {
+    let advertised: Vec<Ipv4Addr> = config
+        .advertise
+        .iter()
+        .filter_map(|a| a.parse().ok())
+        .collect();
+    let listen = config.listen.ip();
+    let pods = config.pod_cidr;
+    // What a person names counts; else the address we listen on; else all that this machine has,
+    // less those of the pods' bridge.
+    let addresses = move || match listen {
+        _ if !advertised.is_empty() => advertised.clone(),
+        IpAddr::V4(listen) if !listen.is_unspecified() => vec![listen],
+        _ => {
+            let own = pki::local_names()
+                .into_iter()
+                .filter_map(|name| name.parse().ok());
+            own.filter(|address| !pods.contains(*address)).collect()
+        }
+    };
+    let port = config.listen.port();
+    controllers::Settings {
+        ca: pki.ca_pem(),
+        api: (port != 0).then(|| controllers::ApiPlace {
+            cluster_ip: config.service_cidr.address(1),
+            port,
+            addresses: Arc::new(addresses),
+        }),
     }
-    Ok(())
 }
 
 async fn start_broker(

@@ -93,6 +93,19 @@ pub struct Namespace {
     pub metadata: Metadata,
     /// Spec.
     pub spec: NamespaceSpec,
+    /// Status.
+    pub status: NamespaceStatus,
+}
+
+/// `status` of a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NamespaceStatus {
+    /// `Active` or `Terminating`.
+    pub phase: String,
+    /// What keeps it from going.
+    #[serde(deserialize_with = "super::nullable")]
+    pub conditions: Vec<Condition>,
 }
 
 /// `spec` of a namespace.
@@ -120,6 +133,9 @@ pub struct Condition {
     /// When the status changed.
     #[serde(deserialize_with = "super::time")]
     pub last_transition_time: Option<Timestamp>,
+    /// When it was last heard of (nodes).
+    #[serde(deserialize_with = "super::time")]
+    pub last_heartbeat_time: Option<Timestamp>,
     /// When it was last touched (Deployments).
     #[serde(deserialize_with = "super::time")]
     pub last_update_time: Option<Timestamp>,

@@ -8,18 +8,23 @@ mod config;
 mod meta;
 mod node;
 mod pod;
+mod service;
 mod spec;
 mod workload;
 
 pub use config::{ConfigMap, Secret};
 pub use meta::{
-    Condition, Labels, Metadata, Namespace, NamespaceSpec, Object, OwnerReference, Requirement,
-    Selector,
+    Condition, Labels, Metadata, Namespace, NamespaceSpec, NamespaceStatus, Object, OwnerReference,
+    Requirement, Selector,
 };
 pub use node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint};
 pub use pod::{
-    AffinityTerm, ContainerStatus, ContainerSummary, Pod, PodSpec, PodStatus, ResourceList,
-    Resources, Toleration,
+    AffinityTerm, ContainerPort, ContainerStatus, ContainerSummary, Pod, PodSpec, PodStatus,
+    ResourceList, Resources, Toleration,
+};
+pub use service::{
+    Endpoint, EndpointAddress, EndpointConditions, EndpointPort, EndpointSlice, Endpoints,
+    ObjectReference, PortRef, Service, ServicePort, ServiceSpec, Subset,
 };
 pub use spec::{
     Capabilities, Container, ContainerSecurity, EmptyDir, EnvFrom, EnvSource, EnvVar, FieldRef,
@@ -28,7 +33,7 @@ pub use spec::{
 };
 pub use workload::{
     Deployment, DeploymentSpec, DeploymentStatus, IntOrPercent, ReplicaSet, ReplicaSetSpec,
-    ReplicaSetStatus, RollingUpdate, Strategy, Template,
+    ReplicaSetStatus, ReplicationController, RollingUpdate, Strategy, Template,
 };
 
 /// Reads a view from the stored bytes.

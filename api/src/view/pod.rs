@@ -47,6 +47,10 @@ pub struct PodSpec {
     pub termination_grace_period_seconds: Option<i64>,
     /// Priority.
     pub priority: i32,
+    /// Host name.
+    pub hostname: String,
+    /// The headless Service below whose name its host name is.
+    pub subdomain: String,
 }
 
 /// A term of required node affinity: all of its expressions.
@@ -96,6 +100,21 @@ pub struct ContainerSummary {
     /// Requests and limits.
     #[serde(deserialize_with = "super::nullable")]
     pub resources: Resources,
+    /// Declared ports: Services may mean them by name.
+    #[serde(deserialize_with = "super::nullable")]
+    pub ports: Vec<ContainerPort>,
+}
+
+/// A declared port of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerPort {
+    /// Name.
+    pub name: String,
+    /// Number.
+    pub container_port: i32,
+    /// `TCP` (also when empty), `UDP`, `SCTP`.
+    pub protocol: String,
 }
 
 /// Requests and limits.
@@ -178,6 +197,9 @@ pub struct PodStatus {
     /// Containers.
     #[serde(deserialize_with = "super::nullable")]
     pub container_statuses: Vec<ContainerStatus>,
+    /// Address.
+    #[serde(rename = "podIP")]
+    pub pod_ip: String,
     /// When the node saw it first.
     #[serde(deserialize_with = "super::time")]
     pub start_time: Option<Timestamp>,

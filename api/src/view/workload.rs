@@ -167,9 +167,53 @@ pub struct ReplicaSetStatus {
     pub ready_replicas: i32,
     /// Pods ready for long enough.
     pub available_replicas: i32,
+    /// Pods that are being deleted and not gone; none from a controller that does not count them.
+    pub terminating_replicas: Option<i32>,
     /// Conditions.
     #[serde(deserialize_with = "super::nullable")]
     pub conditions: Vec<Condition>,
+}
+
+/// A ReplicationController: a ReplicaSet but for its selector, which is plain labels.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ReplicationController {
+    metadata: Metadata,
+    spec: ReplicationControllerSpec,
+    status: ReplicaSetStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ReplicationControllerSpec {
+    replicas: Option<i32>,
+    #[serde(deserialize_with = "super::nullable")]
+    selector: Labels,
+    template: Template,
+    min_ready_seconds: i32,
+}
+
+impl From<ReplicationController> for ReplicaSet {
+    fn from(controller: ReplicationController) -> Self {
+        let ReplicationController {
+            metadata,
+            spec,
+            status,
+        } = controller;
+        Self {
+            metadata,
+            spec: ReplicaSetSpec {
+                replicas: spec.replicas,
+                selector: Selector {
+                    match_labels: spec.selector,
+                    match_expressions: Vec::new(),
+                },
+                template: spec.template,
+                min_ready_seconds: spec.min_ready_seconds,
+            },
+            status,
+        }
+    }
 }
 
 /// A pod template, kept as its JSON text: it is only compared, hashed and copied.

@@ -38,6 +38,7 @@ pub fn now(kind: &str, status: &str, reason: &str, message: &str, now: Timestamp
         message: message.to_owned(),
         last_transition_time: Some(now),
         last_update_time: Some(now),
+        last_heartbeat_time: None,
     }
 }
 

@@ -30,8 +30,24 @@ kinds! {
     config_map = "" "configmaps";
     /// Secrets.
     secret = "" "secrets";
+    /// ServiceAccounts.
+    service_account = "" "serviceaccounts";
+    /// Services.
+    service = "" "services";
+    /// Endpoints.
+    endpoints = "" "endpoints";
+    /// ReplicationControllers.
+    replication_controller = "" "replicationcontrollers";
+    /// ResourceQuotas.
+    resource_quota = "" "resourcequotas";
     /// ReplicaSets.
     replica_set = "apps" "replicasets";
     /// Deployments.
     deployment = "apps" "deployments";
+    /// EndpointSlices.
+    endpoint_slice = "discovery.k8s.io" "endpointslices";
+    /// Leases.
+    lease = "coordination.k8s.io" "leases";
+    /// ClusterRoles.
+    cluster_role = "rbac.authorization.k8s.io" "clusterroles";
 }

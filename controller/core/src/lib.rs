@@ -6,25 +6,35 @@
 //!
 //! | module | decides |
 //! |---|---|
+//! | [`account`] | what every namespace has: its `default` account and the cluster's CA |
+//! | [`apiservice`] | the Service `kubernetes` |
 //! | [`deployment`] | the ReplicaSets of a Deployment, step by step |
 //! | [`replicaset`] | the pods of a ReplicaSet |
 //! | [`schedule`] | the node of a pod, or why there is none |
-//! | [`lifecycle`] | deletion, garbage collection, the end of a namespace |
+//! | [`deletion`] | what a deletion does to an object |
+//! | [`lifecycle`] | garbage collection, the end of a namespace |
 //! | [`document`] | what a node is told: its pods and their configuration |
 //! | [`status`] | what a node's report makes of a pod |
 //! | [`node`] | Ready or not, from a node's presence |
+//! | [`endpoints`] | where Services lead |
 //! | [`event`] | which Events are written |
 //! | [`nodelink`] | the node protocol |
+//! | [`rbac`] | who may do what |
 
+pub mod account;
 pub mod action;
+pub mod apiservice;
 pub mod conditions;
+pub mod deletion;
 pub mod deployment;
 pub mod document;
+pub mod endpoints;
 pub mod event;
 pub mod kinds;
 pub mod lifecycle;
 pub mod node;
 pub mod nodelink;
+pub mod rbac;
 pub mod replicaset;
 pub mod schedule;
 pub mod status;

@@ -14,6 +14,7 @@
 //! the next due moment, if there is any.
 
 mod cache;
+mod equip;
 mod expiry;
 mod queue;
 mod reconcile;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 use crate::object;
 use crate::store::{Error, Store, Watcher};
 use cache::Cache;
+pub use equip::{Addresses, ApiPlace};
 use queue::{Queue, Work};
 
 /// Reconciles after which other tasks of the process get their turn.
@@ -40,29 +42,47 @@ const TURN: usize = 32;
 /// Tells the time; tests bring their own.
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Starts the controllers. The task ends only when the store has failed; abort it to stop: every
-/// write is one commit, so there is nothing to finish.
-pub fn start(store: Arc<dyn Store>) -> JoinHandle<()> {
-    tokio::spawn(run(store, Arc::new(object::now)))
+/// What the controllers are told of their cluster.
+#[derive(Clone)]
+pub struct Settings {
+    /// The cluster's CA, PEM.
+    pub ca: String,
+    /// Where pods find the API; none while nobody can know.
+    pub api: Option<ApiPlace>,
 }
 
-async fn run(store: Arc<dyn Store>, clock: Clock) {
+/// Starts the controllers. What every client expects to find, such as the `default` accounts, is
+/// there and durable when this returns. The task ends only when the store has failed; abort it to
+/// stop: every write is one commit, so there is nothing to finish.
+///
+/// # Errors
+/// What the store says.
+pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<JoinHandle<Error>, Error> {
+    let clock: Clock = Arc::new(object::now);
+    let mut first = Controllers::open(store.clone(), clock, settings)?;
+    first.catch_up()?;
+    first.equip_first();
+    store.settled(store.revision()).wait().await?;
+    Ok(tokio::spawn(run(first)))
+}
+
+/// Runs until the store fails, and says how.
+async fn run(mut controllers: Controllers) -> Error {
+    let parts = |c: &Controllers| (c.store.clone(), c.clock.clone(), c.settings.clone());
     loop {
-        let error = match Controllers::open(store.clone(), clock.clone()) {
-            Ok(controllers) => controllers.run().await,
-            Err(error) => error,
-        };
-        match error {
+        let (store, clock, settings) = parts(&controllers);
+        match controllers.run().await {
             // More was written than the watch history holds: list again, from scratch.
-            Error::Compacted { .. } | Error::Future { .. } => {
+            error @ (Error::Compacted { .. } | Error::Future { .. }) => {
                 tracing::warn!(%error, "controllers start over");
             }
-            error => {
-                tracing::error!(%error, "controllers end");
-                return;
-            }
+            error => return error,
         }
         tokio::task::yield_now().await;
+        controllers = match Controllers::open(store, clock, settings) {
+            Ok(controllers) => controllers,
+            Err(error) => return error,
+        };
     }
 }
 
@@ -70,6 +90,7 @@ async fn run(store: Arc<dyn Store>, clock: Clock) {
 struct Controllers {
     store: Arc<dyn Store>,
     clock: Clock,
+    settings: Settings,
     watchers: Vec<Watcher>,
     cache: Cache,
     cluster: Cluster,
@@ -81,10 +102,11 @@ struct Controllers {
 
 impl Controllers {
     /// Lists everything, watches from there, and queues all of it once.
-    fn open(store: Arc<dyn Store>, clock: Clock) -> Result<Self, Error> {
+    fn open(store: Arc<dyn Store>, clock: Clock, settings: Settings) -> Result<Self, Error> {
         let mut this = Self {
             store,
             clock,
+            settings,
             watchers: Vec::new(),
             cache: Cache::default(),
             cluster: Cluster::default(),

@@ -36,6 +36,10 @@ pub(super) enum Work {
     Terminated,
     /// Events over their time.
     Events,
+    /// A namespace that may lack what each of them has.
+    Equip(Id),
+    /// The Service of the API.
+    Api,
 }
 
 /// The queue.

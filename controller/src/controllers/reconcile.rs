@@ -31,6 +31,7 @@ impl Controllers {
         };
         self.queue_collection(&change);
         let Change { id, before, after } = &change;
+        self.queue_equipment(id, before.is_none(), after.is_none());
         match id.resource {
             "pods" => self.handle_pod(id, before.as_deref(), after.as_deref()),
             "replicasets" => {
@@ -74,6 +75,7 @@ impl Controllers {
                 Work::Collect(id.clone()),
                 Work::Stray(id.clone()),
                 Work::Namespace(id.clone()),
+                Work::Equip(id.clone()),
             ] {
                 self.queue.forget(&work);
             }
@@ -199,6 +201,8 @@ impl Controllers {
             Work::Namespace(id) => self.end_namespace(id),
             Work::Stray(id) => self.remove_stray(id),
             Work::Terminated => self.bound_terminated(),
+            Work::Equip(id) => self.equip(id),
+            Work::Api => self.announce_api(),
             Work::Events => {
                 self.expire_events(now);
                 Ok(())

@@ -59,8 +59,15 @@ impl World {
     }
 
     fn start(mut self) -> Self {
-        self.tasks
-            .push(tokio::spawn(run(self.store.clone(), self.clock.clone())));
+        let settings = Settings {
+            ca: "the CA".into(),
+            api: None,
+        };
+        let controllers = Controllers::open(self.store.clone(), self.clock.clone(), settings);
+        let controllers = controllers.unwrap();
+        self.tasks.push(tokio::spawn(async move {
+            panic!("ended: {}", run(controllers).await);
+        }));
         self
     }
 
@@ -622,5 +629,25 @@ fn an_idle_cluster_writes_nothing_but_the_end_of_its_events() {
             world.store.revision().0 - settled.0,
             u64::try_from(events).unwrap()
         );
+    });
+}
+
+#[test]
+fn a_namespace_is_equipped_and_stays_so() {
+    virtually(async {
+        let world = World::new(&[]).start();
+        let has = |w: &World, ca: &str| {
+            let found = w.get("configmaps", "d", "kube-root-ca.crt");
+            w.get("serviceaccounts", "d", "default").is_some()
+                && found.is_some_and(|map| map["data"] == json!({"ca.crt": ca}))
+        };
+        world.until("equipped", |w| has(w, "the CA")).await;
+        world.delete("serviceaccounts", "d", "default");
+        world.change("configmaps", "d", "kube-root-ca.crt", |map| {
+            map["data"]["more"] = "x".into();
+        });
+        world.until("put right", |w| has(w, "the CA")).await;
+        world.delete("configmaps", "d", "kube-root-ca.crt");
+        world.until("made again", |w| has(w, "the CA")).await;
     });
 }

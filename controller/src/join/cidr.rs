@@ -69,6 +69,12 @@ impl Cidr {
         Ipv4Addr::from(self.base.wrapping_add(index))
     }
 
+    /// Whether an address is in the range.
+    #[must_use]
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        (self.base ^ u32::from(address)) >> (32 - self.prefix) == 0
+    }
+
     /// Whether the ranges share an address.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
@@ -114,5 +120,7 @@ mod tests {
         let a: Cidr = "10.42.0.0/16".parse().unwrap();
         assert!(a.overlaps(&"10.0.0.0/8".parse().unwrap()));
         assert!(!a.overlaps(&"10.43.0.0/16".parse().unwrap()));
+        assert!(a.contains(Ipv4Addr::new(10, 42, 255, 1)));
+        assert!(!a.contains(Ipv4Addr::new(10, 43, 0, 1)));
     }
 }

@@ -149,6 +149,12 @@ pub async fn start(
 }
 
 impl NodeLink {
+    /// Resolves when the task has ended, by a stop, with the store or in a panic.
+    pub async fn ended(&self) {
+        // The task owns the other end for as long as it runs.
+        self.commands.closed().await;
+    }
+
     /// Tells the nodes that nobody controls, and ends.
     pub async fn stop(&self) {
         let (done, ended) = oneshot::channel();
