@@ -121,9 +121,7 @@ fn real_main() -> Result<bool> {
         {
             continue;
         }
-        let newest = (clients.iter())
-            .filter(|other| other.name == client.name)
-            .next_back();
+        let newest = (clients.iter()).rfind(|other| other.name == client.name);
         if arguments.newest && newest.is_some_and(|newest| newest.release != client.release) {
             continue;
         }

@@ -1,5 +1,9 @@
-//! `./x bench`: memory of every process, and how long a manifest takes to become a process, beside
-//! `crun run` of the same image. Prints a table; every figure in the documents comes from here.
+//! `./x bench`: memory of every process, how long a manifest takes to become a process beside
+//! `crun run` of the same image, and what the API does with thousands of pods. Prints tables; every
+//! figure in the documents comes from here.
+
+mod api;
+mod http;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,11 +15,27 @@ use bramble_tests::local::{Guard, run, wait_until};
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let runs = match (args.next().as_deref(), args.next()) {
-        (None, _) => 20,
-        (Some("--runs"), Some(number)) => number.parse().context("--runs needs a number")?,
-        _ => anyhow::bail!("usage: bramble-bench [--runs N]"),
-    };
+    let (mut runs, mut pods, mut only) = (20, 5000, None);
+    while let Some(name) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{name} needs a value"));
+        match name.as_str() {
+            "--runs" => runs = value()?.parse().context("--runs needs a number")?,
+            "--pods" => pods = value()?.parse().context("--pods needs a number")?,
+            "--only" => only = Some(value()?),
+            _ => anyhow::bail!("usage: bramble-bench [--runs N] [--pods N] [--only node|api]"),
+        }
+    }
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    if wanted("node") {
+        node(runs)?;
+    }
+    if wanted("api") {
+        api::run(pods)?;
+    }
+    Ok(())
+}
+
+fn node(runs: usize) -> Result<()> {
     let cluster = Guard::start(1)?;
     println!("programs: {}", cluster.options().programs.display());
     memory(&cluster, "idle, no pods")?;
