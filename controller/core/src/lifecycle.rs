@@ -1,69 +1,12 @@
-//! The end of objects: graceful deletion of pods, finalizers, garbage collection, namespaces.
+//! The end of objects after [`crate::deletion`]: garbage collection, finalizers, namespaces.
 
-use bramble_api::time::Timestamp;
-use bramble_api::view::{Metadata, OwnerReference, Pod};
-use serde_json::{Value, json};
+use bramble_api::view::{Metadata, OwnerReference};
+use serde_json::json;
 
 use crate::action::{Action, Durability, Observed, Target, owner_references};
 use bramble_api::kind::Kind;
 
-/// Finalizer of a foreground deletion.
-pub const FOREGROUND: &str = "foregroundDeletion";
-/// Finalizer of a deletion that keeps dependents.
-pub const ORPHAN: &str = "orphan";
-
-/// What a request to delete an object does to it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Deletion {
-    /// It goes at once.
-    Remove,
-    /// It stays until its node or its finalizers are done; this merge patch marks it.
-    Mark(Value),
-    /// It is marked already, and nothing changes.
-    Wait,
-}
-
-/// What deleting a pod does. `grace` is what the request asks for; `None` is the pod's own. A pod
-/// that no node has, or that has ended, has nothing to wait for.
-pub fn delete_pod(pod: &Pod, grace: Option<i64>, now: Timestamp) -> Deletion {
-    let own = pod.spec.termination_grace_period_seconds.unwrap_or(30);
-    let mut grace = grace.unwrap_or(own).max(0);
-    if pod.spec.node_name.is_empty() || pod.is_terminated() {
-        grace = 0;
-    }
-    if grace == 0 {
-        return match pod.metadata.finalizers.as_slice() {
-            [] => Deletion::Remove,
-            _ => delete_other(&pod.metadata, now),
-        };
-    }
-    // A later request may only shorten what an earlier one gave.
-    let before = pod.metadata.deletion_grace_period_seconds;
-    if pod.metadata.is_deleting() && before.is_some_and(|before| before <= grace) {
-        return Deletion::Wait;
-    }
-    Deletion::Mark(mark(now, grace))
-}
-
-/// What deleting an object other than a pod does.
-pub fn delete_other(metadata: &Metadata, now: Timestamp) -> Deletion {
-    match (metadata.finalizers.is_empty(), metadata.is_deleting()) {
-        (true, _) => Deletion::Remove,
-        (false, true) => Deletion::Wait,
-        (false, false) => Deletion::Mark(mark(now, 0)),
-    }
-}
-
-fn mark(now: Timestamp, grace: i64) -> Value {
-    let at = Timestamp {
-        seconds: now.seconds + grace,
-        nanos: 0,
-    };
-    json!({"metadata": {
-        "deletionTimestamp": at.rfc3339(),
-        "deletionGracePeriodSeconds": grace,
-    }})
-}
+pub use crate::deletion::{FOREGROUND, ORPHAN};
 
 /// What is known of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use bramble_api::admit;
 use bramble_api::kind::Kind;
 use bramble_api::{metadata, patch};
 use bramble_controller_core::action::{Action, Durability as Class, Note, Target};
-use bramble_controller_core::lifecycle::{self, Deletion};
+use bramble_controller_core::deletion::{self, Deletion};
 use serde_json::Value;
 
 use super::Controllers;
@@ -216,23 +216,20 @@ impl Controllers {
         let Some(entry) = self.find(target, uid)? else {
             return Ok(false);
         };
-        let now = (self.clock)();
-        let view = |error| Error::Decode(entry.key.clone(), error);
-        let deletion = if target.kind.kind == "Pod" {
-            lifecycle::delete_pod(
-                &serde_json::from_slice(&entry.json).map_err(view)?,
-                None,
-                now,
-            )
-        } else {
-            let object: bramble_api::view::Object =
-                serde_json::from_slice(&entry.json).map_err(view)?;
-            lifecycle::delete_other(&object.metadata, now)
-        };
-        match deletion {
-            Deletion::Wait => return Ok(false),
+        let old = decode(&entry)?;
+        match deletion::decide(
+            target.kind,
+            &old,
+            &deletion::Options::BACKGROUND,
+            (self.clock)(),
+        ) {
+            Deletion::Pending => return Ok(false),
+            Deletion::Mark(new) if new == old => return Ok(false),
+            Deletion::Mark(new) => {
+                let expect = Expect::Revision(entry.modified);
+                self.put(entry.key.clone(), &new, expect, Durability::Hard)?;
+            }
             Deletion::Remove => self.remove(&entry)?,
-            Deletion::Mark(patch) => self.change(target.kind, &entry, &patch, Class::Hard)?,
         }
         Ok(true)
     }

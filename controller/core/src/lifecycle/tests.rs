@@ -1,57 +1,7 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::kinds;
-
-const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-
-fn pod(json: &Value) -> Pod {
-    serde_json::from_str(&json.to_string()).unwrap()
-}
-
-fn check_pod(object: Value, grace: Option<i64>, want: &str) {
-    let got = match delete_pod(&pod(&object), grace, NOW) {
-        Deletion::Remove => "remove".to_owned(),
-        Deletion::Wait => "wait".to_owned(),
-        Deletion::Mark(patch) => {
-            let at = patch["metadata"]["deletionTimestamp"].as_str().unwrap();
-            let grace = patch["metadata"]["deletionGracePeriodSeconds"]
-                .as_i64()
-                .unwrap();
-            let at = Timestamp::parse(at).unwrap().since(NOW);
-            assert_eq!(at, grace, "the time stamp is when it is to be gone");
-            format!("mark {grace}")
-        }
-    };
-    assert_eq!(got, want, "{object} {grace:?}");
-}
-
-#[test]
-fn a_pod_is_given_its_time_where_somebody_must_stop_it() {
-    let bound = json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 5}});
-    check_pod(bound.clone(), None, "mark 5");
-    check_pod(bound.clone(), Some(60), "mark 60");
-    check_pod(bound.clone(), Some(-1), "remove");
-    check_pod(bound, Some(0), "remove");
-    check_pod(json!({"spec": {"nodeName": "n"}}), None, "mark 30");
-    check_pod(json!({"spec": {}}), None, "remove");
-    check_pod(
-        json!({"spec": {"nodeName": "n"}, "status": {"phase": "Failed"}}),
-        None,
-        "remove",
-    );
-    let marked = |grace| {
-        json!({"spec": {"nodeName": "n"}, "metadata": {
-        "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace}})
-    };
-    check_pod(marked(10), None, "wait");
-    check_pod(marked(10), Some(3), "mark 3");
-    check_pod(
-        json!({"spec": {}, "metadata": {"finalizers": ["x/y"]}}),
-        None,
-        "mark 0",
-    );
-}
 
 fn object(name: &str, extra: Value) -> Observed<Metadata> {
     let mut json = json!({"name": name, "namespace": "d", "uid": format!("uid-{name}")});
