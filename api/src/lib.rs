@@ -9,6 +9,8 @@
 //! carries out in [`support`].
 
 pub mod admit;
+pub mod apply;
+pub mod convert;
 pub mod decode;
 pub mod discovery;
 pub mod facts;

@@ -156,6 +156,30 @@ pub fn dns_label(text: &str) -> Vec<String> {
     out
 }
 
+/// What is wrong with an RFC 1035 label (names of Services); empty when fine.
+pub fn dns_1035_label(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if text.len() > 63 {
+        out.push(too_long(63));
+    }
+    if !is_label(text) || !text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        out.push("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')".into());
+    }
+    out
+}
+
+/// What is wrong with a name that only has to fit a segment of a path (roles); empty when fine.
+pub fn path_segment(text: &str) -> Vec<String> {
+    if matches!(text, "." | "..") {
+        return vec![format!("may not be '{text}'")];
+    }
+    ["/", "%"]
+        .into_iter()
+        .filter(|bad| text.contains(bad))
+        .map(|bad| format!("may not contain '{bad}'"))
+        .collect()
+}
+
 /// What is wrong with an RFC 1123 subdomain (most object names); empty when fine.
 pub fn dns_subdomain(text: &str) -> Vec<String> {
     let mut out = Vec::new();

@@ -98,6 +98,19 @@ impl Quantity {
         }
     }
 
+    /// Nothing, or a whole number of something.
+    pub fn from_count(count: i64) -> Self {
+        Self {
+            nanos: i128::from(count) * NANO,
+            format: Format::Decimal,
+        }
+    }
+
+    /// Whether the amount is zero.
+    pub fn is_zero(self) -> bool {
+        self.nanos == 0
+    }
+
     /// Thousandths, rounded up.
     pub fn milli(self) -> i64 {
         clamp(divide_up(self.nanos, NANO / 1000))
@@ -116,6 +129,35 @@ impl Quantity {
     /// Whether the amount is a whole number of units.
     pub fn is_whole(self) -> bool {
         self.nanos % NANO == 0
+    }
+}
+
+impl std::ops::Add for Quantity {
+    type Output = Self;
+
+    /// In the family of `self`, as upstream, unless that is zero.
+    fn add(self, other: Self) -> Self {
+        Self {
+            nanos: (self.nanos + other.nanos).clamp(-MAX, MAX),
+            format: if self.nanos == 0 {
+                other.format
+            } else {
+                self.format
+            },
+        }
+    }
+}
+
+impl std::ops::Sub for Quantity {
+    type Output = Self;
+
+    /// In the family of `self`, as upstream, unless that is zero.
+    fn sub(self, other: Self) -> Self {
+        let negative = Self {
+            nanos: -other.nanos,
+            ..other
+        };
+        self + negative
     }
 }
 
@@ -310,6 +352,17 @@ mod tests {
         assert!(q("1Gi") > q("1G"));
         assert!(q("-1").is_negative() && !q("1").is_negative());
         assert!(q("1Gi").is_whole() && !q("100m").is_whole());
+    }
+
+    #[test]
+    fn sums() {
+        let q = |t: &str| Quantity::parse(t).unwrap();
+        assert_eq!((q("1Gi") + q("1G")).to_string(), "2073741824");
+        assert_eq!((q("0") + q("512Mi")).to_string(), "512Mi");
+        assert_eq!((q("1") - q("100m")).to_string(), "900m");
+        assert_eq!((q("1Gi") - q("1Gi")).to_string(), "0");
+        assert_eq!(q("1e100") + q("1"), q("1e100"));
+        assert!(Quantity::from_count(0).is_zero());
     }
 
     #[test]

@@ -103,6 +103,19 @@ impl Cause {
         Self::new(cause::TOO_MANY, field, message)
     }
 
+    /// A field that another manager owns.
+    pub fn manager_conflict(field: impl Into<String>, manager: &str) -> Self {
+        let message = format!("conflict with {manager}");
+        Self::new("FieldManagerConflict", field, message)
+    }
+
+    /// The same with a sentence more.
+    #[must_use]
+    pub fn with_detail(mut self, detail: &str) -> Self {
+        self.message = joined(&self.message, detail);
+        self
+    }
+
     fn new(reason: &'static str, field: impl Into<String>, message: String) -> Self {
         Self {
             reason,
@@ -148,6 +161,8 @@ pub struct Status {
     reason: &'static str,
     message: String,
     details: Option<Box<Details>>,
+    /// `metadata.continue`.
+    next: Option<Box<str>>,
 }
 
 impl fmt::Display for Status {
@@ -174,6 +189,7 @@ impl Status {
             reason,
             message: message.into(),
             details: None,
+            next: None,
         }
     }
 
@@ -196,6 +212,7 @@ impl Status {
             reason,
             message,
             details: Some(Box::new(details)),
+            next: None,
         }
     }
 
@@ -249,6 +266,16 @@ impl Status {
         Self::about(409, "AlreadyExists", group, resource, name, message)
     }
 
+    /// 409: no name that was drawn for `generateName` was free.
+    pub fn generated_name_taken(group: &str, resource: &str, name: &str) -> Self {
+        let message = format!(
+            "{} {name:?} already exists, the server was not able to generate a unique name for the \
+             object",
+            qualified(group, resource)
+        );
+        Self::about(409, "AlreadyExists", group, resource, name, message).retry_after(1)
+    }
+
     /// 409: `Operation cannot be fulfilled on …`.
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
         let message = format!(
@@ -266,6 +293,18 @@ impl Status {
             name,
             "the object has been modified; please apply your changes to the latest version and try again",
         )
+    }
+
+    /// 409: an apply would change what other managers own.
+    pub fn apply_conflict(causes: Vec<Cause>, message: &str) -> Self {
+        let mut status = Self::plain(409, "Conflict", message);
+        status.details.get_or_insert_default().causes = causes;
+        status
+    }
+
+    /// 500 without a reason: upstream's answer to an error that it did not foresee.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self::plain(500, "", message)
     }
 
     /// 422: the object fails validation; the message aggregates the causes as upstream does.
@@ -306,7 +345,9 @@ impl Status {
     /// 422 for a patch that does not apply, in upstream's few words.
     pub fn unprocessable() -> Self {
         let message = "the server rejected our request due to an error in our request";
-        Self::plain(422, "Invalid", message)
+        let mut status = Self::plain(422, "Invalid", message);
+        status.details = Some(Box::default());
+        status
     }
 
     /// 415.
@@ -347,8 +388,16 @@ impl Status {
         Self::plain(410, "Expired", message)
     }
 
-    /// 413.
+    /// With a token to go on with, as a list that has expired offers.
+    #[must_use]
+    pub fn with_continue(mut self, token: &str) -> Self {
+        self.next = Some(token.into());
+        self
+    }
+
+    /// 413. The message is what is too large, without upstream's words for that.
     pub fn too_large(message: impl Into<String>) -> Self {
+        let message = format!("Request entity too large: {}", message.into());
         Self::plain(413, "RequestEntityTooLarge", message)
     }
 
@@ -363,6 +412,20 @@ impl Status {
             )
         };
         Self::about(403, "Forbidden", group, resource, name, message)
+    }
+
+    /// 403: nothing new comes into a namespace that is going.
+    pub fn namespace_terminating(group: &str, resource: &str, name: &str, namespace: &str) -> Self {
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        let mut status = Self::forbidden(group, resource, name, &why);
+        status.details.get_or_insert_default().causes = vec![Cause::new(
+            "NamespaceTerminating",
+            "metadata.namespace",
+            format!("namespace {namespace} is being terminated"),
+        )];
+        status
     }
 
     /// 403 for a path that is no resource: `forbidden: …`.
@@ -433,7 +496,11 @@ impl Status {
         let mut body = Map::new();
         body.insert("kind".into(), "Status".into());
         body.insert("apiVersion".into(), "v1".into());
-        body.insert("metadata".into(), json!({}));
+        let metadata = match &self.next {
+            Some(token) => json!({"continue": token}),
+            None => json!({}),
+        };
+        body.insert("metadata".into(), metadata);
         let outcome = if self.code < 400 {
             "Success"
         } else {

@@ -1,9 +1,10 @@
-//! ConfigMaps, Secrets and Events.
+//! ConfigMaps and Secrets.
 
 use super::Errors;
 use super::pod::text;
 use crate::metadata;
 use crate::status::Cause;
+use base64::Engine as _;
 use serde_json::{Map, Value};
 
 type Object = Map<String, Value>;
@@ -50,41 +51,70 @@ pub(super) fn validate_secret(object: &Object, errors: &mut Errors) {
     if total > MAX_DATA {
         errors.push(Cause::too_long("data", MAX_DATA));
     }
-    let needed: &[&str] = match object
+    secret_type(object, errors);
+}
+
+/// What a type of Secret must carry.
+fn secret_type(object: &Object, errors: &mut Errors) {
+    let data = |key: &str| object.get("data").and_then(|data| data.get(key));
+    let mut need = |key: &str| {
+        if data(key).is_none() {
+            errors.required(format!("data[{key}]"), "");
+        }
+    };
+    match object
         .get("type")
         .and_then(Value::as_str)
         .unwrap_or_default()
     {
-        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
-        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
-        "kubernetes.io/dockercfg" => &[".dockercfg"],
-        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
-        _ => &[],
-    };
-    for key in needed {
-        if object.get("data").and_then(|d| d.get(*key)).is_none() {
-            errors.required(format!("data[{key}]"), "");
+        "kubernetes.io/service-account-token" => {
+            // Token and the rest come later, by a controller.
+            let key = "kubernetes.io/service-account.name";
+            let account = object
+                .get("metadata")
+                .and_then(|meta| meta.get("annotations"))
+                .map_or("", |annotations| text(annotations, key));
+            if account.is_empty() {
+                errors.required(format!("metadata.annotations[{key}]"), "");
+            }
         }
+        "kubernetes.io/tls" => {
+            need("tls.crt");
+            need("tls.key");
+        }
+        "kubernetes.io/dockercfg" => json_object(".dockercfg", data(".dockercfg"), errors),
+        "kubernetes.io/dockerconfigjson" => {
+            json_object(".dockerconfigjson", data(".dockerconfigjson"), errors);
+        }
+        // Either may be missing or empty, not both missing.
+        "kubernetes.io/basic-auth" if data("username").is_none() && data("password").is_none() => {
+            need("username");
+            need("password");
+        }
+        "kubernetes.io/ssh-auth" if data("ssh-privatekey").is_none_or(|key| *key == "") => {
+            errors.required("data[ssh-privatekey]", "");
+        }
+        _ => {}
     }
 }
 
-pub(super) fn validate_event(object: &Object, errors: &mut Errors) {
-    let own = object.get("metadata").map_or("", |m| text(m, "namespace"));
-    let involved = object
-        .get("involvedObject")
-        .map_or("", |i| text(i, "namespace"));
-    // Events about cluster-scoped objects live in the default namespace.
-    let fits = if involved.is_empty() {
-        own == "default" || own.is_empty()
-    } else {
-        own == involved
+/// A value that must be there and hold a JSON object.
+fn json_object(key: &str, value: Option<&Value>, errors: &mut Errors) {
+    let path = format!("data[{key}]");
+    let Some(value) = value.and_then(Value::as_str) else {
+        errors.required(path, "");
+        return;
     };
-    if !fits {
-        errors.invalid(
-            "involvedObject.namespace",
-            &involved.into(),
-            "does not match event.namespace",
-        );
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(value)
+        .unwrap_or_default();
+    if let Err(why) = serde_json::from_slice::<Map<String, Value>>(&bytes) {
+        let why = if bytes.is_empty() {
+            "unexpected end of JSON input".to_owned()
+        } else {
+            why.to_string()
+        };
+        errors.invalid(path, &"<secret contents redacted>".into(), &why);
     }
 }
 

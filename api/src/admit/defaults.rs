@@ -1,6 +1,11 @@
-//! Upstream's defaults for the served kinds.
+//! Upstream's defaults for pods, what makes pods, and Secrets.
+//!
+//! Source: kubernetes/kubernetes `pkg/apis/core/v1/defaults.go` and `pkg/apis/apps/v1/defaults.go`.
+//! Zeros and empty texts are gone by now: decoding dropped them, as Go does not tell them from
+//! absent.
 
 use crate::kind::Kind;
+use crate::quantity::Quantity;
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
@@ -13,7 +18,10 @@ pub(super) fn apply(kind: &Kind, object: &mut Object) {
             pod_spec(spec);
             // Only pods get these two; templates keep what was written.
             set(spec, "enableServiceLinks", true);
-            each(spec, "containers", requests_from_limits);
+            each_container(spec, requests_from_limits);
+            if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
+                each_container(spec, host_ports);
+            }
         }
         "Deployment" => deployment(child(object, "spec")),
         "ReplicaSet" => {
@@ -68,7 +76,7 @@ fn deployment(spec: &mut Object) {
     template(spec);
 }
 
-fn template(spec: &mut Object) {
+pub(super) fn template(spec: &mut Object) {
     pod_spec(child(child(spec, "template"), "spec"));
 }
 
@@ -87,15 +95,18 @@ fn pod_spec(spec: &mut Object) {
         (None, Some(name)) => drop(spec.insert("serviceAccountName".into(), name)),
         (None, None) => {}
     }
-    // Far too many are refused; they are not blown up first.
-    let count = spec
-        .get("containers")
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
-    if count <= super::pod::MAX_CONTAINERS {
-        each(spec, "containers", container);
-    }
+    each_container(spec, container);
     each(spec, "volumes", volume);
+}
+
+/// Containers and init containers. Far too many are refused; they are not blown up first.
+fn each_container(spec: &mut Object, change: fn(&mut Object)) {
+    for key in ["containers", "initContainers"] {
+        let count = spec.get(key).and_then(Value::as_array).map_or(0, Vec::len);
+        if count <= super::pod::MAX_CONTAINERS {
+            each(spec, key, change);
+        }
+    }
 }
 
 fn container(container: &mut Object) {
@@ -117,13 +128,22 @@ fn container(container: &mut Object) {
     set(container, "resources", json!({}));
     each(container, "ports", |port| set(port, "protocol", "TCP"));
     each(container, "env", |env| {
-        if let Some(Value::Object(field)) = env
-            .get_mut("valueFrom")
-            .and_then(|from| from.get_mut("fieldRef"))
-        {
-            set(field, "apiVersion", "v1");
+        if let Some(Value::Object(from)) = env.get_mut("valueFrom") {
+            field_ref(from);
         }
     });
+    for set in ["limits", "requests"] {
+        let resources = container.get_mut("resources");
+        if let Some(Value::Object(amounts)) = resources.and_then(|r| r.get_mut(set)) {
+            amounts.values_mut().for_each(round_up);
+        }
+    }
+    if let Some(Value::Object(lifecycle)) = container.get_mut("lifecycle") {
+        lifecycle
+            .values_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(http_get);
+    }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(Value::Object(probe)) = container.get_mut(probe) {
             self::probe(probe);
@@ -136,10 +156,44 @@ fn probe(probe: &mut Object) {
     set(probe, "periodSeconds", 10);
     set(probe, "successThreshold", 1);
     set(probe, "failureThreshold", 3);
-    if let Some(Value::Object(get)) = probe.get_mut("httpGet") {
+    http_get(probe);
+    if let Some(Value::Object(grpc)) = probe.get_mut("grpc") {
+        set(grpc, "service", "");
+    }
+}
+
+/// Of a probe or of a hook.
+fn http_get(handler: &mut Object) {
+    if let Some(Value::Object(get)) = handler.get_mut("httpGet") {
         set(get, "path", "/");
         set(get, "scheme", "HTTP");
     }
+}
+
+fn field_ref(holder: &mut Object) {
+    if let Some(Value::Object(field)) = holder.get_mut("fieldRef") {
+        set(field, "apiVersion", "v1");
+    }
+}
+
+/// Nothing is counted finer than in thousandths.
+fn round_up(amount: &mut Value) {
+    let Some(Ok(exact)) = amount.as_str().map(Quantity::parse) else {
+        return;
+    };
+    let rounded = Quantity::from_milli(exact.milli());
+    if rounded != exact {
+        *amount = rounded.to_string().into();
+    }
+}
+
+/// With the board's network a declared port is the port.
+fn host_ports(container: &mut Object) {
+    each(container, "ports", |port| {
+        if let Some(number) = port.get("containerPort").cloned() {
+            set(port, "hostPort", number);
+        }
+    });
 }
 
 /// No tag and no digest, or the tag `latest`.
@@ -158,10 +212,26 @@ fn volume(volume: &mut Object) {
     if volume.keys().all(|key| key == "name") {
         volume.insert("emptyDir".into(), json!({}));
     }
-    for source in ["configMap", "secret"] {
+    for source in ["configMap", "secret", "downwardAPI", "projected"] {
         if let Some(Value::Object(source)) = volume.get_mut(source) {
             set(source, "defaultMode", 0o644);
         }
+    }
+    if let Some(Value::Object(path)) = volume.get_mut("hostPath") {
+        set(path, "type", "");
+    }
+    if let Some(Value::Object(downward)) = volume.get_mut("downwardAPI") {
+        each(downward, "items", field_ref);
+    }
+    if let Some(Value::Object(projected)) = volume.get_mut("projected") {
+        each(projected, "sources", |source| {
+            if let Some(Value::Object(downward)) = source.get_mut("downwardAPI") {
+                each(downward, "items", field_ref);
+            }
+            if let Some(Value::Object(token)) = source.get_mut("serviceAccountToken") {
+                set(token, "expirationSeconds", 3600);
+            }
+        });
     }
 }
 

@@ -29,8 +29,12 @@ impl Errors {
         }
     }
 
-    pub(super) fn extend(&mut self, causes: Vec<Cause>) {
-        causes.into_iter().for_each(|cause| self.push(cause));
+    /// Adds what is said of fields that nothing was said of yet.
+    pub(super) fn extend_new(&mut self, causes: Vec<Cause>) {
+        let known: std::collections::HashSet<String> =
+            self.0.iter().map(|cause| cause.field.clone()).collect();
+        let new = causes.into_iter().filter(|c| !known.contains(&c.field));
+        new.for_each(|cause| self.push(cause));
     }
 
     /// One invalid value with each of several reasons.

@@ -135,6 +135,10 @@ pub(super) fn validate(kind: &Kind, object: &Map<String, Value>, errors: &mut Er
     };
     let rule = match kind.kind {
         "Namespace" => metadata::dns_label,
+        "Service" => metadata::dns_1035_label,
+        "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding" => metadata::path_segment,
+        // Upstream's core group takes any name that fits a path; the newer group does not.
+        "Event" if kind.group.is_empty() => metadata::path_segment,
         _ => metadata::dns_subdomain,
     };
     let generate = text(meta, "generateName");

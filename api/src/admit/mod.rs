@@ -6,9 +6,11 @@
 mod config;
 mod defaults;
 mod errors;
+mod kinds;
 mod meta;
 mod node;
 mod pod;
+mod pod_status;
 mod pod_update;
 #[cfg(test)]
 mod tests;
@@ -56,6 +58,12 @@ pub fn create(kind: &Kind, object: &mut Value, ctx: &Create<'_>) -> Result<Vec<W
     create_with(kind, object, ctx, &mut |_| Ok(()))
 }
 
+/// Fills in an object's defaults and nothing else: what a client wrote as it is stored.
+pub(crate) fn defaulted(kind: &Kind, object: &mut Map<String, Value>) {
+    defaults::apply(kind, object);
+    kinds::defaults(kind, object);
+}
+
 /// What may change an object between its defaults and its validation: admission, which looks at
 /// other objects too.
 pub type Mutate<'a> = &'a mut dyn FnMut(&mut Value) -> Result<(), Status>;
@@ -72,25 +80,31 @@ pub fn create_with(
     let map = object_of(object)?;
     meta::prepare_create(kind, map, ctx)?;
     match kind.kind {
-        "Pod" => drop(map.insert("status".into(), json!({"phase": "Pending"}))),
-        "Deployment" | "ReplicaSet" => drop(map.insert("status".into(), json!({}))),
+        "Deployment" | "ReplicaSet" | "ReplicationController" => {
+            map.insert("status".into(), json!({}));
+        }
         "Namespace" => {
             map.insert("spec".into(), json!({"finalizers": ["kubernetes"]}));
             map.insert("status".into(), json!({"phase": "Active"}));
         }
         _ => {}
     }
+    kinds::prepare_create(kind, map);
     defaults::apply(kind, map);
+    kinds::defaults(kind, map);
     mutate(object)?;
     let map = object_of(object)?;
     if kind.kind == "Pod" {
-        let class = pod::qos_class(map.get("spec").unwrap_or(&Value::Null));
-        map["status"]["qosClass"] = class.into();
+        pod::prepare(map);
     }
     let mut errors = Errors::default();
+    if kind.kind == "Pod" {
+        pod::validate_create(map, &mut errors);
+    }
     meta::validate(kind, map, &mut errors);
     validate(kind, map, &mut errors);
-    errors.extend(refusals);
+    kinds::validate_create(kind, map, &mut errors);
+    errors.extend_new(refusals);
     errors.into_result(kind, name_of(map))?;
     Ok(warnings)
 }
@@ -138,7 +152,9 @@ pub fn update_with(
         // Finalizers of a namespace move through `finalize` only.
         carry(old, map, "spec");
     }
+    kinds::prepare_update(kind, old, map);
     defaults::apply(kind, map);
+    kinds::defaults(kind, map);
     mutate(new)?;
     let map = object_of(new)?;
     let mut errors = Errors::default();
@@ -146,35 +162,38 @@ pub fn update_with(
     meta::validate_update(old, map, &mut errors);
     validate(kind, map, &mut errors);
     validate_update(kind, old, map, &mut errors);
-    errors.extend(refusals);
+    errors.extend_new(refusals);
     errors.into_result(kind, name_of(map))?;
-    if kind.has_generation() && old.get("spec") != map.get("spec") {
+    if kind.has_generation() && content_changed(kind, old, map) {
         meta::bump_generation(map);
     }
     Ok(warnings)
 }
 
 fn value_warnings(kind: &Kind, object: &Value) -> Vec<Warning> {
-    let path = match kind.kind {
-        "Pod" => "spec",
-        "Deployment" | "ReplicaSet" => "spec.template.spec",
+    let (template, path) = match kind.kind {
+        "Pod" => (Some(object), ""),
+        "Deployment" | "ReplicaSet" | "ReplicationController" => {
+            (object.pointer("/spec/template"), "spec.template")
+        }
+        "PodTemplate" => (object.get("template"), "template"),
         "Node" => return node::warnings(object),
         _ => return Vec::new(),
     };
-    let spec = path.split('.').try_fold(object, |at, key| at.get(key));
-    pod::warnings(spec.unwrap_or(&Value::Null), path)
+    template.map_or_else(Vec::new, |template| pod::warnings(template, path))
 }
 
 fn validate(kind: &Kind, object: &Map<String, Value>, errors: &mut Errors) {
     match kind.kind {
-        "Pod" => pod::validate(object.get("spec").unwrap_or(&Value::Null), "spec", errors),
+        "Pod" => pod::validate(object, errors),
         "Deployment" => workload::validate_deployment(object, errors),
         "ReplicaSet" => workload::validate_replica_set(object, errors),
+        "ReplicationController" => workload::validate_replication_controller(object, errors),
+        "PodTemplate" => workload::validate_pod_template(object, errors),
         "ConfigMap" => config::validate_config_map(object, errors),
         "Secret" => config::validate_secret(object, errors),
         "Node" => node::validate(object, errors),
-        "Event" => config::validate_event(object, errors),
-        _ => {}
+        _ => kinds::validate(kind, object, errors),
     }
 }
 
@@ -189,6 +208,21 @@ fn validate_update(
         "Deployment" | "ReplicaSet" => workload::validate_update(old, new, errors),
         "ConfigMap" | "Secret" => config::validate_update(old, new, errors),
         "Node" => node::validate_update(old, new, errors),
+        _ => kinds::validate_update(kind, old, new, errors),
+    }
+}
+
+fn validate_status(
+    kind: &Kind,
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    errors: &mut Errors,
+) {
+    match kind.kind {
+        "Pod" => pod_status::validate(old, new, errors),
+        "Deployment" | "ReplicaSet" | "ReplicationController" => {
+            workload::validate_status(old, new, errors);
+        }
         _ => {}
     }
 }
@@ -215,6 +249,9 @@ fn through_subresource(
         "finalize" => carry(&sent, new, "spec"),
         _ => {
             carry(&sent, new, "status");
+            if kind.kind == "Pod" {
+                pod_status::prepare(old, new);
+            }
             if let (Some(Value::Object(own)), Some(Value::Object(sent))) =
                 (new.get_mut("metadata"), sent.get("metadata"))
             {
@@ -225,11 +262,25 @@ fn through_subresource(
     }
     let mut errors = Errors::default();
     meta::validate(kind, new, &mut errors);
+    kinds::validate_status(kind, new, &mut errors);
+    if subresource == "status" {
+        validate_status(kind, old, new, &mut errors);
+    }
     errors.into_result(kind, name_of(new))?;
-    if kind.has_generation() && old.get("spec") != new.get("spec") {
+    if kind.has_generation() && content_changed(kind, old, new) {
         meta::bump_generation(new);
     }
     Ok(())
+}
+
+/// Whether what the generation counts differs.
+fn content_changed(kind: &Kind, old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
+    match kind.kind {
+        "EndpointSlice" => ["addressType", "endpoints", "ports"]
+            .iter()
+            .any(|key| old.get(*key) != new.get(*key)),
+        _ => old.get("spec") != new.get("spec"),
+    }
 }
 
 fn object_of(value: &mut Value) -> Result<&mut Map<String, Value>, Status> {

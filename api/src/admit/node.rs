@@ -1,7 +1,7 @@
 //! Nodes.
 
 use super::pod::{EFFECTS, list, text};
-use super::{Errors, Warning};
+use super::{Errors, Warning, kinds};
 use crate::metadata;
 use crate::status::Cause;
 use crate::support::NOT_SUPPORTED;
@@ -13,7 +13,8 @@ pub(super) fn validate(object: &Object, errors: &mut Errors) {
     let spec = object.get("spec").unwrap_or(&Value::Null);
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (at, taint) in list(spec, "taints").iter().enumerate() {
-        let path = format!("spec.taints[{at}]");
+        // Upstream names the parent wrongly; scripts know that text.
+        let path = format!("metadata.taints[{at}]");
         let (key, effect, value) = (
             text(taint, "key"),
             text(taint, "effect"),
@@ -31,9 +32,25 @@ pub(super) fn validate(object: &Object, errors: &mut Errors) {
             errors.one_of(format!("{path}.effect"), taint.get("effect"), &EFFECTS);
         }
         if seen.contains(&(key, effect)) {
-            errors.push(Cause::duplicate(path, taint));
+            let why = "taints must be unique by key and effect pair";
+            errors.push(Cause::duplicate(path, taint).with_detail(why));
         }
         seen.push((key, effect));
+    }
+    let ranges = list(spec, "podCIDRs");
+    for (at, range) in ranges.iter().enumerate() {
+        let path = format!("spec.podCIDRs[{at}]");
+        kinds::cidr(&path, range.as_str().unwrap_or_default(), errors);
+    }
+    let is_v6 = |range: &Value| range.as_str().is_some_and(|r| r.contains(':'));
+    let fits = match ranges {
+        [] | [_] => true,
+        [one, other] => is_v6(one) != is_v6(other),
+        _ => false,
+    };
+    if !fits {
+        let why = "may specify no more than one CIDR for each IP family";
+        errors.invalid("spec.podCIDRs", &spec["podCIDRs"], why);
     }
 }
 
@@ -74,5 +91,8 @@ pub(super) fn validate_update(old: &Object, new: &Object, errors: &mut Errors) {
         {
             errors.forbidden(format!("spec.{key}"), why);
         }
+    }
+    if spec(old, "externalID") != spec(new, "externalID") {
+        errors.forbidden("spec.externalID", "may not be updated");
     }
 }

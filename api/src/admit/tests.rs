@@ -247,7 +247,7 @@ fn pods_in_upstreams_words() {
         bad(
             json!({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.replicas"}}}]})
         ),
-        "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Unsupported value: \"spec.replicas\": supported values: \"metadata.name\", \"metadata.namespace\", \"metadata.uid\", \"spec.nodeName\", \"spec.serviceAccountName\", \"status.hostIP\", \"status.podIP\""
+        "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.replicas\": error converting fieldPath: field label not supported: spec.replicas"
     );
     assert_eq!(
         bad(json!({"resources": {"limits": {"example.com/gpu": "1"}}})),

@@ -217,7 +217,7 @@ fn descriptor(name: &str) -> Result<&'static Message, Status> {
 fn limit(bytes: &[u8]) -> Result<(), Status> {
     if bytes.len() > MAX_BODY {
         return Err(Status::too_large(format!(
-            "Request entity too large: limit is {MAX_BODY}"
+            "limit is {MAX_BODY}"
         )));
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! The descriptor table: for each Kubernetes message its fields, protobuf numbers, types, merge keys.
 //!
 //! `table.rs` is data written by `api/tools/facts`. Strict checks, pruning, protobuf decoding,
-//! strategic merge and the OpenAPI documents all read it through the few functions here.
+//! strategic merge, server-side apply and the OpenAPI documents all read it through the few functions
+//! here.
 
+mod granularity;
 #[rustfmt::skip]
 mod table;
 

@@ -1,5 +1,6 @@
 //! Field selectors: a fixed list of fields per kind, as upstream.
 
+use crate::convert;
 use crate::kind::Kind;
 use crate::status::Status;
 use serde_json::Value;
@@ -28,7 +29,21 @@ fn supported(kind: &Kind) -> &'static [&'static str] {
             "spec.hostNetwork",
             "status.phase",
             "status.podIP",
+            "status.podIPs",
             "status.nominatedNodeName",
+            "spec.host",
+        ],
+        "Event" if kind.group == "events.k8s.io" => &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
         ],
         "Event" => &[
             "involvedObject.kind",
@@ -46,7 +61,8 @@ fn supported(kind: &Kind) -> &'static [&'static str] {
         "Namespace" => &["status.phase"],
         "Node" => &["spec.unschedulable"],
         "Secret" => &["type"],
-        "ReplicaSet" => &["status.replicas"],
+        "ReplicaSet" | "ReplicationController" => &["status.replicas"],
+        "Service" => &["spec.clusterIP", "spec.type"],
         _ => &[],
     }
 }
@@ -65,8 +81,12 @@ impl FieldSelector {
                 ))
             })?;
             let own = supported(kind);
-            let known = matches!(term.field.as_str(), "metadata.name" | "metadata.namespace")
-                || own.contains(&term.field.as_str());
+            let known = match term.field.as_str() {
+                "metadata.name" => true,
+                // Upstream's own conversions leave it out where there is none.
+                "metadata.namespace" => kind.namespaced || own.is_empty(),
+                field => own.contains(&field),
+            };
             if !known {
                 return Err(Status::bad_request(if own.is_empty() {
                     format!(
@@ -77,7 +97,12 @@ impl FieldSelector {
                     format!("field label not supported: {}", term.field)
                 }));
             }
-            terms.push(term);
+            let field = match term.field.as_str() {
+                // The name of very old clients.
+                "spec.host" => "spec.nodeName".to_owned(),
+                field => convert::stored_path(kind, field),
+            };
+            terms.push(Term { field, ..term });
         }
         Ok(Self { terms })
     }
@@ -108,6 +133,7 @@ fn lookup(object: &Value, field: &str) -> String {
     let path = match field {
         // The selector's name for the component of the source.
         "source" => "source.component",
+        "status.podIPs" => return pod_ips(object),
         other => other,
     };
     let value = path.split('.').try_fold(object, |at, key| at.get(key));
@@ -126,6 +152,16 @@ fn lookup(object: &Value, field: &str) -> String {
             _ => String::new(),
         },
     }
+}
+
+/// Every address of a pod, as upstream joins them for the selector.
+fn pod_ips(pod: &Value) -> String {
+    let list = pod.pointer("/status/podIPs").and_then(Value::as_array);
+    let ips = list
+        .into_iter()
+        .flatten()
+        .filter_map(|ip| ip.get("ip")?.as_str());
+    ips.collect::<Vec<_>>().join(",")
 }
 
 /// Splits at commas that no backslash escapes.
@@ -217,6 +253,31 @@ mod tests {
             FieldSelector::parse(kind, selector)
                 .unwrap()
                 .matches(&event)
+        );
+    }
+
+    #[test]
+    fn fields_by_other_names() {
+        let parse = |group: &str, plural: &str, text: &str| {
+            FieldSelector::parse(find(group, "v1", plural).unwrap(), text)
+        };
+        let stored = json!({"involvedObject": {"name": "a"}, "reportingComponent": "x"});
+        let selector = "regarding.name=a,reportingController=x";
+        assert!(
+            parse("events.k8s.io", "events", selector)
+                .unwrap()
+                .matches(&stored)
+        );
+        assert!(parse("", "events", selector).is_err());
+        let pod = json!({"spec": {"nodeName": "n"}, "status": {"podIPs": [{"ip": "10.0.0.1"}]}});
+        let selector = parse("", "pods", "spec.host=n,status.podIPs=10.0.0.1").unwrap();
+        assert!(selector.matches(&pod));
+        let service = json!({"spec": {"type": "ClusterIP", "clusterIP": "None"}});
+        let selector = parse("", "services", "spec.type=ClusterIP,spec.clusterIP!=None").unwrap();
+        assert!(!selector.matches(&service));
+        assert!(
+            parse("", "nodes", "metadata.namespace=a").is_err(),
+            "as upstream"
         );
     }
 

@@ -1,5 +1,6 @@
-//! Tables of Deployments and ReplicaSets.
+//! Tables of what holds a pod template.
 
+use super::network::labels;
 use super::{Printer, age, column, list, name, number, or_none, text};
 use crate::selector::LabelSelector;
 use crate::time::Timestamp;
@@ -62,9 +63,38 @@ fn replica_set(object: &Value, now: Timestamp) -> Vec<Value> {
     cells
 }
 
-/// Container names, images and the selector, for `-o wide`.
-fn template_cells(object: &Value) -> [Value; 3] {
-    let containers = list(object, "/spec/template/spec/containers");
+pub(super) static REPLICATION_CONTROLLER: Printer = Printer {
+    columns: REPLICA_SET.columns,
+    cells: replication_controller,
+};
+
+fn replication_controller(object: &Value, now: Timestamp) -> Vec<Value> {
+    let mut cells = replica_set(object, now);
+    // A plain map here, not a selector with expressions.
+    cells.truncate(5);
+    cells.extend(containers(list(object, "/spec/template/spec/containers")));
+    cells.push(or_none(&labels(object.pointer("/spec/selector"))));
+    cells
+}
+
+pub(super) static POD_TEMPLATE: Printer = Printer {
+    columns: &[
+        column("Name", "string", 0),
+        column("Containers", "string", 0),
+        column("Images", "string", 0),
+        column("Pod Labels", "string", 0),
+    ],
+    cells: |object, _| {
+        let mut cells = vec![name(object)];
+        cells.extend(containers(list(object, "/template/spec/containers")));
+        let labels = labels(object.pointer("/template/metadata/labels"));
+        cells.push(or_none(&labels));
+        cells
+    },
+};
+
+/// Names and images.
+fn containers(containers: &[Value]) -> [Value; 2] {
     let joined = |key: &str| {
         containers
             .iter()
@@ -72,14 +102,16 @@ fn template_cells(object: &Value) -> [Value; 3] {
             .collect::<Vec<_>>()
             .join(",")
     };
+    [joined("/name").into(), joined("/image").into()]
+}
+
+/// Container names, images and the selector, for `-o wide`.
+fn template_cells(object: &Value) -> [Value; 3] {
+    let [names, images] = containers(list(object, "/spec/template/spec/containers"));
     let selector = object
         .pointer("/spec/selector")
         .and_then(|s| LabelSelector::from_object(s).ok())
         .map(|s| s.to_query())
         .unwrap_or_default();
-    [
-        joined("/name").into(),
-        joined("/image").into(),
-        or_none(&selector),
-    ]
+    [names, images, or_none(&selector)]
 }

@@ -6,9 +6,13 @@ use serde_json::{Map, Value, json};
 
 const AGE: Column = column("Age", "string", 0);
 
+/// Upstream's columns for a kind without a printer: roles, limit ranges.
 pub(super) static GENERIC: Printer = Printer {
-    columns: &[column("Name", "string", 0), AGE],
-    cells: |object, now| vec![name(object), age(object, now)],
+    columns: &[column("Name", "string", 0), column("Created At", "date", 0)],
+    cells: |object, _| {
+        let created = text(object, "/metadata/creationTimestamp");
+        vec![name(object), created.into()]
+    },
 };
 
 pub(super) static NAMESPACE: Printer = Printer {

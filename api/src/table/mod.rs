@@ -1,10 +1,16 @@
 //! `Table` answers: upstream's printer columns, one row at a time.
+//!
+//! Columns and cells are those of `pkg/printers/internalversion/printers.go`, always with the wide
+//! ones. Objects come in their stored form, whatever group asked.
 
 mod apps;
 mod core;
 mod event;
+mod network;
 mod node;
 mod pod;
+mod policy;
+mod rbac;
 #[cfg(test)]
 mod tests;
 
@@ -56,13 +62,24 @@ struct Printer {
 }
 
 fn printer(kind: &Kind) -> &'static Printer {
-    match (kind.group, kind.kind) {
+    match (kind.storage_group, kind.kind) {
         ("", "Pod") => &pod::PRINTER,
         ("", "Node") => &node::PRINTER,
         ("", "Event") => &event::PRINTER,
         ("", "Namespace") => &core::NAMESPACE,
         ("", "ConfigMap") => &core::CONFIG_MAP,
         ("", "Secret") => &core::SECRET,
+        ("", "Service") => &network::SERVICE,
+        ("", "Endpoints") => &network::ENDPOINTS,
+        ("", "ServiceAccount") => &policy::SERVICE_ACCOUNT,
+        ("", "ResourceQuota") => &policy::RESOURCE_QUOTA,
+        ("", "ReplicationController") => &apps::REPLICATION_CONTROLLER,
+        ("", "PodTemplate") => &apps::POD_TEMPLATE,
+        ("apps", "ControllerRevision") => &policy::CONTROLLER_REVISION,
+        ("coordination.k8s.io", "Lease") => &policy::LEASE,
+        ("discovery.k8s.io", "EndpointSlice") => &network::ENDPOINT_SLICE,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::BINDING,
+        ("scheduling.k8s.io", "PriorityClass") => &policy::PRIORITY_CLASS,
         ("apps", "Deployment") => &apps::DEPLOYMENT,
         ("apps", "ReplicaSet") => &apps::REPLICA_SET,
         _ => &core::GENERIC,
@@ -155,7 +172,11 @@ pub fn row_json(kind: &Kind, object: Value, now: Timestamp, include: Include) ->
     let cells = row(kind, &object, now);
     match include {
         Include::None => json!({"cells": cells}),
-        Include::Object => json!({"cells": cells, "object": object}),
+        Include::Object => {
+            let mut object = object;
+            crate::convert::to_served(kind, &mut object);
+            json!({"cells": cells, "object": object})
+        }
         Include::Metadata => {
             let metadata = object.get("metadata").cloned().unwrap_or_default();
             json!({"cells": cells, "object": {

@@ -231,3 +231,182 @@ fn every_kind_prints_an_empty_object() {
         assert_eq!(cells.len(), columns(kind).len(), "{}", kind.kind);
     }
 }
+
+fn named(mut rest: Value) -> Value {
+    rest["metadata"]["name"] = "x".into();
+    rest["metadata"]["creationTimestamp"] = "2026-01-01T00:59:00Z".into();
+    rest
+}
+
+/// Each object's row, with headings once per kind.
+#[test]
+fn the_kinds_that_came_later() {
+    let headings = |kind: &Kind| -> String {
+        let names: Vec<&str> = columns(kind).iter().map(|c| c.name).collect();
+        names.join(" | ")
+    };
+    for (group, plural, heads, rows) in [
+        (
+            "",
+            "services",
+            "Name | Type | Cluster-IP | External-IP | Port(s) | Age | Selector",
+            vec![
+                (
+                    json!({"spec": {"type": "NodePort", "clusterIPs": ["10.43.0.9"], "selector": {"b": "c", "a": "b"},
+                        "ports": [{"port": 80, "nodePort": 30000, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]}}),
+                    "x | NodePort | 10.43.0.9 | <none> | 80:30000/TCP,53/UDP | 60s | a=b,b=c",
+                ),
+                (
+                    json!({"spec": {"type": "ClusterIP", "clusterIP": "None", "externalIPs": ["1.2.3.4"]}}),
+                    "x | ClusterIP | None | 1.2.3.4 | <none> | 60s | <none>",
+                ),
+                (
+                    json!({"spec": {"type": "LoadBalancer", "clusterIP": "10.43.0.9"}}),
+                    "x | LoadBalancer | 10.43.0.9 | <pending> | <none> | 60s | <none>",
+                ),
+                (
+                    json!({"spec": {"type": "LoadBalancer", "clusterIP": "10.43.0.9"},
+                        "status": {"loadBalancer": {"ingress": [{"ip": "5.6.7.8"}, {"hostname": "a.b"}]}}}),
+                    "x | LoadBalancer | 10.43.0.9 | 5.6.7.8,a.b | <none> | 60s | <none>",
+                ),
+                (
+                    json!({"spec": {"type": "ExternalName", "externalName": "a.b"}}),
+                    "x | ExternalName | <none> | a.b | <none> | 60s | <none>",
+                ),
+            ],
+        ),
+        (
+            "",
+            "endpoints",
+            "Name | Endpoints | Age",
+            vec![
+                (json!({}), "x | <none> | 60s"),
+                (
+                    json!({"subsets": [{"addresses": [{"ip": "1.1.1.1"}, {"ip": "::1"}, {"ip": "1.1.1.3"}, {"ip": "1.1.1.4"}], "ports": [{"port": 80}]}]}),
+                    "x | 1.1.1.1:80,[::1]:80,1.1.1.3:80 + 1 more... | 60s",
+                ),
+                (
+                    json!({"subsets": [{"addresses": [{"ip": "1.1.1.1"}]}]}),
+                    "x | 1.1.1.1 | 60s",
+                ),
+            ],
+        ),
+        (
+            "discovery.k8s.io",
+            "endpointslices",
+            "Name | AddressType | Ports | Endpoints | Age",
+            vec![
+                (
+                    json!({"addressType": "IPv4"}),
+                    "x | IPv4 | <unset> | <unset> | 60s",
+                ),
+                (
+                    json!({"addressType": "IPv4", "ports": [{"port": 80}, {"name": "a"}, {}], "endpoints": [{"addresses": ["1.1.1.1"]}, {"addresses": ["1.1.1.2"]}]}),
+                    "x | IPv4 | 80,a,* | 1.1.1.1,1.1.1.2 | 60s",
+                ),
+            ],
+        ),
+        (
+            "",
+            "serviceaccounts",
+            "Name | Secrets | Age",
+            vec![(json!({"secrets": [{"name": "a"}]}), "x | 1 | 60s")],
+        ),
+        (
+            "",
+            "resourcequotas",
+            "Name | Request | Limit | Age",
+            vec![(
+                json!({"status": {"hard": {"pods": "10", "limits.cpu": "2", "cpu": "1"}, "used": {"pods": "3", "limits.cpu": "500m"}}}),
+                "x | cpu: 0/1, pods: 3/10 | limits.cpu: 500m/2 | 60s",
+            )],
+        ),
+        (
+            "",
+            "replicationcontrollers",
+            "Name | Desired | Current | Ready | Age | Containers | Images | Selector",
+            vec![(
+                json!({"spec": {"replicas": 3, "selector": {"a": "b"}, "template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}},
+                    "status": {"replicas": 2, "readyReplicas": 1}}),
+                "x | 3 | 2 | 1 | 60s | c | i | a=b",
+            )],
+        ),
+        (
+            "",
+            "podtemplates",
+            "Name | Containers | Images | Pod Labels",
+            vec![(
+                json!({"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}, {"name": "d", "image": "j"}]}}}),
+                "x | c,d | i,j | a=b",
+            )],
+        ),
+        (
+            "",
+            "limitranges",
+            "Name | Created At",
+            vec![(json!({}), "x | 2026-01-01T00:59:00Z")],
+        ),
+        (
+            "apps",
+            "controllerrevisions",
+            "Name | Controller | Revision | Age",
+            vec![
+                (json!({"revision": 1}), "x | <none> | 1 | 60s"),
+                (
+                    json!({"revision": 2, "metadata": {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "w", "controller": true}]}}),
+                    "x | statefulset.apps/w | 2 | 60s",
+                ),
+            ],
+        ),
+        (
+            "coordination.k8s.io",
+            "leases",
+            "Name | Holder | Age",
+            vec![(json!({"spec": {"holderIdentity": "n1"}}), "x | n1 | 60s")],
+        ),
+        (
+            "scheduling.k8s.io",
+            "priorityclasses",
+            "Name | Value | Global-Default | Age | PreemptionPolicy",
+            vec![(
+                json!({"value": 1000, "preemptionPolicy": "Never"}),
+                "x | 1000 | false | 60s | Never",
+            )],
+        ),
+        (
+            "rbac.authorization.k8s.io",
+            "roles",
+            "Name | Created At",
+            vec![(json!({}), "x | 2026-01-01T00:59:00Z")],
+        ),
+        (
+            "rbac.authorization.k8s.io",
+            "clusterrolebindings",
+            "Name | Role | Age | Users | Groups | ServiceAccounts",
+            vec![(
+                json!({"roleRef": {"kind": "ClusterRole", "name": "view"}, "subjects": [
+                    {"kind": "User", "name": "jo"}, {"kind": "User", "name": "al"}, {"kind": "Group", "name": "g"},
+                    {"kind": "ServiceAccount", "name": "s", "namespace": "n"}]}),
+                "x | ClusterRole/view | 60s | jo, al | g | n/s",
+            )],
+        ),
+    ] {
+        let kind = find(group, "v1", plural).unwrap();
+        assert_eq!(headings(kind), heads, "{plural}");
+        for (object, want) in rows {
+            assert_eq!(shown(group, plural, named(object), true), want, "{plural}");
+        }
+    }
+}
+
+#[test]
+fn events_print_alike_in_both_groups_and_carry_the_asked_form() {
+    let kind = find("events.k8s.io", "v1", "events").unwrap();
+    let stored =
+        named(json!({"kind": "Event", "apiVersion": "v1", "message": "hello", "type": "Normal"}));
+    let now = Timestamp::parse(NOW).unwrap();
+    let row = row_json(kind, stored, now, Include::Object);
+    assert_eq!(row["cells"][6], "hello");
+    assert_eq!(row["object"]["note"], "hello");
+    assert_eq!(row["object"]["apiVersion"], "events.k8s.io/v1");
+}

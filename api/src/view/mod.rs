@@ -19,8 +19,9 @@ pub use meta::{
 };
 pub use node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint};
 pub use pod::{
-    AffinityTerm, ContainerPort, ContainerStatus, ContainerSummary, Pod, PodSpec, PodStatus,
-    ResourceList, Resources, Toleration,
+    Affinity, AffinityTerm, ContainerPort, ContainerStatus, ContainerSummary, NodeAffinity,
+    NodeTerms, Pod, PodAffinity, PodSpec, PodStatus, PodTerm, PreferredNode, PreferredPod,
+    ResourceList, Resources, SchedulingGate, SpreadConstraint, Toleration,
 };
 pub use service::{
     Endpoint, EndpointAddress, EndpointConditions, EndpointPort, EndpointSlice, Endpoints,

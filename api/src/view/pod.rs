@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::meta::{Condition, Labels, Metadata, Requirement};
+use super::meta::{Condition, Labels, Metadata, Requirement, Selector};
 use crate::quantity::Quantity;
 use crate::time::Timestamp;
 
@@ -31,9 +31,16 @@ pub struct PodSpec {
     /// Labels that its node must have.
     #[serde(deserialize_with = "super::nullable")]
     pub node_selector: Labels,
-    /// Required node affinity: any of the terms.
-    #[serde(rename = "affinity", deserialize_with = "required_terms")]
-    pub node_affinity: Option<Vec<AffinityTerm>>,
+    /// Which nodes and which pods it wants or does not want to be with.
+    pub affinity: Option<Box<Affinity>>,
+    /// How evenly such pods are spread.
+    #[serde(deserialize_with = "super::nullable")]
+    pub topology_spread_constraints: Vec<SpreadConstraint>,
+    /// Hold it back from the scheduler.
+    #[serde(deserialize_with = "super::nullable")]
+    pub scheduling_gates: Vec<SchedulingGate>,
+    /// `Never`: it takes no room from others; empty or `PreemptLowerPriority`: it may.
+    pub preemption_policy: String,
     /// Taints it bears.
     #[serde(deserialize_with = "super::nullable")]
     pub tolerations: Vec<Toleration>,
@@ -53,7 +60,15 @@ pub struct PodSpec {
     pub subdomain: String,
 }
 
-/// A term of required node affinity: all of its expressions.
+/// An entry of `schedulingGates`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct SchedulingGate {
+    /// Name.
+    pub name: String,
+}
+
+/// A term of node affinity: all of its expressions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AffinityTerm {
@@ -65,30 +80,125 @@ pub struct AffinityTerm {
     pub match_fields: Vec<Requirement>,
 }
 
-fn required_terms<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<AffinityTerm>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Affinity {
-        node_affinity: Option<NodeAffinity>,
-    }
-    #[derive(Deserialize)]
-    struct NodeAffinity {
-        #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
-        required: Option<Terms>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Terms {
-        #[serde(default)]
-        node_selector_terms: Vec<AffinityTerm>,
-    }
-    let affinity: Option<Affinity> = Deserialize::deserialize(deserializer)?;
-    let required = affinity
-        .and_then(|a| a.node_affinity)
-        .and_then(|a| a.required);
-    Ok(required.map(|terms| terms.node_selector_terms))
+/// `spec.affinity`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Affinity {
+    /// To nodes.
+    #[serde(deserialize_with = "super::nullable")]
+    pub node_affinity: NodeAffinity,
+    /// To nodes of other pods.
+    #[serde(deserialize_with = "super::nullable")]
+    pub pod_affinity: PodAffinity,
+    /// Away from nodes of other pods.
+    #[serde(deserialize_with = "super::nullable")]
+    pub pod_anti_affinity: PodAffinity,
+}
+
+/// `spec.affinity.nodeAffinity`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeAffinity {
+    /// Any of the terms, when there are some.
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    pub required: Option<NodeTerms>,
+    /// As much weight as possible.
+    #[serde(
+        rename = "preferredDuringSchedulingIgnoredDuringExecution",
+        deserialize_with = "super::nullable"
+    )]
+    pub preferred: Vec<PreferredNode>,
+}
+
+/// A node selector.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeTerms {
+    /// Any of them.
+    #[serde(deserialize_with = "super::nullable")]
+    pub node_selector_terms: Vec<AffinityTerm>,
+}
+
+/// A node term that is wished for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PreferredNode {
+    /// 1 to 100.
+    pub weight: i64,
+    /// What the node should be like.
+    pub preference: AffinityTerm,
+}
+
+/// `podAffinity` or `podAntiAffinity`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PodAffinity {
+    /// All of the terms.
+    #[serde(
+        rename = "requiredDuringSchedulingIgnoredDuringExecution",
+        deserialize_with = "super::nullable"
+    )]
+    pub required: Vec<PodTerm>,
+    /// As much weight as possible.
+    #[serde(
+        rename = "preferredDuringSchedulingIgnoredDuringExecution",
+        deserialize_with = "super::nullable"
+    )]
+    pub preferred: Vec<PreferredPod>,
+}
+
+/// A pod term that is wished for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PreferredPod {
+    /// 1 to 100.
+    pub weight: i64,
+    /// Which pods, and what counts as beside them.
+    pub pod_affinity_term: PodTerm,
+}
+
+/// Other pods, and the node label whose equal values make two nodes one place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodTerm {
+    /// Which pods; absent selects none.
+    pub label_selector: Option<Selector>,
+    /// In these namespaces; the pod's own when this and `namespaceSelector` are empty.
+    #[serde(deserialize_with = "super::nullable")]
+    pub namespaces: Vec<String>,
+    /// And in those with such labels; `{}` is all of them.
+    pub namespace_selector: Option<Selector>,
+    /// The label.
+    pub topology_key: String,
+    /// Labels of the pod itself that the others have alike.
+    #[serde(deserialize_with = "super::nullable")]
+    pub match_label_keys: Vec<String>,
+    /// Labels of the pod itself that the others have otherwise.
+    #[serde(deserialize_with = "super::nullable")]
+    pub mismatch_label_keys: Vec<String>,
+}
+
+/// An entry of `topologySpreadConstraints`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SpreadConstraint {
+    /// Most by which places may differ.
+    pub max_skew: i64,
+    /// The label whose values are the places.
+    pub topology_key: String,
+    /// `DoNotSchedule` or `ScheduleAnyway`.
+    pub when_unsatisfiable: String,
+    /// Which pods are counted; absent counts none.
+    pub label_selector: Option<Selector>,
+    /// Fewer places than this count as an empty one.
+    pub min_domains: Option<i64>,
+    /// `Honor` (also when empty) or `Ignore`: nodes that the pod may not choose.
+    pub node_affinity_policy: String,
+    /// `Ignore` (also when empty) or `Honor`: nodes whose taints it does not bear.
+    pub node_taints_policy: String,
+    /// Labels of the pod itself that counted pods have alike.
+    #[serde(deserialize_with = "super::nullable")]
+    pub match_label_keys: Vec<String>,
 }
 
 /// A container, for the sum of its requests.
@@ -113,6 +223,11 @@ pub struct ContainerPort {
     pub name: String,
     /// Number.
     pub container_port: i32,
+    /// Port of the node; 0 for none.
+    pub host_port: i32,
+    /// Address of the node for it; empty for all.
+    #[serde(rename = "hostIP")]
+    pub host_ip: String,
     /// `TCP` (also when empty), `UDP`, `SCTP`.
     pub protocol: String,
 }
@@ -197,6 +312,8 @@ pub struct PodStatus {
     /// Containers.
     #[serde(deserialize_with = "super::nullable")]
     pub container_statuses: Vec<ContainerStatus>,
+    /// The node on which others make room for it.
+    pub nominated_node_name: String,
     /// Address.
     #[serde(rename = "podIP")]
     pub pod_ip: String,

@@ -1,86 +1,214 @@
 //! A pod's containers.
+//!
+//! Source of the wording: `validateContainers`, `validateInitContainers`,
+//! `validateEphemeralContainers` and what they call in kubernetes/kubernetes
+//! `pkg/apis/core/validation/validation.go`.
 
-use super::volume::relative;
-use super::{Errors, MAX_CONTAINERS, list, text, user_ids};
+use super::super::Errors;
+use super::volume::{Volumes, descending};
+use super::{MAX_CONTAINERS, env, flag, list, number, probe, resources, security, text};
 use crate::metadata;
-use crate::quantity::Quantity;
 use crate::status::Cause;
-use crate::support::NOT_SUPPORTED;
 use serde_json::Value;
+use std::collections::HashSet;
 
-pub(super) fn validate(spec: &Value, path: &str, volumes: &[&str], errors: &mut Errors) {
-    let containers = list(spec, "containers");
-    if containers.is_empty() {
-        errors.required(format!("{path}.containers"), "");
+/// What is known of the pod around a container.
+struct Pod<'a> {
+    volumes: &'a Volumes<'a>,
+    grace: Option<i64>,
+    restart_policy: &'a str,
+    host_users: bool,
+}
+
+/// Init, regular and ephemeral containers; in templates and pods alike.
+pub(super) fn validate(spec: &Value, path: &str, volumes: &Volumes<'_>, errors: &mut Errors) {
+    let pod = Pod {
+        volumes,
+        grace: number(spec, "terminationGracePeriodSeconds"),
+        restart_policy: text(spec, "restartPolicy"),
+        host_users: flag(spec, "hostUsers") != Some(false),
+    };
+    let at = format!("{path}.containers");
+    if list(spec, "containers").is_empty() {
+        errors.required(&at, "");
     }
+    let Some(regular) = bounded(spec, "containers", &at, errors) else {
+        return;
+    };
+    let mut names = HashSet::new();
+    let mut ports = HashSet::new();
+    for (index, container) in regular.iter().enumerate() {
+        let path = format!("{at}[{index}]");
+        common(container, &path, &pod, errors);
+        unique(container, &path, &mut names, errors);
+        probe::lifecycle(container, &path, pod.grace, errors);
+        probe::validate(container, &path, pod.grace, errors);
+        if container.get("restartPolicy").is_some() {
+            let why = "may not be set for non-init containers";
+            errors.forbidden(format!("{path}.restartPolicy"), why);
+        }
+        host_ports(container, &path, &mut ports, errors);
+    }
+    let at = format!("{path}.initContainers");
+    let Some(init) = bounded(spec, "initContainers", &at, errors) else {
+        return;
+    };
+    for (index, container) in init.iter().enumerate() {
+        let path = format!("{at}[{index}]");
+        common(container, &path, &pod, errors);
+        restartable(container, &path, &pod, errors);
+        unique(container, &path, &mut names, errors);
+        // They run one after the other, so only one's own ports can clash.
+        host_ports(container, &path, &mut HashSet::new(), errors);
+    }
+    let at = format!("{path}.ephemeralContainers");
+    let Some(ephemeral) = bounded(spec, "ephemeralContainers", &at, errors) else {
+        return;
+    };
+    let others = names.clone();
+    for (index, container) in ephemeral.iter().enumerate() {
+        let path = format!("{at}[{index}]");
+        common(container, &path, &pod, errors);
+        unique(container, &path, &mut names, errors);
+        passing(container, &path, &others, errors);
+    }
+}
+
+fn bounded<'a>(spec: &'a Value, key: &str, path: &str, errors: &mut Errors) -> Option<&'a [Value]> {
+    let containers = list(spec, key);
     if containers.len() > MAX_CONTAINERS {
-        errors.push(Cause::too_many(
-            format!("{path}.containers"),
-            containers.len(),
-            MAX_CONTAINERS,
-        ));
+        errors.push(Cause::too_many(path, containers.len(), MAX_CONTAINERS));
+        return None;
+    }
+    Some(containers)
+}
+
+fn unique<'a>(container: &'a Value, path: &str, names: &mut HashSet<&'a str>, errors: &mut Errors) {
+    let name = text(container, "name");
+    if !name.is_empty() && !names.insert(name) {
+        errors.push(Cause::duplicate(format!("{path}.name"), &name.into()));
+    }
+}
+
+/// What an init container may have: more, when it goes on running beside the others.
+fn restartable(container: &Value, path: &str, pod: &Pod<'_>, errors: &mut Errors) {
+    let policy = container.get("restartPolicy");
+    errors.one_of(format!("{path}.restartPolicy"), policy, &["Always"]);
+    if policy.is_some_and(|p| p == "Always") {
+        probe::lifecycle(container, path, pod.grace, errors);
+        probe::validate(container, path, pod.grace, errors);
         return;
     }
-    let mut names: Vec<&str> = Vec::new();
-    for (at, container) in containers.iter().enumerate() {
-        let path = format!("{path}.containers[{at}]");
-        match text(container, "name") {
-            "" => errors.required(format!("{path}.name"), ""),
-            name => {
-                errors.each(&format!("{path}.name"), name, metadata::dns_label(name));
-                if names.contains(&name) {
-                    errors.push(Cause::duplicate(format!("{path}.name"), &name.into()));
-                }
-                names.push(name);
+    for key in [
+        "lifecycle",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+    ] {
+        if container.get(key).is_some() {
+            errors.forbidden(
+                format!("{path}.{key}"),
+                "may not be set for init containers without restartPolicy=Always",
+            );
+        }
+    }
+}
+
+/// What an ephemeral container may not have.
+fn passing(container: &Value, path: &str, others: &HashSet<&str>, errors: &mut Errors) {
+    const WHY: &str = "cannot be set for an Ephemeral Container";
+    let target = text(container, "targetContainerName");
+    if !target.is_empty() && !others.contains(target) {
+        let path = format!("{path}.targetContainerName");
+        errors.push(Cause::not_found(path, &target.into()));
+    }
+    for key in [
+        "ports",
+        "resources",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+        "resizePolicy",
+        "restartPolicy",
+    ] {
+        let empty = |v: &Value| v.as_object().is_some_and(serde_json::Map::is_empty);
+        if container.get(key).is_some_and(|v| !empty(v)) {
+            errors.forbidden(format!("{path}.{key}"), WHY);
+        }
+    }
+    for (at, mount) in list(container, "volumeMounts").iter().enumerate() {
+        for key in ["subPath", "subPathExpr"] {
+            if !text(mount, key).is_empty() {
+                errors.forbidden(format!("{path}.volumeMounts[{at}].{key}"), WHY);
             }
         }
-        match text(container, "image") {
-            "" => errors.required(format!("{path}.image"), ""),
-            image if image.trim() != image => errors.invalid(
-                format!("{path}.image"),
-                &image.into(),
-                "must not have leading or trailing whitespace",
-            ),
-            _ => {}
+    }
+}
+
+/// What holds for every container.
+fn common(container: &Value, path: &str, pod: &Pod<'_>, errors: &mut Errors) {
+    match text(container, "name") {
+        "" => errors.required(format!("{path}.name"), ""),
+        name => errors.each(&format!("{path}.name"), name, metadata::dns_label(name)),
+    }
+    if text(container, "image").is_empty() {
+        errors.required(format!("{path}.image"), "");
+    }
+    errors.one_of(
+        format!("{path}.terminationMessagePolicy"),
+        container.get("terminationMessagePolicy"),
+        &["File", "FallbackToLogsOnError"],
+    );
+    ports(container, path, errors);
+    env::validate(container, path, errors);
+    mounts(container, path, pod.volumes, errors);
+    errors.one_of(
+        format!("{path}.imagePullPolicy"),
+        container.get("imagePullPolicy"),
+        &["Always", "IfNotPresent", "Never"],
+    );
+    resources::validate(container, path, errors);
+    resize_policy(container, path, pod.restart_policy, errors);
+    security::container(container, path, pod.host_users, errors);
+}
+
+/// Only of pods: upstream lets blanks in templates pass, for those who had them.
+pub(super) fn images(spec: &Value, path: &str, errors: &mut Errors) {
+    for kind in ["containers", "initContainers", "ephemeralContainers"] {
+        let containers = list(spec, kind).iter().take(MAX_CONTAINERS);
+        for (at, container) in containers.enumerate() {
+            let image = text(container, "image");
+            if image.trim() != image {
+                errors.invalid(
+                    format!("{path}.{kind}[{at}].image"),
+                    &image.into(),
+                    "must not have leading or trailing whitespace",
+                );
+            }
         }
-        errors.one_of(
-            format!("{path}.imagePullPolicy"),
-            container.get("imagePullPolicy"),
-            &["Always", "IfNotPresent", "Never"],
-        );
-        ports(container, &path, errors);
-        env(container, &path, errors);
-        env_from(container, &path, errors);
-        resources(container, &path, errors);
-        mounts(container, &path, volumes, errors);
-        security(container, &path, errors);
     }
 }
 
 fn ports(container: &Value, path: &str, errors: &mut Errors) {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names = HashSet::new();
     for (at, port) in list(container, "ports").iter().enumerate() {
         let path = format!("{path}.ports[{at}]");
         let name = text(port, "name");
         if !name.is_empty() {
-            errors.each(&format!("{path}.name"), name, port_name(name));
-            if names.contains(&name) {
+            let reasons = port_name(name);
+            if reasons.is_empty() && !names.insert(name) {
                 errors.push(Cause::duplicate(format!("{path}.name"), &name.into()));
             }
-            names.push(name);
+            errors.each(&format!("{path}.name"), name, reasons);
         }
-        match port
-            .get("containerPort")
-            .and_then(Value::as_i64)
-            .unwrap_or(0)
-        {
+        match number(port, "containerPort").unwrap_or(0) {
             0 => errors.required(format!("{path}.containerPort"), ""),
-            1..=65535 => {}
-            number => errors.invalid(
-                format!("{path}.containerPort"),
-                &number.into(),
-                "must be between 1 and 65535, inclusive",
-            ),
+            number => port_number(number, format!("{path}.containerPort"), errors),
+        }
+        match number(port, "hostPort").unwrap_or(0) {
+            0 => {}
+            number => port_number(number, format!("{path}.hostPort"), errors),
         }
         errors.one_of(
             format!("{path}.protocol"),
@@ -90,7 +218,54 @@ fn ports(container: &Value, path: &str, errors: &mut Errors) {
     }
 }
 
-fn port_name(name: &str) -> Vec<String> {
+fn port_number(number: i64, path: String, errors: &mut Errors) {
+    if !(1..=65535).contains(&number) {
+        let why = "must be between 1 and 65535, inclusive";
+        errors.invalid(path, &number.into(), why);
+    }
+}
+
+fn host_ports(container: &Value, path: &str, taken: &mut HashSet<String>, errors: &mut Errors) {
+    for (at, port) in list(container, "ports").iter().enumerate() {
+        let number = number(port, "hostPort").unwrap_or(0);
+        if number == 0 {
+            continue;
+        }
+        let id = format!(
+            "{}/{}/{number}",
+            text(port, "protocol"),
+            text(port, "hostIP")
+        );
+        if taken.contains(&id) {
+            let path = format!("{path}.ports[{at}].hostPort");
+            errors.push(Cause::duplicate(path, &id.into()));
+        } else {
+            taken.insert(id);
+        }
+    }
+}
+
+/// With the board's network a declared port is the port.
+pub(super) fn host_network(spec: &Value, path: &str, is_pod: bool, errors: &mut Errors) {
+    if flag(spec, "hostNetwork") != Some(true) {
+        return;
+    }
+    for (at, container) in list(spec, "containers").iter().enumerate() {
+        for (index, port) in list(container, "ports").iter().enumerate() {
+            let host = number(port, "hostPort").unwrap_or(0);
+            let own = number(port, "containerPort").unwrap_or(0);
+            if (is_pod || host != 0) && host != own {
+                errors.invalid(
+                    format!("{path}.containers[{at}].ports[{index}].hostPort"),
+                    &host.into(),
+                    "must match `containerPort` when `hostNetwork` is true",
+                );
+            }
+        }
+    }
+}
+
+pub(super) fn port_name(name: &str) -> Vec<String> {
     let mut out = Vec::new();
     let bytes = name.as_bytes();
     if name.len() > 15 {
@@ -114,197 +289,108 @@ fn port_name(name: &str) -> Vec<String> {
     out.into_iter().map(str::to_owned).collect()
 }
 
-fn env(container: &Value, path: &str, errors: &mut Errors) {
-    for (at, variable) in list(container, "env").iter().enumerate() {
-        let path = format!("{path}.env[{at}]");
-        match text(variable, "name") {
-            "" => errors.required(format!("{path}.name"), ""),
-            name => errors.each(&format!("{path}.name"), name, metadata::env_name(name)),
-        }
-        let Some(Value::Object(from)) = variable.get("valueFrom") else {
-            continue;
-        };
-        let path = format!("{path}.valueFrom");
-        if from.is_empty() {
-            let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-            errors.invalid(&path, &"".into(), why);
-        }
-        if !text(variable, "value").is_empty() {
-            errors.invalid(
-                &path,
-                &"".into(),
-                "may not be specified when `value` is not empty",
-            );
-        } else if from.len() > 1 {
-            errors.invalid(
-                &path,
-                &"".into(),
-                "may not have more than one field specified at a time",
-            );
-        }
-        for (kind, reference) in from {
-            let path = format!("{path}.{kind}");
-            match kind.as_str() {
-                "fieldRef" => field_ref(reference, &path, errors),
-                "configMapKeyRef" | "secretKeyRef" => match text(reference, "key") {
-                    "" => errors.required(format!("{path}.key"), ""),
-                    key => errors.each(&format!("{path}.key"), key, metadata::config_key(key)),
-                },
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Paths that `fieldRef` may name, beside single labels and annotations.
-const FIELDS: [&str; 7] = [
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.podIP",
-];
-/// Those of upstream's that this release can't fill in.
-const NOT_YET: [&str; 2] = ["status.hostIPs", "status.podIPs"];
-
-fn field_ref(reference: &Value, path: &str, errors: &mut Errors) {
-    let field = text(reference, "fieldPath");
-    let path = format!("{path}.fieldPath");
-    let subscript = ["metadata.labels['", "metadata.annotations['"]
-        .iter()
-        .any(|head| field.starts_with(head) && field.ends_with("']"));
-    if field.is_empty() {
-        errors.required(path, "");
-    } else if NOT_YET.contains(&field) {
-        errors.forbidden(path, NOT_SUPPORTED);
-    } else if !subscript && !FIELDS.contains(&field) {
-        errors.push(Cause::not_supported(path, &field.into(), &FIELDS));
-    }
-}
-
-fn env_from(container: &Value, path: &str, errors: &mut Errors) {
-    for (at, source) in list(container, "envFrom").iter().enumerate() {
-        let path = format!("{path}.envFrom[{at}]");
-        let sources: Vec<&str> = ["configMapRef", "secretRef"]
-            .into_iter()
-            .filter(|k| source.get(k).is_some())
-            .collect();
-        match sources.as_slice() {
-            [] => errors.invalid(
-                &path,
-                &"".into(),
-                "must specify one of: `configMapRef` or `secretRef`",
-            ),
-            [_] => {}
-            _ => errors.invalid(
-                &path,
-                &"".into(),
-                "may not have more than one field specified at a time",
-            ),
-        }
-        for key in sources {
-            match text(&source[key], "name") {
-                "" => errors.required(format!("{path}.{key}.name"), ""),
-                name => errors.each(
-                    &format!("{path}.{key}.name"),
-                    name,
-                    metadata::dns_subdomain(name),
-                ),
-            }
-        }
-    }
-}
-
-fn resources(container: &Value, path: &str, errors: &mut Errors) {
-    let Some(resources) = container.get("resources") else {
-        return;
-    };
-    let amount = |set: &str, name: &str| {
-        let text = resources.get(set)?.get(name)?.as_str()?;
-        Some((text, Quantity::parse(text).ok()?))
-    };
-    for set in ["limits", "requests"] {
-        for name in resources
-            .get(set)
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-            .map(|e| e.0)
-        {
-            let path = format!("{path}.resources.{set}[{name}]");
-            if !matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") {
-                errors.forbidden(&path, NOT_SUPPORTED);
-            }
-            if let Some((text, amount)) = amount(set, name)
-                && amount.is_negative()
-            {
-                errors.invalid(&path, &text.into(), "must be greater than or equal to 0");
-            }
-        }
-    }
-    for name in ["cpu", "memory", "ephemeral-storage"] {
-        if let (Some((text, request)), Some((limit_text, limit))) =
-            (amount("requests", name), amount("limits", name))
-            && request > limit
-        {
-            let why = format!("must be less than or equal to {name} limit of {limit_text}");
-            errors.invalid(format!("{path}.resources.requests"), &text.into(), &why);
-        }
-    }
-}
-
-fn mounts(container: &Value, path: &str, volumes: &[&str], errors: &mut Errors) {
-    let mut targets: Vec<&str> = Vec::new();
+fn mounts(container: &Value, path: &str, volumes: &Volumes<'_>, errors: &mut Errors) {
+    // What concerns the path in the volume is reported without the index, as upstream does.
+    let base = format!("{path}.volumeMounts");
+    let privileged = container
+        .get("securityContext")
+        .is_some_and(|s| flag(s, "privileged") == Some(true));
+    let mut targets = HashSet::new();
     for (at, mount) in list(container, "volumeMounts").iter().enumerate() {
-        let path = format!("{path}.volumeMounts[{at}]");
-        match text(mount, "name") {
-            "" => errors.required(format!("{path}.name"), ""),
-            name if !volumes.contains(&name) => {
-                errors.push(Cause::not_found(format!("{path}.name"), &name.into()));
-            }
-            _ => {}
+        let path = format!("{base}[{at}]");
+        let name = text(mount, "name");
+        if name.is_empty() {
+            errors.required(format!("{path}.name"), "");
         }
-        let sub_path = text(mount, "subPath");
+        if !volumes.contains(name) {
+            errors.push(Cause::not_found(format!("{path}.name"), &name.into()));
+        }
+        let target = text(mount, "mountPath");
+        if target.is_empty() {
+            errors.required(format!("{path}.mountPath"), "");
+        }
+        if !targets.insert(target) {
+            let path = format!("{path}.mountPath");
+            errors.invalid(path, &target.into(), "must be unique");
+        }
+        let (sub_path, expression) = (text(mount, "subPath"), text(mount, "subPathExpr"));
         if !sub_path.is_empty() {
-            relative(sub_path, format!("{path}.subPath"), errors);
+            descending(sub_path, format!("{base}.subPath"), errors);
         }
-        match text(mount, "mountPath") {
-            "" => errors.required(format!("{path}.mountPath"), ""),
-            target => {
-                if targets.contains(&target) {
-                    errors.invalid(
-                        format!("{path}.mountPath"),
-                        &target.into(),
-                        "must be unique",
-                    );
-                }
-                targets.push(target);
+        if !expression.is_empty() {
+            if !sub_path.is_empty() {
+                let why = "subPathExpr and subPath are mutually exclusive";
+                errors.invalid(format!("{path}.subPathExpr"), &expression.into(), why);
             }
+            descending(expression, format!("{base}.subPathExpr"), errors);
+        }
+        propagation(mount, &base, privileged, errors);
+    }
+}
+
+fn propagation(mount: &Value, base: &str, privileged: bool, errors: &mut Errors) {
+    let propagation = mount.get("mountPropagation");
+    let path = format!("{base}.mountPropagation");
+    if propagation.is_some_and(|p| p == "Bidirectional") && !privileged {
+        let why = "Bidirectional mount propagation is available only to privileged containers";
+        errors.forbidden(&path, why);
+    }
+    errors.one_of(
+        path,
+        propagation,
+        &["Bidirectional", "HostToContainer", "None"],
+    );
+    let path = format!("{base}.recursiveReadOnly");
+    let recursive = mount.get("recursiveReadOnly");
+    errors.one_of(
+        path.clone(),
+        recursive,
+        &["Disabled", "IfPossible", "Enabled"],
+    );
+    if matches!(
+        recursive.and_then(Value::as_str),
+        Some("Enabled" | "IfPossible")
+    ) {
+        if flag(mount, "readOnly") != Some(true) {
+            errors.forbidden(&path, "may only be specified when readOnly is true");
+        }
+        if propagation.is_some_and(|p| p != "None") {
+            let why = "may only be specified when mountPropagation is None or not specified";
+            errors.forbidden(&path, why);
         }
     }
 }
 
-fn security(container: &Value, path: &str, errors: &mut Errors) {
-    let Some(security) = container.get("securityContext") else {
-        return;
-    };
-    let path = format!("{path}.securityContext");
-    user_ids(security, &path, errors);
-    if security.get("allowPrivilegeEscalation") != Some(&Value::Bool(false)) {
-        return;
-    }
-    if security.get("privileged") == Some(&Value::Bool(true)) {
-        let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-        errors.invalid(&path, security, why);
-    }
-    let adds = security
-        .get("capabilities")
-        .map_or(&[][..], |c| list(c, "add"));
-    if adds.iter().any(|c| c.as_str() == Some("CAP_SYS_ADMIN")) {
-        let why =
-            "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-        errors.invalid(&path, security, why);
+fn resize_policy(container: &Value, path: &str, restart_policy: &str, errors: &mut Errors) {
+    let path = format!("{path}.resizePolicy");
+    let mut seen = HashSet::new();
+    for (at, policy) in list(container, "resizePolicy").iter().enumerate() {
+        let resource = text(policy, "resourceName");
+        if !seen.insert(resource) {
+            errors.push(Cause::duplicate(format!("{path}[{at}]"), &resource.into()));
+        }
+        match resource {
+            "cpu" | "memory" => {}
+            "" => errors.required(&path, ""),
+            _ => errors.push(Cause::not_supported(
+                &path,
+                &resource.into(),
+                &["cpu", "memory"],
+            )),
+        }
+        let restart = text(policy, "restartPolicy");
+        match restart {
+            "NotRequired" | "RestartContainer" => {}
+            "" => errors.required(&path, ""),
+            _ => errors.push(Cause::not_supported(
+                &path,
+                &restart.into(),
+                &["NotRequired", "RestartContainer"],
+            )),
+        }
+        if restart_policy == "Never" && restart != "NotRequired" {
+            let why = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.invalid(&path, &restart.into(), why);
+        }
     }
 }

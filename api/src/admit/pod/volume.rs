@@ -1,90 +1,220 @@
 //! A pod's volumes.
+//!
+//! Source of the wording: `ValidateVolumes` and what it calls in kubernetes/kubernetes
+//! `pkg/apis/core/validation/validation.go`. Sources that upstream removed, or that belong to
+//! clouds, are refused elsewhere and not looked into.
 
-use super::{Errors, Warning, list, text};
+use super::super::Errors;
+use super::{env, list, number, text};
 use crate::metadata;
+use crate::quantity::Quantity;
 use crate::status::Cause;
 use crate::support::NOT_SUPPORTED;
 use serde_json::Value;
+use std::collections::HashSet;
+
+/// Names of a pod's volumes.
+pub(super) type Volumes<'a> = HashSet<&'a str>;
 
 /// Validates the volumes and returns their names, for the mounts.
-pub(super) fn validate<'a>(spec: &'a Value, path: &str, errors: &mut Errors) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
+pub(super) fn validate<'a>(spec: &'a Value, path: &str, errors: &mut Errors) -> Volumes<'a> {
+    let mut names = HashSet::new();
     for (at, volume) in list(spec, "volumes").iter().enumerate() {
         let path = format!("{path}.volumes[{at}]");
         match text(volume, "name") {
             "" => errors.required(format!("{path}.name"), ""),
             name => {
-                errors.each(&format!("{path}.name"), name, metadata::dns_label(name));
-                if names.contains(&name) {
+                let reasons = metadata::dns_label(name);
+                if reasons.is_empty() && !names.insert(name) {
                     errors.push(Cause::duplicate(format!("{path}.name"), &name.into()));
                 }
-                names.push(name);
+                errors.each(&format!("{path}.name"), name, reasons);
             }
         }
-        source(volume, &path, errors);
+        one_source(volume, &path, errors);
     }
     names
 }
 
-/// A directory on disk has no limit of its own; one in memory has.
-pub(super) fn warnings(spec: &Value, path: &str) -> Vec<Warning> {
-    let mut out = Vec::new();
-    for (at, volume) in list(spec, "volumes").iter().enumerate() {
-        let Some(dir) = volume.get("emptyDir") else {
-            continue;
-        };
-        if dir.get("sizeLimit").is_some() && text(dir, "medium") != "Memory" {
-            let text = format!(
-                "{path}.volumes[{at}].emptyDir.sizeLimit: {NOT_SUPPORTED}: the directory can fill the node's disk"
-            );
-            out.push(Warning { text });
-        }
-    }
-    out
-}
-
-fn source(volume: &Value, path: &str, errors: &mut Errors) {
+fn one_source(volume: &Value, path: &str, errors: &mut Errors) {
     let sources = volume
         .as_object()
         .into_iter()
         .flatten()
         .filter(|(key, _)| *key != "name");
-    for (at, (key, source)) in sources.enumerate() {
+    for (at, (key, of)) in sources.enumerate() {
         let path = format!("{path}.{key}");
         if at > 0 {
             errors.forbidden(&path, "may not specify more than 1 volume type");
-            continue;
-        }
-        match key.as_str() {
-            "configMap" => keys_as_files(source, &path, "name", errors),
-            "secret" => keys_as_files(source, &path, "secretName", errors),
-            "emptyDir" if !matches!(text(source, "medium"), "" | "Memory") => {
-                errors.forbidden(format!("{path}.medium"), NOT_SUPPORTED);
-            }
-            _ => {}
+        } else {
+            source(key, of, &path, errors);
         }
     }
 }
 
-fn keys_as_files(source: &Value, path: &str, name: &str, errors: &mut Errors) {
-    if text(source, name).is_empty() {
-        errors.required(format!("{path}.{name}"), "");
+fn source(kind: &str, of: &Value, path: &str, errors: &mut Errors) {
+    let mut required = |keys: &[&str]| {
+        for key in keys {
+            if text(of, key).is_empty() {
+                errors.required(format!("{path}.{key}"), "");
+            }
+        }
+    };
+    match kind {
+        "configMap" => {
+            required(&["name"]);
+            keys_as_files(of, path, errors);
+        }
+        "secret" => {
+            required(&["secretName"]);
+            keys_as_files(of, path, errors);
+        }
+        "persistentVolumeClaim" => required(&["claimName"]),
+        "nfs" => {
+            required(&["server", "path"]);
+            let target = text(of, "path");
+            if !target.starts_with('/') {
+                let why = "must be an absolute path";
+                errors.invalid(format!("{path}.path"), &target.into(), why);
+            }
+        }
+        "csi" => required(&["driver"]),
+        "hostPath" => host_path(of, path, errors),
+        "emptyDir" => empty_dir(of, path, errors),
+        "downwardAPI" => {
+            mode(of.get("defaultMode"), format!("{path}.defaultMode"), errors);
+            downward(of, path, errors);
+        }
+        "projected" => projected(of, path, errors),
+        _ => {}
     }
-    mode(
-        source.get("defaultMode"),
-        format!("{path}.defaultMode"),
-        errors,
+}
+
+fn host_path(of: &Value, path: &str, errors: &mut Errors) {
+    let target = text(of, "path");
+    if target.is_empty() {
+        return errors.required(format!("{path}.path"), "");
+    }
+    no_backsteps(target, format!("{path}.path"), errors);
+    errors.one_of(
+        format!("{path}.type"),
+        of.get("type"),
+        &[
+            "",
+            "BlockDevice",
+            "CharDevice",
+            "Directory",
+            "DirectoryOrCreate",
+            "File",
+            "FileOrCreate",
+            "Socket",
+        ],
     );
-    for (at, item) in list(source, "items").iter().enumerate() {
+}
+
+fn empty_dir(of: &Value, path: &str, errors: &mut Errors) {
+    let limit = of.get("sizeLimit").and_then(Value::as_str);
+    if limit.is_some_and(|l| Quantity::parse(l).is_ok_and(Quantity::is_negative)) {
+        let why = "SizeLimit field must be a valid resource quantity";
+        errors.forbidden(format!("{path}.sizeLimit"), why);
+    }
+    if !matches!(text(of, "medium"), "" | "Memory") {
+        errors.forbidden(format!("{path}.medium"), NOT_SUPPORTED);
+    }
+}
+
+fn keys_as_files(of: &Value, path: &str, errors: &mut Errors) {
+    mode(of.get("defaultMode"), format!("{path}.defaultMode"), errors);
+    for (at, item) in list(of, "items").iter().enumerate() {
         let path = format!("{path}.items[{at}]");
         if text(item, "key").is_empty() {
             errors.required(format!("{path}.key"), "");
         }
-        match text(item, "path") {
-            "" => errors.required(format!("{path}.path"), ""),
-            target => relative(target, format!("{path}.path"), errors),
+        file(item, &path, errors);
+    }
+}
+
+/// `path` and `mode` of something that becomes a file.
+fn file(item: &Value, path: &str, errors: &mut Errors) {
+    match text(item, "path") {
+        "" => errors.required(format!("{path}.path"), ""),
+        target => not_reserved(target, format!("{path}.path"), errors),
+    }
+    mode(item.get("mode"), format!("{path}.mode"), errors);
+}
+
+fn downward(of: &Value, path: &str, errors: &mut Errors) {
+    for (at, item) in list(of, "items").iter().enumerate() {
+        let path = format!("{path}.items[{at}]");
+        file(item, &path, errors);
+        match (item.get("fieldRef"), item.get("resourceFieldRef")) {
+            (Some(field), resource) => {
+                let at = format!("{path}.fieldRef");
+                env::field_ref(field, &at, errors, &env::VOLUME_FIELDS);
+                if resource.is_some() {
+                    let why = "fieldRef and resourceFieldRef can not be specified simultaneously";
+                    errors.invalid(&path, &"resource".into(), why);
+                }
+            }
+            (None, Some(resource)) => {
+                env::resource_ref(resource, &format!("{path}.resourceFieldRef"), errors, true);
+            }
+            (None, None) => {
+                errors.required(&path, "one of fieldRef and resourceFieldRef is required");
+            }
         }
-        mode(item.get("mode"), format!("{path}.mode"), errors);
+    }
+}
+
+fn projected(of: &Value, path: &str, errors: &mut Errors) {
+    mode(of.get("defaultMode"), format!("{path}.defaultMode"), errors);
+    let sources = list(of, "sources");
+    if sources.len() > 1000 {
+        return errors.push(Cause::too_many(
+            format!("{path}.sources"),
+            sources.len(),
+            1000,
+        ));
+    }
+    for (at, source) in sources.iter().enumerate() {
+        let path = format!("{path}.sources[{at}]");
+        let kinds = source.as_object().into_iter().flatten();
+        for (count, (kind, of)) in kinds.enumerate() {
+            if count > 0 {
+                let why = "may not specify more than 1 volume type per source";
+                errors.forbidden(&path, why);
+                break;
+            }
+            let path = format!("{path}.{kind}");
+            match kind.as_str() {
+                "configMap" | "secret" => {
+                    if text(of, "name").is_empty() {
+                        errors.required(format!("{path}.name"), "");
+                    }
+                    keys_as_files(of, &path, errors);
+                }
+                "downwardAPI" => downward(of, &path, errors),
+                "serviceAccountToken" => token(of, &path, errors),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn token(of: &Value, path: &str, errors: &mut Errors) {
+    if let Some(seconds) = number(of, "expirationSeconds") {
+        let path = format!("{path}.expirationSeconds");
+        if seconds < 600 {
+            let why = "may not specify a duration less than 10 minutes";
+            errors.invalid(path, &seconds.into(), why);
+        } else if seconds > 1 << 32 {
+            let why = "may not specify a duration larger than 2^32 seconds";
+            errors.invalid(path, &seconds.into(), why);
+        }
+    }
+    match text(of, "path") {
+        "" => errors.required(format!("{path}.path"), ""),
+        target => not_reserved(target, format!("{path}.path"), errors),
     }
 }
 
@@ -102,12 +232,24 @@ fn mode(value: Option<&Value>, path: String, errors: &mut Errors) {
     }
 }
 
-pub(super) fn relative(target: &str, path: String, errors: &mut Errors) {
-    if target.starts_with('/') {
-        errors.invalid(path, &target.into(), "must be a relative path");
-    } else if target.split('/').any(|part| part == "..") {
+fn no_backsteps(target: &str, path: String, errors: &mut Errors) {
+    if target.split('/').any(|part| part == "..") {
         errors.invalid(path, &target.into(), "must not contain '..'");
-    } else if target.starts_with("..") {
+    }
+}
+
+/// A path that stays below where it starts.
+pub(super) fn descending(target: &str, path: String, errors: &mut Errors) {
+    if target.starts_with('/') {
+        errors.invalid(path.clone(), &target.into(), "must be a relative path");
+    }
+    no_backsteps(target, path, errors);
+}
+
+/// As [`descending`], and not a name that the node keeps for itself.
+fn not_reserved(target: &str, path: String, errors: &mut Errors) {
+    descending(target, path.clone(), errors);
+    if target.starts_with("..") && !target.starts_with("../") {
         errors.invalid(path, &target.into(), "must not start with '..'");
     }
 }

@@ -1,0 +1,1 @@
+//! Cases of structured-merge-diff and apimachinery, told with served kinds; and properties.
