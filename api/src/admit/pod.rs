@@ -376,3 +376,6 @@ pub(super) fn qos_class(spec: &Value) -> &'static str {
         (true, false) => "Burstable",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ pub(super) fn kind(plural: &str) -> &'static Kind {
         .unwrap()
 }
 
-fn ctx(kind: &Kind) -> Create<'static> {
+pub(super) fn ctx(kind: &Kind) -> Create<'static> {
     Create {
         now: Timestamp::parse("2026-01-01T00:00:00Z").unwrap(),
         uid: "0a1b2c3d-0000-4000-8000-000000000000",
@@ -16,14 +16,14 @@ fn ctx(kind: &Kind) -> Create<'static> {
     }
 }
 
-fn created(plural: &str, mut object: Value) -> Result<(Value, Vec<Warning>), Status> {
+pub(super) fn created(plural: &str, mut object: Value) -> Result<(Value, Vec<Warning>), Status> {
     let kind = kind(plural);
     let warnings = create(kind, &mut object, &ctx(kind))?;
     Ok((object, warnings))
 }
 
 /// Creates, then updates with what `change` makes of it.
-fn updated(plural: &str, object: Value, change: impl Fn(&mut Value)) -> Result<Value, Status> {
+pub(super) fn updated(plural: &str, object: Value, change: impl Fn(&mut Value)) -> Result<Value, Status> {
     let (old, _) = created(plural, object).unwrap();
     let mut new = old.clone();
     change(&mut new);
@@ -35,11 +35,11 @@ fn updated(plural: &str, object: Value, change: impl Fn(&mut Value)) -> Result<V
     Ok(new)
 }
 
-fn pod(spec: Value) -> Value {
+pub(super) fn pod(spec: Value) -> Value {
     json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p"}, "spec": spec})
 }
 
-fn container(rest: Value) -> Value {
+pub(super) fn container(rest: Value) -> Value {
     let mut out = json!({"name": "a", "image": "x:1"});
     out.as_object_mut()
         .unwrap()
@@ -47,13 +47,13 @@ fn container(rest: Value) -> Value {
     json!({"containers": [out]})
 }
 
-fn deployment() -> Value {
+pub(super) fn deployment() -> Value {
     json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "web"},
         "spec": {"selector": {"matchLabels": {"app": "web"}},
                  "template": {"metadata": {"labels": {"app": "web"}}, "spec": container(json!({}))}}})
 }
 
-fn with(mut object: Value, pointer: &str, value: Value) -> Value {
+pub(super) fn with(mut object: Value, pointer: &str, value: Value) -> Value {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     object.pointer_mut(parent).unwrap()[key] = value;
     object
@@ -61,7 +61,7 @@ fn with(mut object: Value, pointer: &str, value: Value) -> Value {
 
 /// The message of a refused creation, without the head that names the object.
 #[track_caller]
-fn refused(plural: &str, object: Value) -> String {
+pub(super) fn refused(plural: &str, object: Value) -> String {
     let status = created(plural, object).unwrap_err();
     assert_eq!(
         (status.code(), status.reason()),
@@ -160,7 +160,7 @@ fn names_in_upstreams_words() {
 }
 
 #[test]
-fn deployments_in_upstreams_words() {
+pub(super) fn deployments_in_upstreams_words() {
     let at =
         |pointer: &str, value: Value| refused("deployments", with(deployment(), pointer, value));
     assert_eq!(
