@@ -202,9 +202,8 @@ impl Request<'_> {
         })
     }
 
-    /// Reads managers; those who wrote in a version that is gone are forgotten.
-    fn managers(&self, schema: Schema, list: Option<&Value>) -> Result<Managers, managed::Error> {
-        let mut managers = Managers::decode(list)?;
+    /// Those who wrote in a version that is gone are forgotten.
+    fn current(&self, schema: Schema, mut managers: Managers) -> Managers {
         managers.0.retain(|_, owned| {
             let (group, version) = split_api_version(&owned.api_version);
             find_kind(group, version, self.kind.kind).is_some()
@@ -212,7 +211,7 @@ impl Request<'_> {
         for owned in managers.0.values_mut() {
             owned.fields = schema.reconcile(&owned.fields);
         }
-        Ok(managers)
+        managers
     }
 
     fn normalised(&self, object: &Value) -> Value {
@@ -269,9 +268,7 @@ pub fn apply(
             typed::joined(&problems)
         )));
     }
-    let mut managers = request
-        .managers(write.schema, live.and_then(live_managers))
-        .unwrap_or_default();
+    let mut managers = Managers::decode(live.and_then(live_managers)).unwrap_or_default();
     let old = live.map_or_else(|| Value::Object(Map::new()), without_managed);
     let client_side = match request.subresource {
         None => live.and_then(|live| last_applied(kind, live)),
@@ -281,6 +278,7 @@ pub fn apply(
         let defaulted = client_side.as_ref().map(|config| defaulted(kind, config));
         managers = owner::before_first_apply(&write, &old, defaulted.as_ref());
     }
+    managers = request.current(write.schema, managers);
     let mut after = managers.clone();
     let mut result = write.apply(&old, &typed, &mut after, request.force);
     if let (KUBECTL, Some(past), Err(Failure::Conflicts(conflicts))) =
@@ -337,10 +335,11 @@ fn after_update(
 ) -> Option<Option<Value>> {
     let normalise = |object: &Value| object.clone();
     let write = request.write(Operation::Update, &normalise).ok()?;
-    let mut managers = request.managers(write.schema, list).ok()?;
+    let managers = Managers::decode(list).ok()?;
     if managers.0.is_empty() {
         return Some(None);
     }
+    let mut managers = request.current(write.schema, managers);
     let (old, new) = (without_managed(old), without_managed(new));
     write.update(&old, &new, &mut managers).ok()?;
     Some(managers.encode())
