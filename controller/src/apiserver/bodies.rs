@@ -53,7 +53,7 @@ async fn drain(mut body: Incoming) {
 /// The whole body.
 pub(crate) async fn read(mut body: Arriving, limits: &Limits) -> Result<Bytes, Status> {
     let max = limits.body_bytes;
-    let too_large = || Status::too_large(format!("Request entity too large: limit is {max}"));
+    let too_large = || Status::too_large(format!("limit is {max}"));
     let Some(incoming) = &mut body.0 else {
         return Ok(Bytes::new());
     };

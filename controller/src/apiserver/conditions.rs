@@ -92,65 +92,65 @@ pub(crate) fn bad_options(causes: Vec<Cause>) -> Status {
     Status::invalid("meta.k8s.io", "ListOptions", "", causes)
 }
 
-/// Checks `resourceVersionMatch` against its neighbours.
+/// Checks `resourceVersionMatch` against its neighbours, as upstream's `ValidateListOptions`
+/// (apimachinery/pkg/apis/meta/internalversion/validation/validation.go).
 pub(crate) fn check_match(query: &Query, watch: bool) -> Result<(), Status> {
     let kind = query.get("resourceVersionMatch");
     let initial = query.get("sendInitialEvents").is_some();
-    let forbidden =
-        |field: &str, detail: &str| Err(bad_options(vec![Cause::forbidden(field, detail)]));
-    match kind {
-        Some(other) if !matches!(other, "Exact" | "NotOlderThan") => {
-            let supported = ["Exact", "NotOlderThan", ""];
-            return Err(bad_options(vec![Cause::not_supported(
-                "resourceVersionMatch",
-                &other.into(),
-                &supported,
-            )]));
-        }
-        _ => {}
-    }
+    let mut causes = Vec::new();
+    let mut forbid = |field: &str, detail: &str| causes.push(Cause::forbidden(field, detail));
+    let field = "resourceVersionMatch";
     if watch {
         if initial && kind != Some("NotOlderThan") {
-            return forbidden(
-                "resourceVersionMatch",
+            forbid(
+                field,
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             );
         }
         if !initial && kind.is_some() {
-            return forbidden(
-                "resourceVersionMatch",
+            forbid(
+                field,
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             );
         }
-        return Ok(());
-    }
-    if initial {
-        return forbidden(
-            "sendInitialEvents",
-            "sendInitialEvents is forbidden for list",
-        );
-    }
-    if kind.is_some() {
-        if query.get("resourceVersion").is_none() {
-            return forbidden(
-                "resourceVersionMatch",
+    } else {
+        if kind.is_some() && query.get("resourceVersion").is_none() {
+            forbid(
+                field,
                 "resourceVersionMatch is forbidden unless resourceVersion is provided",
             );
         }
-        if query.get("continue").is_some() {
-            return forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden when continue is provided",
+        if kind == Some("Exact") && query.get("resourceVersion") == Some("0") {
+            forbid(
+                field,
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             );
         }
-        if kind == Some("Exact") && query.get("resourceVersion") == Some("0") {
-            return forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+        if initial {
+            forbid(
+                "sendInitialEvents",
+                "sendInitialEvents is forbidden for list",
             );
         }
     }
-    Ok(())
+    if kind.is_some() && query.get("continue").is_some() {
+        forbid(
+            field,
+            "resourceVersionMatch is forbidden when continue is provided",
+        );
+    }
+    let supported: &[&str] = if watch {
+        &["NotOlderThan"]
+    } else {
+        &["Exact", "NotOlderThan", ""]
+    };
+    if let Some(other) = kind.filter(|kind| !supported.contains(kind)) {
+        causes.push(Cause::not_supported(field, &other.into(), supported));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(bad_options(causes))
 }
 
 /// What a store's refusal of a revision is to a client.

@@ -1,8 +1,10 @@
-//! Deletion: preconditions, finalizers, the grace of pods, and what happens to dependents.
+//! Deletion at the edge: what a request asks for, preconditions, and the write. What a deletion does
+//! to an object is [`bramble_controller_core::deletion`]'s; dependents are the garbage collector's.
 
 use bramble_api::decode;
-use bramble_api::kind::{self, Kind};
+use bramble_api::kind::Kind;
 use bramble_api::status::{Cause, Status};
+use bramble_controller_core::deletion::{self, Deletion, Propagation};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::{Value, json};
@@ -12,90 +14,103 @@ use super::list::{read, render, select};
 use super::meta::Form;
 use super::request::Info;
 use super::respond::{self, Body};
-use super::write::{TRIES, answer, commit, content_type, dry_run, durability, put, store_error};
+use super::write::{
+    TRIES, answer, commit, content_type, dry_run_cause, durability, put, store_error,
+};
 use super::{Context, gzip};
 use crate::join;
 use crate::object::now;
-use crate::store::{Durability, Entry, Error, Expect, Op, Page, Scope};
-
-/// Upstream's default grace for pods, in seconds.
-const DEFAULT_GRACE: i64 = 30;
+use crate::store::{Durability, Entry, Error, Expect, Op};
 
 /// `DeleteOptions`, from the body or else the query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
-    grace: Option<i64>,
+    deletion: deletion::Options,
     uid: Option<String>,
     resource_version: Option<String>,
-    orphan: bool,
-    foreground: bool,
+    /// As it was said, for the code of the answer.
+    orphan_dependents: Option<bool>,
     pub(crate) dry_run: bool,
 }
 
 impl Options {
     pub(crate) fn parse(info: &Info, headers: &HeaderMap, body: &Bytes) -> Result<Self, Status> {
-        let value = decode::delete_options(content_type(headers), body)?;
-        let mut options = Self::from_value(&value)?;
+        let query = &info.query;
+        let mut value = decode::delete_options(content_type(headers), body)?;
         // As upstream: the query counts when there is no body.
         if body.is_empty() {
-            options.grace = info.query.number("gracePeriodSeconds")?;
-            options.propagation(info.query.get("propagationPolicy"))?;
-            options.dry_run = dry_run(info.query.get("dryRun"))?;
-        } else if info.query.get("dryRun").is_some() {
-            options.dry_run = dry_run(info.query.get("dryRun"))?;
-        }
-        options.checked()
-    }
-
-    /// From a `DeleteOptions` object.
-    pub(crate) fn from_value(value: &Value) -> Result<Self, Status> {
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
-        let mut options = Self {
-            grace: value.get("gracePeriodSeconds").and_then(Value::as_i64),
-            uid: text("/preconditions/uid").map(str::to_owned),
-            resource_version: text("/preconditions/resourceVersion").map(str::to_owned),
-            orphan: value
-                .get("orphanDependents")
-                .and_then(Value::as_bool)
-                .unwrap_or(false),
-            ..Self::default()
-        };
-        options.propagation(text("/propagationPolicy"))?;
-        for value in value
-            .get("dryRun")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            options.dry_run |= dry_run(value.as_str())?;
-        }
-        options.checked()
-    }
-
-    fn propagation(&mut self, policy: Option<&str>) -> Result<(), Status> {
-        match policy {
-            None | Some("" | "Background") => {}
-            Some("Orphan") => self.orphan = true,
-            Some("Foreground") => self.foreground = true,
-            Some(other) => {
-                let supported = ["Background", "Foreground", "Orphan"];
-                let cause = Cause::not_supported("propagationPolicy", &other.into(), &supported);
-                return Err(Status::invalid(
-                    "meta.k8s.io",
-                    "DeleteOptions",
-                    "",
-                    vec![cause],
-                ));
+            if let Some(grace) = query.number("gracePeriodSeconds")? {
+                value["gracePeriodSeconds"] = grace.into();
+            }
+            if query.get("orphanDependents").is_some() {
+                value["orphanDependents"] = query.flag("orphanDependents").into();
+            }
+            if let Some(policy) = query.get("propagationPolicy") {
+                value["propagationPolicy"] = policy.into();
             }
         }
-        Ok(())
+        // A trial is never the real thing because it was asked for in the wrong place.
+        let trials = query.all("dryRun").map(Value::from);
+        let said = value.get("dryRun").and_then(Value::as_array);
+        let trials: Vec<Value> = said.into_iter().flatten().cloned().chain(trials).collect();
+        if !trials.is_empty() {
+            value["dryRun"] = trials.into();
+        }
+        Self::from_value(&value)
     }
 
-    fn checked(self) -> Result<Self, Status> {
-        // A negative grace means "at least a moment" upstream; 1 is what it does with it.
+    /// From a `DeleteOptions` object, under the rules of upstream's `ValidateDeleteOptions`
+    /// (apimachinery/pkg/apis/meta/v1/validation/validation.go).
+    pub(crate) fn from_value(value: &Value) -> Result<Self, Status> {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+        let orphan_dependents = value.get("orphanDependents").and_then(Value::as_bool);
+        let policy = value.get("propagationPolicy").filter(|p| !p.is_null());
+        let mut causes = Vec::new();
+        if orphan_dependents.is_some()
+            && let Some(policy) = policy
+        {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            causes.push(Cause::invalid("propagationPolicy", policy, detail));
+        }
+        let propagation = match policy.map(|p| p.as_str().unwrap_or_default()) {
+            None => None,
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some(other) => {
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                let other = Value::from(other);
+                causes.push(Cause::not_supported(
+                    "propagationPolicy",
+                    &other,
+                    &supported,
+                ));
+                None
+            }
+        };
+        let trials = value.get("dryRun").and_then(Value::as_array);
+        let trials: Vec<&str> = trials
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        causes.extend(dry_run_cause(&trials));
+        if !causes.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", causes));
+        }
+        let propagation = propagation.or(orphan_dependents.map(|orphan| match orphan {
+            true => Propagation::Orphan,
+            false => Propagation::Background,
+        }));
         Ok(Self {
-            grace: self.grace.map(|g| if g < 0 { 1 } else { g }),
-            ..self
+            deletion: deletion::Options {
+                grace: value.get("gracePeriodSeconds").and_then(Value::as_i64),
+                propagation,
+            },
+            uid: text("/preconditions/uid").map(str::to_owned),
+            resource_version: text("/preconditions/resourceVersion").map(str::to_owned),
+            orphan_dependents,
+            dry_run: !trials.is_empty(),
         })
     }
 }
@@ -107,87 +122,22 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-fn has_entries(object: &Value, pointer: &str) -> bool {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .is_some_and(|list| !list.is_empty())
+/// Kinds whose deletion answers with the object; upstream's `ReturnDeletedObject`.
+fn answers_with_object(kind: &Kind) -> bool {
+    matches!(
+        kind.kind,
+        "Pod" | "PodTemplate" | "ResourceQuota" | "Service" | "ServiceAccount"
+    )
 }
 
-/// Whether a marked object has nothing left that keeps it.
-pub(crate) fn is_finished(kind: &Kind, object: &Value) -> bool {
-    let marked = !text(object, "/metadata/deletionTimestamp").is_empty();
-    let graceful = kind.kind == "Pod"
-        && object
-            .pointer("/metadata/deletionGracePeriodSeconds")
-            .and_then(Value::as_i64)
-            != Some(0);
-    marked && !graceful && !is_held(kind, object)
-}
-
-fn is_held(kind: &Kind, object: &Value) -> bool {
-    has_entries(object, "/metadata/finalizers")
-        || (kind.kind == "Namespace" && has_entries(object, "/spec/finalizers"))
-}
-
-/// What a deletion comes to.
-#[derive(Debug, PartialEq)]
-enum Step {
-    /// It goes at once.
-    Remove,
-    /// It is marked, and goes when its node or its finalizers let go.
-    Mark(Value),
-    /// It was marked before and nothing changes.
-    Wait,
-}
-
-fn decide(kind: &Kind, object: &Value, options: &Options) -> Step {
-    let marked = !text(object, "/metadata/deletionTimestamp").is_empty();
-    let grace = if kind.kind == "Pod" {
-        pod_grace(object, options)
-    } else {
-        0
-    };
-    let before = object
-        .pointer("/metadata/deletionGracePeriodSeconds")
-        .and_then(Value::as_i64);
-    let held = is_held(kind, object);
-    if grace == 0 && !held {
-        return Step::Remove;
-    }
-    // A second deletion may only shorten the grace.
-    if marked && before.is_none_or(|before| grace >= before) {
-        return Step::Wait;
-    }
-    let mut object = object.clone();
-    let mut at = now();
-    at.seconds += grace;
-    object["metadata"]["deletionTimestamp"] = at.rfc3339().into();
-    object["metadata"]["deletionGracePeriodSeconds"] = grace.into();
-    if let Some(generation) = object
-        .pointer("/metadata/generation")
-        .and_then(Value::as_i64)
-        && !marked
-    {
-        object["metadata"]["generation"] = (generation + 1).into();
-    }
-    if kind.kind == "Namespace" {
-        object["status"]["phase"] = "Terminating".into();
-    }
-    Step::Mark(object)
-}
-
-/// A pod that no node runs, or that has ended, needs no grace.
-fn pod_grace(object: &Value, options: &Options) -> i64 {
-    let unbound = text(object, "/spec/nodeName").is_empty();
-    let ended = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
-    if unbound || ended {
-        return 0;
-    }
-    let own = object
-        .pointer("/spec/terminationGracePeriodSeconds")
-        .and_then(Value::as_i64);
-    options.grace.or(own).unwrap_or(DEFAULT_GRACE)
+/// What became of an object.
+pub(crate) enum Outcome {
+    /// It is gone; its last state.
+    Gone(Value),
+    /// It stays for now, as these bytes.
+    Stays(Bytes),
+    /// It was being deleted already.
+    Pending(Value),
 }
 
 pub(crate) async fn delete(
@@ -196,31 +146,40 @@ pub(crate) async fn delete(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
+    Form::negotiate(headers, &info.query)?;
     let options = Options::parse(info, headers, body)?;
-    let (entry_json, object) = delete_one(ctx, info, &options).await?;
-    let warnings: Vec<String> = options
-        .foreground
-        .then(|| "propagationPolicy Foreground is carried out as Background".to_owned())
-        .into_iter()
-        .collect();
-    let gone = entry_json.is_none();
-    if gone && info.kind.kind != "Pod" {
-        let uid = text(&object, "/metadata/uid");
-        let status = Status::deleted(info.kind.group, info.kind.plural, info.name(), uid);
-        let mut response = respond::status(&status);
-        respond::warn(&mut response, &warnings);
-        return Ok(response);
+    let outcome = delete_one(ctx, info, &options).await?;
+    let gone = matches!(outcome, Outcome::Gone(_));
+    // Upstream (endpoints/handlers/delete.go) says "accepted" only to who asked for the cascade in
+    // the old way.
+    let code = match options.orphan_dependents {
+        Some(false) if !gone => 202,
+        _ => 200,
+    };
+    match outcome {
+        Outcome::Stays(json) => answer(info, headers, code, &json, &[]),
+        Outcome::Gone(object) | Outcome::Pending(object) if answers_with_object(info.kind) => {
+            answer(info, headers, code, &object.to_string().into(), &[])
+        }
+        Outcome::Gone(object) | Outcome::Pending(object) => {
+            let uid = text(&object, "/metadata/uid");
+            let (group, resource) = (info.kind.group, info.kind.plural);
+            let status = Status::deleted(group, resource, info.name(), uid);
+            let mut response = respond::status(&status);
+            if code == 202 {
+                *response.status_mut() = http::StatusCode::ACCEPTED;
+            }
+            Ok(response)
+        }
     }
-    let json = entry_json.unwrap_or_else(|| object.to_string().into());
-    answer(info, headers, 200, &json, &warnings)
 }
 
-/// Deletes one object; the bytes are those of an object that stays for now.
+/// Deletes one object.
 pub(crate) async fn delete_one(
     ctx: &Context,
     info: &Info,
     options: &Options,
-) -> Result<(Option<Bytes>, Value), Status> {
+) -> Result<Outcome, Status> {
     let kind = info.kind;
     let name = info.name();
     let mut tries = TRIES;
@@ -229,69 +188,81 @@ pub(crate) async fn delete_one(
         let entry = read(&*ctx.store, info).await?;
         let object: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
         check(kind, name, &object, options)?;
-        let step = decide(kind, &object, options);
+        let decision = deletion::decide(kind, &object, &options.deletion, now());
         let expect = Expect::Revision(entry.modified);
-        let ops = match &step {
-            Step::Wait => return Ok((Some(entry.json.clone()), object)),
-            Step::Mark(marked) if options.dry_run => {
-                return Ok((Some(marked.to_string().into()), object));
+        let ops = match &decision {
+            Deletion::Pending => return Ok(Outcome::Pending(object)),
+            Deletion::Mark(marked) if *marked == object => {
+                return Ok(Outcome::Stays(entry.json.clone()));
             }
-            Step::Remove if options.dry_run => return Ok((None, object)),
-            Step::Mark(marked) => vec![put(kind, entry.key.clone(), marked, expect)],
-            Step::Remove => removal(ctx, kind, &entry, &object, options)?,
+            Deletion::Mark(marked) if options.dry_run => {
+                return Ok(Outcome::Stays(marked.to_string().into()));
+            }
+            Deletion::Remove if options.dry_run => return Ok(Outcome::Gone(object)),
+            Deletion::Mark(marked) => vec![put(kind, entry.key.clone(), marked, expect)],
+            Deletion::Remove => removal(ctx, kind, &entry),
         };
-        let done = match commit(ctx, ops).await {
-            // The own object is the last of the commit.
-            Ok(entries) => entries.last().map(|e| e.json.clone()),
+        let entries = match commit(ctx, ops).await {
+            Ok(entries) => entries,
             Err(Error::Conflict { .. }) if tries > 0 => continue,
             Err(error) => return Err(store_error(kind, name, &error)),
         };
-        return Ok((done.filter(|_| step != Step::Remove), object));
+        return Ok(match decision {
+            // The own object is the last of the commit.
+            Deletion::Mark(_) => match entries.last() {
+                Some(entry) => Outcome::Stays(entry.json.clone()),
+                None => Outcome::Pending(object),
+            },
+            _ => Outcome::Gone(object),
+        });
     }
 }
 
+/// Preconditions; upstream words them in `BeforeDelete` (apiserver/pkg/registry/rest/delete.go), for
+/// namespaces in their own `Delete`.
 fn check(kind: &Kind, name: &str, object: &Value, options: &Options) -> Result<(), Status> {
     let pairs = [
-        ("UID", &options.uid, "/metadata/uid"),
+        (
+            "UID",
+            &options.uid,
+            "/metadata/uid",
+            "deleted and then recreated",
+        ),
         (
             "ResourceVersion",
             &options.resource_version,
             "/metadata/resourceVersion",
+            "modified",
         ),
     ];
-    for (what, wanted, pointer) in pairs {
+    for (what, wanted, pointer, guess) in pairs {
         let is = text(object, pointer);
-        if let Some(wanted) = wanted.as_deref().filter(|w| *w != is) {
+        let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != is) else {
+            continue;
+        };
+        if kind.kind == "Namespace" {
             let why = format!(
                 "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}"
             );
             return Err(Status::conflict(kind.group, kind.plural, name, &why));
         }
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({is}). \
+             The object might have been {guess}"
+        );
+        return Err(Status::conflict(kind.group, kind.kind, name, &why));
     }
     let protected = matches!(name, "default" | "kube-system" | "kube-public");
     if kind.kind == "Namespace" && protected {
-        return Err(Status::forbidden(
-            "",
-            kind.plural,
-            name,
-            "this namespace may not be deleted",
-        ));
+        let why = "this namespace may not be deleted";
+        return Err(Status::forbidden("", kind.plural, name, why));
     }
     Ok(())
 }
 
 /// The operations that remove an object, its own removal last.
-fn removal(
-    ctx: &Context,
-    kind: &Kind,
-    entry: &Entry,
-    object: &Value,
-    options: &Options,
-) -> Result<Vec<Op>, Status> {
+fn removal(ctx: &Context, kind: &Kind, entry: &Entry) -> Vec<Op> {
     let mut ops = Vec::new();
-    if options.orphan {
-        ops = orphaned(ctx, entry, text(object, "/metadata/uid"))?;
-    }
     if kind.kind == "Node" {
         // Removing the Node ends the board's membership: its keys open nothing any more.
         let key = join::node_key(&entry.key.name);
@@ -308,41 +279,7 @@ fn removal(
         expect: Expect::Revision(entry.modified),
         durability: durability(kind),
     });
-    Ok(ops)
-}
-
-/// Takes the owner out of its dependents, so that the garbage collector leaves them alone.
-fn orphaned(ctx: &Context, owner: &Entry, uid: &str) -> Result<Vec<Op>, Status> {
-    let mut ops = Vec::new();
-    for kind in kind::stored() {
-        let scope = Scope {
-            group: kind.storage_group.into(),
-            resource: kind.plural.into(),
-            namespace: kind.namespaced.then(|| owner.key.namespace.clone()),
-        };
-        let listing = ctx
-            .store
-            .list(&scope, &Page::default())
-            .map_err(Status::internal)?;
-        for entry in listing.entries {
-            let mut object: Value =
-                serde_json::from_slice(&entry.json).map_err(Status::internal)?;
-            let Some(Value::Array(owners)) = object.pointer_mut("/metadata/ownerReferences") else {
-                continue;
-            };
-            let before = owners.len();
-            owners.retain(|reference| text(reference, "/uid") != uid);
-            if owners.len() != before {
-                ops.push(put(
-                    kind,
-                    entry.key.clone(),
-                    &object,
-                    Expect::Revision(entry.modified),
-                ));
-            }
-        }
-    }
-    Ok(ops)
+    ops
 }
 
 /// Deletes everything that the selectors choose, and answers with what that was.
@@ -352,17 +289,15 @@ pub(crate) async fn delete_collection(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let form = Form::negotiate(headers, &info.query)?;
+    let form = Form::negotiate_list(headers, &info.query)?;
     let options = Options::parse(info, headers, body)?;
     // Parsed first, so that a bad selector never deletes everything.
     Selection::parse(info.kind, &info.query, None)?;
     let selected = select(ctx, info).await?;
     for entry in &selected.entries {
+        let namespaced = info.kind.namespaced;
         let one = Info {
-            namespace: info
-                .kind
-                .namespaced
-                .then(|| entry.key.namespace.to_string()),
+            namespace: namespaced.then(|| entry.key.namespace.to_string()),
             name: Some(entry.key.name.to_string()),
             ..info.clone()
         };
@@ -377,10 +312,74 @@ pub(crate) async fn delete_collection(
 
 /// Deletes a pod because it is evicted; upstream answers with a `Status`.
 pub(crate) async fn evict(ctx: &Context, info: &Info, eviction: &Value) -> Result<Status, Status> {
-    let options = match eviction.get("deleteOptions") {
-        Some(value) => Options::from_value(value)?,
-        None => Options::from_value(&json!({}))?,
-    };
+    let said = text(eviction, "/metadata/name");
+    if !said.is_empty() && said != info.name() {
+        return Err(Status::bad_request(format!(
+            "name in URL does not match name in Eviction object: {:?} vs {said:?}",
+            info.name()
+        )));
+    }
+    let none = json!({});
+    let mut options = Options::from_value(eviction.get("deleteOptions").unwrap_or(&none))?;
+    let trials: Vec<&str> = info.query.all("dryRun").collect();
+    if let Some(cause) = dry_run_cause(&trials) {
+        return Err(Status::invalid(
+            "meta.k8s.io",
+            "CreateOptions",
+            "",
+            vec![cause],
+        ));
+    }
+    options.dry_run |= !trials.is_empty();
     delete_one(ctx, info, &options).await?;
     Ok(Status::created())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        let cases = [
+            (json!({}), Ok(None)),
+            (
+                json!({"propagationPolicy": "Orphan"}),
+                Ok(Some(Propagation::Orphan)),
+            ),
+            (
+                json!({"propagationPolicy": "Foreground"}),
+                Ok(Some(Propagation::Foreground)),
+            ),
+            (
+                json!({"orphanDependents": true}),
+                Ok(Some(Propagation::Orphan)),
+            ),
+            (
+                json!({"orphanDependents": false}),
+                Ok(Some(Propagation::Background)),
+            ),
+            (
+                json!({"orphanDependents": false, "propagationPolicy": "Orphan"}),
+                Err(
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: \
+                     \"Orphan\": orphanDependents and deletionPropagation cannot be both set",
+                ),
+            ),
+            (
+                json!({"propagationPolicy": "Never", "dryRun": ["Some"]}),
+                Err(
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: [propagationPolicy: Unsupported \
+                     value: \"Never\": supported values: \"Foreground\", \"Background\", \
+                     \"Orphan\", \"nil\", dryRun: Unsupported value: [\"Some\"]: supported values: \
+                     \"All\"]",
+                ),
+            ),
+        ];
+        for (value, want) in cases {
+            let got = Options::from_value(&value).map(|options| options.deletion.propagation);
+            let got = got.as_ref().map_err(Status::message);
+            assert_eq!(got, want.as_ref().map_err(|text| *text), "{value}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bramble_api::convert;
 use bramble_api::kind::Kind;
 use bramble_api::status::Status;
 use bramble_api::table;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::conditions::{self, Selection, Wanted};
-use super::meta::{Form, metadata_of};
+use super::meta::{Form, group_version, metadata_of};
 use super::request::Info;
 use super::respond::{self, Body, Broken};
 use super::{Context, gzip};
@@ -55,6 +56,13 @@ pub(crate) async fn get(
     shown(info.kind, form, &entry.json, 200)
 }
 
+/// A stored object as `kind` shows it.
+pub(crate) fn served(kind: &Kind, json: &[u8]) -> Result<Value, Status> {
+    let mut object = serde_json::from_slice(json).map_err(Status::internal)?;
+    convert::to_served(kind, &mut object);
+    Ok(object)
+}
+
 /// An object in the form that the client wants.
 pub(crate) fn shown(
     kind: &Kind,
@@ -62,10 +70,10 @@ pub(crate) fn shown(
     json: &Bytes,
     code: u16,
 ) -> Result<Response<Body>, Status> {
-    if form == Form::Object {
+    if form == Form::Object && !convert::is_foreign(kind) {
         return Ok(respond::bytes(code, json.clone()));
     }
-    let object = serde_json::from_slice(json).map_err(Status::internal)?;
+    let object = served(kind, json)?;
     Ok(respond::value(code, &form.of_object(kind, object, true)))
 }
 
@@ -81,7 +89,8 @@ pub(crate) struct Selected {
 #[derive(Serialize, Deserialize)]
 struct Continue {
     v: String,
-    rv: u64,
+    /// The revision of the first page; −1 for a list that goes on at the newest.
+    rv: i64,
     ns: String,
     start: String,
 }
@@ -89,27 +98,50 @@ struct Continue {
 const CONTINUE_VERSION: &str = "bramble.dev/v1";
 
 impl Continue {
-    fn encode(revision: Revision, key: &Key) -> String {
+    fn encode(revision: Option<Revision>, namespace: &str, name: &str) -> String {
+        let rv = revision.map_or(-1, |r| i64::try_from(r.0).unwrap_or(i64::MAX));
         let token = Self {
             v: CONTINUE_VERSION.into(),
-            rv: revision.0,
-            ns: key.namespace.to_string(),
-            start: key.name.to_string(),
+            rv,
+            ns: namespace.to_owned(),
+            start: name.to_owned(),
         };
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
     }
 
+    /// Refusals are worded as in upstream's apiserver/pkg/storage/continue.go.
     fn decode(text: &str) -> Result<Self, Status> {
-        let bad = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|e| bad(&e.to_string()))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
-        if token.v == CONTINUE_VERSION {
-            Ok(token)
-        } else {
-            Err(bad("unknown version"))
+        let bad = |why: &dyn std::fmt::Display| {
+            Status::bad_request(format!("continue key is not valid: {why}"))
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| bad(&e))?;
+        let token: Self = serde_json::from_slice(&bytes).map_err(|e| bad(&e))?;
+        if token.v != CONTINUE_VERSION {
+            let why = format!("server does not recognize this encoded version {}", token.v);
+            return Err(bad(&why));
         }
+        if token.rv == 0 || token.rv < -1 {
+            let why = "incorrect encoded start resourceVersion (version bramble.dev/v1)";
+            return Err(bad(&why));
+        }
+        Ok(token)
+    }
+
+    fn revision(&self) -> Option<Revision> {
+        u64::try_from(self.rv).ok().map(Revision)
+    }
+
+    /// 410 for a token whose revision is gone, with one that goes on at the newest.
+    fn expired(&self) -> Status {
+        Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You \
+             can start a new list without the continue parameter, or use the continue token in \
+             this response to retrieve the remainder of the results. Continuing with the provided \
+             token results in an inconsistent list - objects that were created, modified, or \
+             deleted between the time the first chunk was returned and now may show up in the \
+             list.",
+        )
+        .with_continue(&Self::encode(None, &self.ns, &self.start))
     }
 }
 
@@ -136,7 +168,7 @@ pub(crate) async fn select(ctx: &Context, info: &Info) -> Result<Selected, Statu
             ));
         }
         (Some(token), _) => {
-            page.at = Some(Revision(token.rv));
+            page.at = token.revision();
             page.from = Some(super::request::key(info.kind, &token.ns, &token.start));
         }
         (None, Wanted::At(revision)) => {
@@ -157,12 +189,12 @@ pub(crate) async fn select(ctx: &Context, info: &Info) -> Result<Selected, Statu
     if filtered {
         page.limit = None;
     }
-    let listing = ctx.store.list(&info.scope(), &page).map_err(|e| match (&token, &e) {
-        (Some(_), crate::store::Error::Compacted { .. }) => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. You \
-             must start a new list without the continue parameter.",
-        ),
-        _ => conditions::revision_error(&e),
+    let listing = ctx.store.list(&info.scope(), &page);
+    let listing = listing.map_err(|error| match (&token, &error) {
+        (Some(token), crate::store::Error::Compacted { .. }) => token.expired(),
+        // A token of another life of the store, or one that was made up.
+        (Some(token), crate::store::Error::Future { .. }) => token.expired(),
+        _ => conditions::revision_error(&error),
     })?;
     ctx.store
         .settled(listing.revision)
@@ -191,7 +223,7 @@ pub(crate) async fn list(
     info: &Info,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Status> {
-    let form = Form::negotiate(headers, &info.query)?;
+    let form = Form::negotiate_list(headers, &info.query)?;
     let selected = select(ctx, info).await?;
     Ok(render(info.kind, form, selected, gzip::accepted(headers)))
 }
@@ -207,6 +239,11 @@ pub(crate) fn render(
     let mut chunks = Chunks {
         kind,
         form,
+        type_of_items: format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",",
+            kind.kind,
+            kind.api_version()
+        ),
         head: Some(head(kind, form, &selected)),
         entries: selected.entries.into_iter(),
         first: true,
@@ -247,11 +284,11 @@ fn streamed(chunks: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
 fn head(kind: &Kind, form: Form, selected: &Selected) -> String {
     let (list, version) = match form {
         Form::Object => (format!("{}List", kind.kind), kind.api_version()),
-        Form::Metadata => ("PartialObjectMetadataList".into(), "meta.k8s.io/v1".into()),
-        Form::Table { beta, .. } => (
-            "Table".into(),
-            format!("meta.k8s.io/{}", if beta { "v1beta1" } else { "v1" }),
+        Form::Metadata { beta } => (
+            "PartialObjectMetadataList".into(),
+            group_version(beta).into(),
         ),
+        Form::Table { beta, .. } => ("Table".into(), group_version(beta).into()),
     };
     let mut head = format!(
         "{{\"kind\":\"{list}\",\"apiVersion\":\"{version}\",\"metadata\":{{\"resourceVersion\":\"{}\"",
@@ -260,7 +297,7 @@ fn head(kind: &Kind, form: Form, selected: &Selected) -> String {
     if let Some(next) = &selected.next {
         head.push_str(&format!(
             ",\"continue\":\"{}\"",
-            Continue::encode(selected.revision, next)
+            Continue::encode(Some(selected.revision), &next.namespace, &next.name)
         ));
         if let Some(remaining) = selected.remaining {
             head.push_str(&format!(",\"remainingItemCount\":{remaining}"));
@@ -282,6 +319,8 @@ fn head(kind: &Kind, form: Form, selected: &Selected) -> String {
 struct Chunks {
     kind: &'static Kind,
     form: Form,
+    /// How the bytes of an item begin.
+    type_of_items: String,
     head: Option<String>,
     entries: std::vec::IntoIter<Arc<Entry>>,
     first: bool,
@@ -313,15 +352,24 @@ impl Iterator for Chunks {
 
 impl Chunks {
     fn push(&self, entry: &Entry, chunk: &mut Vec<u8>) {
-        if self.form == Form::Object {
-            chunk.extend_from_slice(&entry.json);
+        if self.form == Form::Object && !convert::is_foreign(self.kind) {
+            // As in upstream's typed lists, items don't repeat what the list says. Stored bytes
+            // begin with it.
+            match entry.json.strip_prefix(self.type_of_items.as_bytes()) {
+                Some(rest) => {
+                    chunk.push(b'{');
+                    chunk.extend_from_slice(rest);
+                }
+                None => chunk.extend_from_slice(&entry.json),
+            }
             return;
         }
         // What the store holds parses: it was written by us.
-        let object: Value = serde_json::from_slice(&entry.json).unwrap_or_default();
+        let object = served(self.kind, &entry.json).unwrap_or_default();
         let item = match self.form {
             Form::Table { include, .. } => table::row_json(self.kind, object, now(), include),
-            _ => metadata_of(&object),
+            Form::Metadata { beta } => metadata_of(&object, beta),
+            Form::Object => object,
         };
         chunk.extend_from_slice(item.to_string().as_bytes());
     }

@@ -1,8 +1,12 @@
 //! What a request asks for, out of its method, path and query.
 
+use std::sync::Arc;
+
 use bramble_api::kind::{self, Kind, Subresource};
 use bramble_api::status::Status;
 use http::Method;
+
+use super::authn::Identity;
 
 /// Decoded query parameters, in order; repeats are kept, the first counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,15 @@ impl Query {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(k, _)| k == name)?;
         (!value.is_empty()).then_some(value.as_str())
+    }
+
+    /// Every value of a parameter that is not empty.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self
+            .0
+            .iter()
+            .filter(move |(k, v)| k == name && !v.is_empty());
+        named.map(|(_, value)| value.as_str())
     }
 
     /// As upstream: absent, `false` and `0` are false, everything else is true.
@@ -111,6 +124,8 @@ impl Verb {
 /// A request for a resource.
 #[derive(Clone, Debug)]
 pub(crate) struct Info {
+    /// Who asks; nobody known until it is said.
+    pub(crate) identity: Arc<Identity>,
     pub(crate) verb: Verb,
     pub(crate) kind: &'static Kind,
     /// `None`: cluster-scoped, or all namespaces.
@@ -216,6 +231,7 @@ pub(crate) fn parse(
         return Err(Status::method_not_allowed(kind.group, kind.plural, verb));
     }
     Ok(Info {
+        identity: Arc::new(Identity::anonymous()),
         verb,
         kind,
         namespace,

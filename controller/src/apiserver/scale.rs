@@ -28,7 +28,12 @@ pub(crate) async fn scale(
         let object = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
         return Ok(respond::value(200, &scale_of(&object)));
     }
-    let options = Options::parse(&info.query)?;
+    let what = if info.verb == Verb::Patch {
+        "PatchOptions"
+    } else {
+        "UpdateOptions"
+    };
+    let options = Options::parse(&info.query, what)?;
     let change = if info.verb == Verb::Patch {
         parse_patch(ctx, info, headers, body).await?
     } else {
@@ -51,15 +56,12 @@ async fn write(
         let entry = read(&*ctx.store, info).await?;
         let old: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
         let current = scale_of(&old);
-        let (wanted, pinned) = match change {
-            Change::Replace(value) => (value.clone(), true),
+        let wanted = match change {
+            Change::Replace(value) => value.clone(),
             Change::Patch {
                 content_type,
                 patch,
-            } => (
-                patched(info.kind, content_type, &current, patch)?,
-                patch.pointer("/metadata/resourceVersion").is_some(),
-            ),
+            } => patched(info.kind, content_type, &current, patch)?,
         };
         let version = wanted
             .pointer("/metadata/resourceVersion")
@@ -88,7 +90,7 @@ async fn write(
                 let object = serde_json::from_slice(&entries[0].json).map_err(Status::internal)?;
                 return Ok(respond::value(200, &scale_of(&object)));
             }
-            Err(Error::Conflict { .. }) if !pinned && tries > 0 => {}
+            Err(Error::Conflict { .. }) if tries > 0 => {}
             Err(error) => return Err(store_error(info.kind, info.name(), &error)),
         }
     }
@@ -130,17 +132,71 @@ fn scale_of(object: &Value) -> Value {
         }
     }
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-    let labels = object
-        .pointer("/spec/selector/matchLabels")
-        .and_then(Value::as_object);
-    let selector: Vec<String> = labels
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
-        .collect();
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": {"replicas": number("/spec/replicas")},
-        "status": {"replicas": number("/status/replicas"), "selector": selector.join(",")},
+        "status": {"replicas": number("/status/replicas"), "selector": selector_text(object.pointer("/spec/selector"))},
     })
+}
+
+/// A selector in the form of a `labelSelector` parameter: what autoscalers count pods by. Without
+/// `matchLabels` and `matchExpressions` it is the plain map of a ReplicationController.
+fn selector_text(selector: Option<&Value>) -> String {
+    let Some(selector) = selector.and_then(Value::as_object) else {
+        return String::new();
+    };
+    let full = selector.contains_key("matchLabels") || selector.contains_key("matchExpressions");
+    let labels = if full {
+        selector.get("matchLabels").and_then(Value::as_object)
+    } else {
+        Some(selector)
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut terms: Vec<(String, String)> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), format!("{key}={}", text(value))))
+        .collect();
+    let expressions = selector.get("matchExpressions").and_then(Value::as_array);
+    for expression in expressions.into_iter().flatten() {
+        let key = text(&expression["key"]);
+        let values = expression["values"].as_array();
+        let mut values: Vec<String> = values.into_iter().flatten().map(text).collect();
+        values.sort();
+        let values = values.join(",");
+        let term = match expression["operator"].as_str() {
+            Some("In") => format!("{key} in ({values})"),
+            Some("NotIn") => format!("{key} notin ({values})"),
+            Some("DoesNotExist") => format!("!{key}"),
+            _ => key.clone(),
+        };
+        terms.push((key, term));
+    }
+    terms.sort();
+    let terms: Vec<String> = terms.into_iter().map(|(_, term)| term).collect();
+    terms.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_as_upstream_prints_them() {
+        for (selector, want) in [
+            (json!({"matchLabels": {"b": "2", "a": "1"}}), "a=1,b=2"),
+            (
+                json!({"matchLabels": {"b": "2"}, "matchExpressions": [
+                    {"key": "a", "operator": "In", "values": ["y", "x"]},
+                    {"key": "c", "operator": "NotIn", "values": ["z"]},
+                    {"key": "d", "operator": "Exists"},
+                    {"key": "e", "operator": "DoesNotExist"}]}),
+                "a in (x,y),b=2,c notin (z),d,!e",
+            ),
+            (json!({"app": "x"}), "app=x"),
+            (json!({}), ""),
+        ] {
+            assert_eq!(selector_text(Some(&selector)), want);
+        }
+    }
 }

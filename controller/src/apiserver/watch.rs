@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bramble_api::convert;
 use bramble_api::kind::Kind;
 use bramble_api::status::Status;
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::conditions::{self, Selection, Wanted};
+use super::list::served;
 use super::meta::Form;
 use super::request::Info;
 use super::respond::{self, Body, Broken};
@@ -40,7 +42,7 @@ pub(crate) async fn watch(
         .clone()
         .try_acquire_owned()
         .map_err(|_| busy())?;
-    let form = Form::negotiate(headers, &info.query)?;
+    let form = Form::negotiate_watch(headers, &info.query)?;
     let query = &info.query;
     conditions::check_match(query, true)?;
     let selection = Selection::parse(info.kind, query, info.name.as_deref())?;
@@ -270,7 +272,7 @@ impl Stream {
             // It left the selection: what the client knew of it is gone, as of this revision.
             (true, false) => {
                 let previous = event.previous.as_ref().unwrap_or(&event.entry);
-                let mut object: Value = serde_json::from_slice(&previous.json).unwrap_or_default();
+                let mut object = served(self.kind, &previous.json).unwrap_or_default();
                 object["metadata"]["resourceVersion"] = event.revision.to_string().into();
                 self.push_value("DELETED", object, chunk);
             }
@@ -278,10 +280,10 @@ impl Stream {
     }
 
     fn push_entry(&mut self, name: &str, entry: &Entry, chunk: &mut Vec<u8>) {
-        if self.form == Form::Object {
+        if self.form == Form::Object && !convert::is_foreign(self.kind) {
             push_line(name, &entry.json, chunk);
         } else {
-            let object = serde_json::from_slice(&entry.json).unwrap_or_default();
+            let object = served(self.kind, &entry.json).unwrap_or_default();
             self.push_value(name, object, chunk);
         }
     }

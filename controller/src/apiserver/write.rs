@@ -3,27 +3,29 @@
 use std::sync::Arc;
 
 use bramble_api::admit;
+use bramble_api::convert;
 use bramble_api::decode::{self, FieldValidation};
 use bramble_api::kind::Kind;
 use bramble_api::metadata;
 use bramble_api::patch;
 use bramble_api::status::{Cause, Status};
+use bramble_controller_core::deletion;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use serde_json::Value;
 
+use super::Context;
 use super::admission::{Attributes, Mutated, Operation};
-use super::list::shown;
+use super::list::{served, shown};
 use super::meta::Form;
 use super::request::{Info, Query};
 use super::respond::{self, Body};
-use super::{Context, delete};
 use crate::object;
 use crate::store::{self, Durability, Entry, Error, Expect, Key, Op};
 
 /// How often a write without a revision of its own is tried again when others are faster.
-pub(crate) const TRIES: usize = 5;
+pub(crate) const TRIES: usize = 8;
 
 /// What every write may say in its query.
 #[derive(Clone, Copy, Debug)]
@@ -33,37 +35,53 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn parse(query: &Query) -> Result<Self, Status> {
-        if query.get("fieldManager").is_some_and(|m| m.len() > 128) {
-            let cause = Cause::too_long("fieldManager", 128);
-            return Err(Status::invalid(
-                "meta.k8s.io",
-                "PatchOptions",
-                "",
-                vec![cause],
-            ));
+    /// `what` is the kind of options that upstream's refusal names, such as `CreateOptions`.
+    pub(crate) fn parse(query: &Query, what: &str) -> Result<Self, Status> {
+        let mut causes = field_manager_causes(query.get("fieldManager").unwrap_or_default());
+        let trials: Vec<&str> = query.all("dryRun").collect();
+        causes.extend(dry_run_cause(&trials));
+        let validation = match query.get("fieldValidation") {
+            None | Some("Warn") => FieldValidation::Warn,
+            Some("Strict") => FieldValidation::Strict,
+            Some("Ignore") => FieldValidation::Ignore,
+            Some(other) => {
+                let supported = ["", "Ignore", "Strict", "Warn"];
+                let other = Value::from(other);
+                causes.push(Cause::not_supported("fieldValidation", &other, &supported));
+                FieldValidation::Warn
+            }
+        };
+        if !causes.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", what, "", causes));
         }
         Ok(Self {
-            dry_run: dry_run(query.get("dryRun"))?,
-            validation: FieldValidation::from_query(query.get("fieldValidation"))?,
+            dry_run: !trials.is_empty(),
+            validation,
         })
     }
 }
 
-pub(crate) fn dry_run(value: Option<&str>) -> Result<bool, Status> {
-    match value {
-        None => Ok(false),
-        Some("All") => Ok(true),
-        Some(other) => {
-            let cause = Cause::not_supported("dryRun", &other.into(), &["All"]);
-            Err(Status::invalid(
-                "meta.k8s.io",
-                "CreateOptions",
-                "",
-                vec![cause],
-            ))
-        }
+/// What is wrong with the name of a field manager; upstream's `ValidateFieldManager`.
+pub(crate) fn field_manager_causes(name: &str) -> Vec<Cause> {
+    const MAX: usize = 128;
+    let mut causes = Vec::new();
+    if name.len() > MAX {
+        causes.push(Cause::too_long("fieldManager", MAX));
     }
+    for (at, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
+        let detail = format!(
+            "invalid character U+{:04X} (at position {at})",
+            u32::from(c)
+        );
+        causes.push(Cause::invalid("fieldManager", &name.into(), &detail));
+    }
+    causes
+}
+
+/// Upstream's `ValidateDryRun`: there is one way to try.
+pub(crate) fn dry_run_cause(values: &[&str]) -> Option<Cause> {
+    let wrong = values.iter().any(|value| *value != "All");
+    wrong.then(|| Cause::not_supported("dryRun", &values.into(), &["All"]))
 }
 
 pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
@@ -85,9 +103,9 @@ pub(crate) fn store_error(kind: &Kind, name: &str, error: &Error) -> Status {
         Error::Exists(_) => kind.already_exists(name),
         Error::NotFound(_) => kind.not_found(name),
         Error::Conflict { .. } => kind.conflict(name),
-        Error::TooLarge { size, limit } => Status::too_large(format!(
-            "Request entity too large: limit is {limit}, object has {size}"
-        )),
+        Error::TooLarge { size, limit } => {
+            Status::too_large(format!("limit is {limit}, object has {size}"))
+        }
         Error::Busy => {
             Status::too_many_requests("the disk is slower than the writes; try again", 1)
         }
@@ -97,7 +115,13 @@ pub(crate) fn store_error(kind: &Kind, name: &str, error: &Error) -> Status {
 
 /// The put of an object, its revision left to the store.
 pub(crate) fn put(kind: &Kind, key: Key, object: &Value, expect: Expect) -> Op {
-    let canonical = metadata::canonical(object);
+    let canonical = if convert::is_foreign(kind) {
+        let mut object = object.clone();
+        convert::to_stored(kind, &mut object);
+        metadata::canonical(&object)
+    } else {
+        metadata::canonical(object)
+    };
     let body = store::Body {
         json: canonical.bytes,
         revision_at: canonical.revision_at,
@@ -126,11 +150,10 @@ pub(crate) async fn commit_admitted(
     attributes: &Attributes<'_>,
     object: &Value,
     old: Option<&Value>,
-    op: Op,
+    mut ops: Vec<Op>,
 ) -> Result<Result<Vec<Arc<Entry>>, Error>, Status> {
     let committed = {
         let _turn = ctx.admission.turn();
-        let mut ops = vec![op];
         ops.extend(ctx.admission.reserve(attributes, object, old)?);
         ctx.store.commit(ops)
     };
@@ -156,28 +179,31 @@ pub(crate) fn answer(
     Ok(response)
 }
 
-/// 404 when the namespace is not there, 403 when it is going.
-fn check_namespace(ctx: &Context, info: &Info, name: &str) -> Result<(), Status> {
-    let Some(namespace) = &info.namespace else {
-        return Ok(());
+/// 404 when the namespace is not there, 403 when it is going. The operation makes the commit fail
+/// when either happens meanwhile, so that a namespace that is found empty stays so.
+pub(crate) fn check_namespace(
+    ctx: &Context,
+    info: &Info,
+    name: &str,
+) -> Result<Option<Op>, Status> {
+    let Some(namespace) = info.namespace.as_deref() else {
+        return Ok(None);
     };
-    let key = Key::new("", "namespaces", "", namespace.as_str());
+    let key = Key::new("", "namespaces", "", namespace);
     let Some(entry) = ctx.store.get(&key) else {
         return Err(Status::not_found("", "namespaces", namespace));
     };
     let object: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
-    if object.pointer("/metadata/deletionTimestamp").is_some() && info.kind.kind != "Event" {
-        let why = format!(
-            "unable to create new content in namespace {namespace} because it is being terminated"
-        );
-        return Err(Status::forbidden(
-            info.kind.group,
-            info.kind.plural,
-            name,
-            &why,
+    if object.pointer("/metadata/deletionTimestamp").is_some() {
+        let (group, resource) = (info.kind.group, info.kind.plural);
+        return Err(Status::namespace_terminating(
+            group, resource, name, namespace,
         ));
     }
-    Ok(())
+    Ok(Some(Op::Check {
+        key,
+        expect: Expect::Revision(entry.modified),
+    }))
 }
 
 pub(crate) async fn create(
@@ -186,22 +212,39 @@ pub(crate) async fn create(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let options = Options::parse(&info.query)?;
+    Form::negotiate(headers, &info.query)?;
+    let options = Options::parse(&info.query, "CreateOptions")?;
     let decoded = decode::body(content_type(headers), body, info.kind, options.validation)?;
-    let said = decoded
-        .value
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    insert(
+        ctx,
+        info,
+        headers,
+        options,
+        &decoded.value,
+        decoded.warnings,
+    )
+    .await
+}
+
+/// Stores a new object and answers with it. The name is the object's own, or drawn.
+pub(crate) async fn insert(
+    ctx: &Context,
+    info: &Info,
+    headers: &HeaderMap,
+    options: Options,
+    value: &Value,
+    mut warnings: Vec<String>,
+) -> Result<Response<Body>, Status> {
+    let said = text(value, "/metadata/name");
     check_namespace(ctx, info, said)?;
     let generated = said.is_empty();
-    let mut warnings = decoded.warnings;
     let attributes = Attributes::of(info, Operation::Create, options.dry_run);
-    ctx.admission.ready(&attributes, &decoded.value).await;
+    ctx.admission.ready(&attributes, value).await;
     let mut tries = TRIES;
     loop {
         tries -= 1;
-        let mut object = decoded.value.clone();
+        let guard = check_namespace(ctx, info, said)?;
+        let mut object = value.clone();
         let mut mutated = Mutated::default();
         let uid = object::uid().map_err(Status::internal)?;
         let suffix = object::suffix().map_err(Status::internal)?;
@@ -216,22 +259,20 @@ pub(crate) async fn create(
             Ok(())
         })?;
         let advice = ctx.admission.validate(&attributes, &object, None)?;
-        let name = object
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let name = text(&object, "/metadata/name");
         let key = info.key(name);
         let result = if options.dry_run {
             match ctx.store.get(&key) {
                 Some(_) => Err(Error::Exists(key)),
                 None => {
                     ctx.admission.reserve(&attributes, &object, None)?;
-                    Ok(metadata::canonical(&object).bytes.into())
+                    Ok(object.to_string().into())
                 }
             }
         } else {
-            let op = put(info.kind, key.clone(), &object, Expect::Absent);
-            commit_admitted(ctx, &attributes, &object, None, op)
+            let mut ops = vec![put(info.kind, key.clone(), &object, Expect::Absent)];
+            ops.extend(guard);
+            commit_admitted(ctx, &attributes, &object, None, ops)
                 .await?
                 .map(|entries| entries[0].json.clone())
         };
@@ -243,11 +284,39 @@ pub(crate) async fn create(
                 return answer(info, headers, 201, &json, &warnings);
             }
             Err(Error::Exists(_)) if generated && tries > 0 => {}
-            // What admission counted has moved meanwhile.
+            Err(Error::Exists(_)) if generated => {
+                return Err(Status::generated_name_taken(
+                    info.kind.group,
+                    info.kind.plural,
+                    name,
+                ));
+            }
+            // The namespace, or what admission counted, has moved meanwhile.
             Err(Error::Conflict { .. } | Error::NotFound(_)) if tries > 0 => {}
             Err(error) => return Err(store_error(info.kind, name, &error)),
         }
     }
+}
+
+/// Kinds that a PUT may create; upstream's `AllowCreateOnUpdate`.
+fn creates_on_update(kind: &Kind) -> bool {
+    matches!(
+        kind.kind,
+        "ClusterRole"
+            | "ClusterRoleBinding"
+            | "Endpoints"
+            | "Event"
+            | "Lease"
+            | "LimitRange"
+            | "Role"
+            | "RoleBinding"
+            | "Service"
+    )
+}
+
+/// Kinds whose PUT must name the revision that it replaces; upstream's `AllowUnconditionalUpdate`.
+fn needs_revision(kind: &Kind) -> bool {
+    kind.kind == "Lease"
 }
 
 /// What turns the stored object into the new one.
@@ -306,27 +375,62 @@ pub(crate) async fn update(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let options = Options::parse(&info.query)?;
+    Form::negotiate(headers, &info.query)?;
+    let options = Options::parse(&info.query, "UpdateOptions")?;
     let decoded = decode::body(content_type(headers), body, info.kind, options.validation)?;
     let name = info.name();
-    let said = decoded
-        .value
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    // Upstream's `checkName` (endpoints/handlers/rest.go).
+    let said = text(&decoded.value, "/metadata/name");
+    if said.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
     if said != name {
         return Err(Status::bad_request(format!(
             "the name of the object ({said}) does not match the name on the URL ({name})"
         )));
     }
-    let namespace = decoded
-        .value
-        .pointer("/metadata/namespace")
-        .and_then(Value::as_str);
-    let wrong = namespace.filter(|n| !n.is_empty() && Some(*n) != info.namespace.as_deref());
-    if wrong.is_some() {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
+    let (said, is) = (
+        text(&decoded.value, "/metadata/namespace"),
+        info.namespace.as_deref().unwrap_or_default(),
+    );
+    if !said.is_empty() && said != is {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({said}) does not match the namespace on the request ({is})"
+        )));
+    }
+    if info.subresource.is_none()
+        && creates_on_update(info.kind)
+        && ctx.store.get(&info.key(name)).is_none()
+    {
+        let uid = text(&decoded.value, "/metadata/uid");
+        if !uid.is_empty() {
+            let why =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            return Err(Status::conflict(
+                info.kind.group,
+                info.kind.plural,
+                name,
+                &why,
+            ));
+        }
+        // Upstream does not compare the revision of what is not there.
+        let mut value = decoded.value;
+        if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+            metadata.remove("resourceVersion");
+        }
+        return insert(ctx, info, headers, options, &value, decoded.warnings).await;
+    }
+    let revision = text(&decoded.value, "/metadata/resourceVersion");
+    if needs_revision(info.kind) && revision.is_empty() {
+        let detail = "must be specified for an update";
+        let cause = Cause::invalid("metadata.resourceVersion", &0.into(), detail);
+        return Err(Status::invalid(
+            info.kind.group,
+            info.kind.plural,
+            name,
+            vec![cause],
         ));
     }
     change(
@@ -346,7 +450,17 @@ pub(crate) async fn patch(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let options = Options::parse(&info.query)?;
+    Form::negotiate(headers, &info.query)?;
+    let options = Options::parse(&info.query, "PatchOptions")?;
+    if info.query.get("force").is_some() {
+        let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
+        return Err(Status::invalid(
+            "meta.k8s.io",
+            "PatchOptions",
+            "",
+            vec![cause],
+        ));
+    }
     let patch = parse_patch(ctx, info, headers, body).await?;
     change(ctx, info, headers, options, &patch, Vec::new()).await
 }
@@ -373,13 +487,10 @@ async fn change(
     loop {
         tries -= 1;
         let entry = super::list::read(&*ctx.store, info).await?;
-        let old: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
+        let old = served(kind, &entry.json)?;
         let mut warnings = warnings.clone();
-        let (mut new, pinned) = match change {
-            Change::Replace(value) => {
-                let pinned = !text(value, "/metadata/resourceVersion").is_empty();
-                (value.clone(), pinned)
-            }
+        let mut new = match change {
+            Change::Replace(value) => value.clone(),
             Change::Patch {
                 content_type,
                 patch,
@@ -387,10 +498,10 @@ async fn change(
                 let value = patched(kind, content_type, &old, patch)?;
                 let decoded = decode::check(kind, value, options.validation)?;
                 warnings.extend(decoded.warnings);
-                let pinned = patch.pointer("/metadata/resourceVersion").is_some();
-                (decoded.value, pinned)
+                decoded.value
             }
         };
+        // A revision that the client names is compared each time, so trying again is safe.
         check_identity(kind, name, &old, &new)?;
         let context = admit::Update {
             now: object::now(),
@@ -414,7 +525,7 @@ async fn change(
             return answer(info, headers, 200, &json, &warnings);
         }
         let expect = Expect::Revision(entry.modified);
-        let op = if delete::is_finished(kind, &new) {
+        let op = if deletion::is_finished(kind, &new) {
             Op::Delete {
                 key: entry.key.clone(),
                 expect,
@@ -423,9 +534,9 @@ async fn change(
         } else {
             put(kind, entry.key.clone(), &new, expect)
         };
-        match commit_admitted(ctx, &attributes, &new, Some(&old), op).await? {
+        match commit_admitted(ctx, &attributes, &new, Some(&old), vec![op]).await? {
             Ok(entries) => return answer(info, headers, 200, &entries[0].json, &warnings),
-            Err(Error::Conflict { key, .. }) if (!pinned || key != entry.key) && tries > 0 => {}
+            Err(Error::Conflict { .. }) if tries > 0 => {}
             Err(error) => return Err(store_error(kind, name, &error)),
         }
     }

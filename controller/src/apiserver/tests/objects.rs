@@ -289,7 +289,9 @@ async fn preconditions_and_finalizers_hold_a_deletion_back() {
     let wrong = json!({"preconditions": {"uid": "00000000-0000-4000-8000-000000000000"}});
     let refused = cluster.delete(&path, &wrong).await.expect(409);
     assert!(
-        refused.message().contains("Precondition failed: UID"),
+        refused.message().starts_with(
+            "Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition"
+        ),
         "{}",
         refused.message()
     );
@@ -306,31 +308,45 @@ async fn preconditions_and_finalizers_hold_a_deletion_back() {
 }
 
 #[tokio::test]
-async fn orphans_lose_their_owner_in_the_same_write() {
+async fn owners_wait_for_the_garbage_collector() {
     let cluster = Cluster::start().await;
-    let owner = cluster
-        .post(DEPLOYMENTS, &deployment("d"))
-        .await
-        .expect(201)
-        .json();
-    let mut child = config_map("child");
-    child["metadata"]["ownerReferences"] = json!([{
-        "apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": owner["metadata"]["uid"]}]);
-    cluster.post(CONFIG_MAPS, &child).await.expect(201);
-    let options = json!({"propagationPolicy": "Orphan"});
+    for (name, options, finalizer, code) in [
+        ("a", json!({"propagationPolicy": "Orphan"}), "orphan", 200),
+        ("b", json!({"orphanDependents": true}), "orphan", 200),
+        (
+            "c",
+            json!({"propagationPolicy": "Foreground"}),
+            "foregroundDeletion",
+            200,
+        ),
+    ] {
+        let path = format!("{DEPLOYMENTS}/{name}");
+        cluster
+            .post(DEPLOYMENTS, &deployment(name))
+            .await
+            .expect(201);
+        let marked = cluster.delete(&path, &options).await.expect(code).json();
+        let meta = &marked["metadata"];
+        assert_eq!(meta["finalizers"], json!([finalizer]));
+        assert_eq!(meta["deletionGracePeriodSeconds"], 0);
+        assert_eq!(meta["generation"], 2);
+        let again = cluster.delete(&path, &json!({})).await.expect(200).json();
+        assert_eq!(again, marked, "nothing is marked twice");
+        let done = json!({"metadata": {"finalizers": null}});
+        cluster.patch(&path, "merge-patch", &done).await.expect(200);
+        cluster.get(&path).await.expect(404);
+    }
+    let both = json!({"propagationPolicy": "Orphan", "orphanDependents": true});
     cluster
-        .delete(&format!("{DEPLOYMENTS}/d"), &options)
+        .delete(&format!("{DEPLOYMENTS}/a"), &both)
         .await
-        .expect(200);
-    let child = cluster
-        .get(&format!("{CONFIG_MAPS}/child"))
-        .await
-        .expect(200)
-        .json();
-    let owners = child["metadata"]["ownerReferences"]
-        .as_array()
-        .map_or(0, Vec::len);
-    assert_eq!(owners, 0, "{child}");
+        .expect(422);
+    // The old way to ask for the cascade is told when something stays.
+    let mut held = config_map("held");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    cluster.post(CONFIG_MAPS, &held).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/held?orphanDependents=false");
+    cluster.send("DELETE", &path, &[], "").await.expect(202);
 }
 
 #[tokio::test]
