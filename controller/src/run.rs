@@ -24,6 +24,7 @@ use crate::join::{Joiner, NodeKey, NodeKeys, Settings};
 use crate::nodelink::{self, NodeLink};
 use crate::pki::{self, Pki};
 use crate::store::{self, EventKind, LedgerStore, Store};
+use crate::tokens::Tokens;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -57,6 +58,12 @@ async fn life(config: &Config) -> anyhow::Result<()> {
     let pki = Arc::new(pki);
     let clock = FloorClock::new(0);
     let keys = NodeKeys::open(store.clone()).context("reading the node keys")?;
+    let tokens = Arc::new(Tokens::new(
+        pki.service_accounts.clone(),
+        store.clone(),
+        clock.clone(),
+        pki.ca_pem(),
+    ));
     apiserver::ensure_namespaces(&*store)
         .await
         .context("creating the first namespaces")?;
@@ -73,6 +80,7 @@ async fn life(config: &Config) -> anyhow::Result<()> {
         .await
         .context("starting the controllers")?;
 
+    let addresses = tokio::spawn(pki::follow_addresses(pki.clone()));
     let settings = Settings {
         brokers: config.broker_urls(mqtt_port),
         pod_cidr: config.pod_cidr,
@@ -81,9 +89,12 @@ async fn life(config: &Config) -> anyhow::Result<()> {
     let joiner = Arc::new(Joiner::new(store.clone(), pki.clone(), keys, settings));
     let server = apiserver::start(
         config.listen,
-        &pki.api,
-        &pki.ca,
-        clock,
+        apiserver::Trust {
+            certificate: pki.api.clone(),
+            ca: pki.ca.clone(),
+            clock,
+            tokens,
+        },
         store.clone(),
         joiner,
         Arc::new(nodes.clone()),
@@ -118,6 +129,7 @@ async fn life(config: &Config) -> anyhow::Result<()> {
         () = nodes.ended() => Err(anyhow!("the node link has ended (see above)")),
     };
     tracing::info!("stopping");
+    addresses.abort();
     server.stop().await;
     nodes.stop().await;
     loops.abort();
@@ -173,7 +185,7 @@ async fn start_broker(
         return Ok(None);
     }
     let roots = std::slice::from_ref(&pki.ca);
-    let tls = tls::server_config((*pki.broker).clone(), Some(roots), clock.clone())
+    let tls = tls::changing_server_config(pki.broker.clone(), Some(roots), clock.clone())
         .context("setting up TLS of the broker")?;
     let settings = broker::Config::new(pki.cluster.clone(), config.mqtt_listen, tls);
     match broker::start(settings, Arc::new(keys.clone())).await {

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{
+    NoServerSessionStorage, ResolvesServerCert, WantsServerCert, WebPkiClientVerifier,
+};
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 /// 2026-01-01: no release is older, whatever the clock says.
@@ -120,10 +122,30 @@ pub fn server_config(
     client_roots: Option<&[CertificateDer<'static>]>,
     clock: Arc<FloorClock>,
 ) -> Result<Arc<ServerConfig>, Error> {
+    let config = server_builder(client_roots, clock)?
+        .with_single_cert(identity.chain, identity.key)
+        .map_err(Error::Identity)?;
+    Ok(without_resumption(config))
+}
+
+/// The same with a certificate that may change: each handshake asks for the one of now.
+pub fn changing_server_config(
+    certificate: Arc<dyn ResolvesServerCert>,
+    client_roots: Option<&[CertificateDer<'static>]>,
+    clock: Arc<FloorClock>,
+) -> Result<Arc<ServerConfig>, Error> {
+    let config = server_builder(client_roots, clock)?.with_cert_resolver(certificate);
+    Ok(without_resumption(config))
+}
+
+fn server_builder(
+    client_roots: Option<&[CertificateDer<'static>]>,
+    clock: Arc<FloorClock>,
+) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, Error> {
     let builder = ServerConfig::builder_with_details(provider(), clock)
         .with_safe_default_protocol_versions()
         .map_err(Error::Provider)?;
-    let builder = match client_roots {
+    Ok(match client_roots {
         Some(roots) => {
             let roots = Arc::new(root_store(roots)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
@@ -132,14 +154,14 @@ pub fn server_config(
             builder.with_client_cert_verifier(verifier)
         }
         None => builder.with_no_client_auth(),
-    };
-    let mut config = builder
-        .with_single_cert(identity.chain, identity.key)
-        .map_err(Error::Identity)?;
-    // No resumption: every connection shows its certificate, and a revoked one finds no way around.
+    })
+}
+
+/// No resumption: every connection shows its certificate, and a revoked one finds no way around.
+fn without_resumption(mut config: ServerConfig) -> Arc<ServerConfig> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 fn root_store(roots: &[CertificateDer<'static>]) -> Result<RootCertStore, Error> {

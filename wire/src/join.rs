@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub const JOIN_PATH: &str = "/bramble/v1/join";
 /// Path of the tokens (administrators only): POST, GET, and DELETE with `/{id}`.
 pub const TOKENS_PATH: &str = "/bramble/v1/tokens";
+/// Path of client certificates for people.
+pub const CERTIFICATES_PATH: &str = "/bramble/v1/certificates";
 
 const PREFIX: &str = "bramble1";
 
@@ -250,6 +252,32 @@ impl fmt::Debug for TokenCreated {
 pub struct TokenList {
     /// Tokens that have not ended, oldest first.
     pub items: Vec<TokenInfo>,
+}
+
+/// Body of `POST /bramble/v1/certificates`: an administrator wants a certificate for somebody. The
+/// private key stays with whoever made the request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CertificateRequest {
+    /// Certificate signing request, PEM; nothing of it is taken over but its key.
+    pub csr: String,
+    /// Name of the user.
+    pub user: String,
+    /// The user's groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Seconds that it is valid; absent means a year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// Answer to `POST /bramble/v1/certificates`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateCreated {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// When it ends, RFC 3339, by the controller's clock.
+    pub expires: String,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One connection: TLS, the client's certificate, then HTTP/1.1 or HTTP/2.
+//! One connection: TLS, the client's certificate or its first token, then HTTP/1.1 or HTTP/2.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,13 +7,15 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls::time_provider::TimeProvider as _;
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::authn::Identity;
-use super::refusals::Kind;
+use super::authn::Certified;
+use super::standing::Standing;
 use super::strangers::Place;
 use super::{Context, respond, route};
 
@@ -21,8 +23,8 @@ use super::{Context, respond, route};
 const HEAD: u32 = 64 * 1024;
 /// Streams of one HTTP/2 connection: a client's watches all go over one.
 const STREAMS: u32 = 250;
-/// The same without a certificate: there is little to ask for.
-const STRANGERS_STREAMS: u32 = 8;
+/// How long the answers may take that are under way when a connection is ended for its wrong tokens.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// A laptop that went to sleep never says goodbye, and a quiet watch writes nothing: the kernel asks
 /// after a minute and gives up two minutes later. Failing to set it costs no more than that.
@@ -43,18 +45,25 @@ impl Requests {
         self.0.subscribe()
     }
 
+    fn count(&self) -> usize {
+        *self.0.borrow()
+    }
+
     fn begin(&self) -> Request {
         self.0.send_modify(|count| *count += 1);
         Request(self.clone())
     }
 
     /// Resolves when there was none for so long. A head that trickles in is none yet.
-    async fn idle(&self, limit: Duration) {
+    async fn idle(&self, limit: impl Fn() -> Duration) {
         let mut count = self.subscribe();
         loop {
             // It can't fail: we hold the sender.
             let _ = count.wait_for(|count| *count == 0).await;
-            if tokio::time::timeout(limit, count.changed()).await.is_err() {
+            if tokio::time::timeout(limit(), count.changed())
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -93,56 +102,50 @@ pub(super) async fn serve(
         }
         Err(_) => return,
     };
-    let identity = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| Identity::from_certificate(chain.first()?))
-        .map(Arc::new);
-    let Some(identity) = identity else {
-        tokio::select! {
-            () = http(ctx, stream, None, &requests) => {}
-            () = place.lost() => {}
-        }
-        return;
+    let standing = match stream.get_ref().1.peer_certificates() {
+        None => Standing::stranger(ctx, false, place),
+        Some(chain) => match certified(&ctx, chain) {
+            None => Standing::stranger(ctx, true, place),
+            Some(certificate) => {
+                let Some(standing) = Standing::certified(ctx, certificate) else {
+                    return;
+                };
+                drop(place);
+                standing
+            }
+        },
     };
-    let Ok(_certified) = ctx.certified.clone().try_acquire_owned() else {
-        ctx.refusals.note(Kind::Certified, &identity.user);
-        return;
-    };
-    drop(place);
-    http(ctx, stream, Some(identity), &requests).await;
+    http(Arc::new(standing), stream, &requests).await;
 }
 
-async fn http(
-    ctx: Arc<Context>,
-    stream: TlsStream<TcpStream>,
-    identity: Option<Arc<Identity>>,
-    requests: &Requests,
-) {
-    let stranger = identity.is_none();
-    let (idle, streams) = if stranger {
-        (ctx.limits.stranger_idle, STRANGERS_STREAMS)
-    } else {
-        (ctx.limits.header, STREAMS)
-    };
+/// TLS lets every certificate pass, so that a foreign one is told 401 rather than an alert that
+/// clients can't explain; here it is decided.
+fn certified(ctx: &Context, chain: &[CertificateDer<'_>]) -> Option<Certified> {
+    let (leaf, rest) = chain.split_first()?;
+    let now = ctx.clock.current_time()?;
+    ctx.clients.verify_client_cert(leaf, rest, now).ok()?;
+    Certified::from_certificate(leaf)
+}
+
+async fn http(standing: Arc<Standing>, stream: TlsStream<TcpStream>, requests: &Requests) {
+    let ctx = &standing.ctx;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(idle)
+        .header_read_timeout(ctx.limits.header)
         .max_buf_size(HEAD as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD)
-        .max_concurrent_streams(streams)
+        .max_concurrent_streams(STREAMS)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     let mut stopping = ctx.stopping.clone();
     let service = service_fn(|request| {
         let guard = requests.begin();
-        let answer = route::answer(ctx.clone(), identity.clone(), request);
+        let answer = route::answer(standing.clone(), requests.count(), request);
         async move {
             let answer = answer.await;
             Ok::<_, Infallible>(answer.map(|body| respond::until_sent(body, guard)))
@@ -152,12 +155,20 @@ async fn http(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = standing.lost() => return,
         () = stopping.wait() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-        () = requests.idle(idle) => {
-            if stranger {
+        () = standing.unwelcome() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(LAST_ANSWERS, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+        () = requests.idle(|| standing.idle()) => {
+            if standing.is_stranger() {
                 return;
             }
             // It may still be reading a long answer.

@@ -26,26 +26,32 @@ mod meta;
 mod refusals;
 mod request;
 mod respond;
+mod review;
 mod route;
 mod scale;
 mod serve;
+mod standing;
 mod strangers;
 mod subresource;
+mod token;
 mod watch;
 mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bramble_link::tls::FloorClock;
+use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::Semaphore;
 
 pub use authn::Identity;
 pub use bootstrap::ensure_namespaces;
 pub use logs::{LogRequest, LogStream, NoLogs, PodLogs};
-pub use serve::{Error, Server, start};
+pub use serve::{Error, Server, Trust, start};
 
 use crate::join::Joiner;
 use crate::store::Store;
+use crate::tokens::Tokens;
 
 /// Bounds that protect a small board from its clients.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +109,11 @@ pub struct Context {
     pub(crate) joiner: Arc<Joiner>,
     /// What depends on other objects than the one that is written.
     pub(crate) admission: Arc<admission::Admission>,
+    /// Tokens of service accounts.
+    pub(crate) tokens: Arc<Tokens>,
+    /// Decides which client certificates are ours.
+    clients: Arc<dyn ClientCertVerifier>,
+    clock: Arc<FloorClock>,
     pub(crate) limits: Limits,
     refusals: refusals::Refusals,
     certified: Arc<Semaphore>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bramble_api::status::Status;
-use bramble_api::{discovery, openapi};
+use bramble_api::{decode, discovery, openapi};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HOST, HeaderValue, VARY};
@@ -16,26 +16,28 @@ use super::bodies::Arriving;
 use super::refusals::Kind;
 use super::request::{self, Info, Query, Verb};
 use super::respond::{self, Body};
-use super::{Context, Limits, bodies, bramble, delete, gzip, list, subresource, watch, write};
+use super::standing::Standing;
+use super::{
+    Context, Limits, bodies, bramble, delete, gzip, list, review, subresource, watch, write,
+};
 
 /// Answers a request; never fails.
 pub(crate) async fn answer(
-    ctx: Arc<Context>,
-    identity: Option<Arc<Identity>>,
+    standing: Arc<Standing>,
+    under_way: usize,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    let ctx = &standing.ctx;
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let started = std::time::Instant::now();
-    let who = match &identity {
-        Some(identity) => (**identity).clone(),
-        None => Identity::anonymous(),
-    };
-    let response = match dispatch(&ctx, &who, request).await {
+    let identity = standing.who(request.headers(), under_way);
+    let known = identity.as_ref().is_ok_and(|who| !who.is_anonymous());
+    let response = match dispatch(ctx, identity, request).await {
         Ok(response) => response,
         Err(status) => respond::status(&status),
     };
     let code = response.status().as_u16();
-    if code >= 500 && identity.is_none() {
+    if code >= 500 && !known {
         let what = format!("{method} {} was answered {code}", uri.path());
         ctx.refusals.note(Kind::Request, what);
     } else if code >= 500 {
@@ -47,11 +49,12 @@ pub(crate) async fn answer(
 
 async fn dispatch(
     ctx: &Context,
-    identity: &Identity,
+    identity: Result<Identity, Status>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Status> {
     let (parts, body) = request.into_parts();
     let body = Arriving::from(body);
+    let identity = &identity?;
     let path = parts.uri.path();
     let segments = request::segments(path);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -77,6 +80,10 @@ async fn dispatch(
         }
         _ => {}
     }
+    // Nobody known may see no more than that, whatever rules say.
+    if identity.is_anonymous() {
+        return Err(Status::unauthorized());
+    }
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let rest =
         |from: usize| -> Vec<String> { segments[from..].iter().map(|s| (*s).to_owned()).collect() };
@@ -87,7 +94,7 @@ async fn dispatch(
         }
         _ => {
             authorize::path(identity, parts.method.as_str(), path)?;
-            return plain(ctx, &parts.method, &segments, &parts.headers, body).await;
+            return plain(ctx, identity, &parts, &segments, body).await;
         }
     };
     // Nobody learns what is served without saying who they are.
@@ -99,7 +106,7 @@ async fn dispatch(
         }
     };
     authorize::resource(identity, &info)?;
-    resource(ctx, &info, &parts.headers, body).await
+    resource(ctx, identity, &info, &parts.headers, body).await
 }
 
 /// A store that failed takes the process with it, so it is neither alive nor ready; a server that
@@ -117,6 +124,7 @@ fn health(ctx: &Context, what: &str) -> Response<Body> {
 
 async fn resource(
     ctx: &Context,
+    identity: &Identity,
     info: &Info,
     headers: &HeaderMap,
     body: Arriving,
@@ -143,6 +151,9 @@ async fn resource(
             info.kind.plural,
             "create",
         )),
+        (None, Verb::Create) if !info.kind.stored => {
+            question(ctx, identity, info, headers, &body).await
+        }
         (None, Verb::Create) => write::create(ctx, info, headers, &body).await,
         (None, Verb::Update) => write::update(ctx, info, headers, &body).await,
         (None, Verb::Patch) => write::patch(ctx, info, headers, &body).await,
@@ -155,14 +166,37 @@ async fn resource(
     response
 }
 
+/// A POST whose object is answered and not stored.
+async fn question(
+    ctx: &Context,
+    identity: &Identity,
+    info: &Info,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Response<Body>, Status> {
+    let options = write::Options::parse(&info.query)?;
+    let content_type = write::content_type(headers);
+    let decoded = decode::body(content_type, body, info.kind, options.validation)?;
+    let answer = review::create(ctx, identity, info, decoded.value).await?;
+    let mut response = respond::value(201, &answer);
+    respond::warn(&mut response, &decoded.warnings);
+    Ok(response)
+}
+
 /// Paths that are no resources: discovery, OpenAPI, tokens.
 async fn plain(
     ctx: &Context,
-    method: &Method,
+    identity: &Identity,
+    parts: &http::request::Parts,
     segments: &[&str],
-    headers: &HeaderMap,
     body: Arriving,
 ) -> Result<Response<Body>, Status> {
+    let (method, headers) = (&parts.method, &parts.headers);
+    if let ["bramble", "v1", "certificates"] = segments {
+        let _permit = ctx.requests.try_acquire().map_err(|_| watch::busy())?;
+        let body = bodies::read(body, &ctx.limits).await?;
+        return bramble::certificates(ctx, identity, method, &body);
+    }
     if let ["bramble", "v1", "tokens", rest @ ..] = segments {
         let id = match rest {
             [] => None,
@@ -179,6 +213,13 @@ async fn plain(
     }
     let aggregated = accepts_aggregated(headers);
     let found = match segments {
+        [".well-known", "openid-configuration"] => {
+            return Ok(openid(&ctx.tokens.openid_configuration(), respond::JSON));
+        }
+        ["openid", "v1", "jwks"] => {
+            let content_type = HeaderValue::from_static("application/jwk-set+json");
+            return Ok(openid(&ctx.tokens.key_set(), content_type));
+        }
         ["api"] if aggregated => return Ok(aggregate(&discovery::aggregated_api())),
         ["apis"] if aggregated => return Ok(aggregate(&discovery::aggregated_apis())),
         ["api"] => {
@@ -203,6 +244,14 @@ async fn plain(
         .headers_mut()
         .insert(VARY, HeaderValue::from_static("Accept"));
     Ok(response)
+}
+
+/// How others verify the tokens of service accounts.
+fn openid(value: &serde_json::Value, content_type: HeaderValue) -> Response<Body> {
+    let mut response = respond::answer(200, content_type, respond::full(value.to_string()));
+    let cache = HeaderValue::from_static("public, max-age=3600");
+    response.headers_mut().insert(CACHE_CONTROL, cache);
+    response
 }
 
 /// Clients of either form say so in `Accept`; we have the released version of the aggregated one.

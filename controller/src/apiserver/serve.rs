@@ -3,10 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bramble_link::tls::{FloorClock, Identity, provider};
+use bramble_link::tls::{FloorClock, provider};
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::CertificateDer;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -16,7 +20,9 @@ use super::admission::Admission;
 use super::refusals::Refusals;
 use super::{Context, Limits, PodLogs, Stopping, accept};
 use crate::join::Joiner;
+use crate::pki::Serving;
 use crate::store::Store;
+use crate::tokens::Tokens;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +46,19 @@ pub enum Error {
     Tls(String),
 }
 
+/// Who the server is, and whom it believes.
+#[derive(Debug)]
+pub struct Trust {
+    /// What it shows.
+    pub certificate: Arc<Serving>,
+    /// The CA of its clients.
+    pub ca: CertificateDer<'static>,
+    /// Decides what is in time.
+    pub clock: Arc<FloorClock>,
+    /// Tokens of service accounts.
+    pub tokens: Arc<Tokens>,
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -52,18 +71,16 @@ pub struct Server {
 ///
 /// # Errors
 /// [`Error`], saying which address and which flag.
-#[allow(clippy::too_many_arguments)]
 pub async fn start(
     address: SocketAddr,
-    identity: &Identity,
-    ca: &CertificateDer<'static>,
-    clock: Arc<FloorClock>,
+    trust: Trust,
     store: Arc<dyn Store>,
     joiner: Arc<Joiner>,
     logs: Arc<dyn PodLogs>,
     limits: Limits,
 ) -> Result<Server, Error> {
-    let config = tls_config(identity, ca, clock)?;
+    let clients = verifier(&trust.ca)?;
+    let config = tls_config(trust.certificate, clients.clone(), trust.clock.clone())?;
     let listener = TcpListener::bind(address).await.map_err(|source| {
         if source.kind() == std::io::ErrorKind::AddrInUse {
             Error::InUse { address }
@@ -81,6 +98,9 @@ pub async fn start(
         admission: Arc::new(admission),
         logs,
         joiner,
+        tokens: trust.tokens,
+        clients,
+        clock: trust.clock,
         limits,
         refusals: Refusals::default(),
         certified: Arc::new(Semaphore::new(limits.connections)),
@@ -116,26 +136,79 @@ impl Server {
     }
 }
 
-/// Client certificates are asked for and, when there is one, must come from our CA: without one a
-/// client may still see health and version, and a board may join.
-fn tls_config(
-    identity: &Identity,
-    ca: &CertificateDer<'static>,
-    clock: Arc<FloorClock>,
-) -> Result<ServerConfig, Error> {
-    let failed = |e: &dyn std::fmt::Display| Error::Tls(e.to_string());
+fn failed(error: &dyn std::fmt::Display) -> Error {
+    Error::Tls(error.to_string())
+}
+
+/// Which client certificates are ours.
+fn verifier(ca: &CertificateDer<'static>) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let mut roots = RootCertStore::empty();
     roots.add(ca.clone()).map_err(|e| failed(&e))?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
         .allow_unauthenticated()
         .build()
-        .map_err(|e| failed(&e))?;
+        .map_err(|e| failed(&e))
+}
+
+/// Client certificates are asked for: without one a client may still see health and version, bring a
+/// token, and a board may join.
+fn tls_config(
+    certificate: Arc<Serving>,
+    clients: Arc<dyn ClientCertVerifier>,
+    clock: Arc<FloorClock>,
+) -> Result<ServerConfig, Error> {
     let mut config = ServerConfig::builder_with_details(provider(), clock)
         .with_safe_default_protocol_versions()
         .map_err(|e| failed(&e))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key())
-        .map_err(|e| failed(&e))?;
+        .with_client_cert_verifier(Arc::new(Lenient(clients)))
+        .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Lets certificates of other CAs pass TLS, so that their clients get upstream's 401. The client has
+/// shown that it holds the key; whether the certificate counts is decided, by the strict verifier, when
+/// the connection is made (`connection::certified`).
+#[derive(Debug)]
+struct Lenient(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Lenient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _rest: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }

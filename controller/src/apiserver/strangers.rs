@@ -125,6 +125,11 @@ impl Place {
     pub(super) async fn lost(&self) {
         self.evict.notified().await;
     }
+
+    /// What [`Place::lost`] waits for, for longer than the place is held.
+    pub(super) fn evicted(&self) -> Arc<Notify> {
+        self.evict.clone()
+    }
 }
 
 impl Drop for Place {

@@ -2,7 +2,6 @@
 
 use bramble_api::decode;
 use bramble_api::status::{Cause, Status};
-use bramble_controller_core::deletion;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ use super::list::read;
 use super::request::{Info, Verb};
 use super::respond::{self, Body};
 use super::write::{self, Options, commit, content_type, durability, put, store_error};
-use super::{Context, delete, logs, scale};
+use super::{Context, delete, logs, scale, token};
 use crate::object;
 use crate::store::{Expect, Op};
 
@@ -28,16 +27,14 @@ pub(crate) async fn handle(
         ("status", Verb::Patch) => write::patch(ctx, info, headers, body).await,
         ("scale", _) => scale::scale(ctx, info, headers, body).await,
         ("log", Verb::Get) => logs::log(ctx, info).await,
-        ("binding", Verb::Create) => {
-            let (binding, options) = message(info, headers, body, "CreateOptions")?;
-            bind(ctx, info, options, &binding).await
-        }
+        ("binding", Verb::Create) => bind(ctx, info, &message(info, headers, body)?).await,
         ("eviction", Verb::Create) => {
-            let (eviction, _) = message(info, headers, body, "CreateOptions")?;
+            let eviction = message(info, headers, body)?;
             delete::evict(ctx, info, &eviction)
                 .await
                 .map(|status| respond::status(&status))
         }
+        ("token", Verb::Create) => token::create(ctx, info, headers, body),
         ("finalize", Verb::Update) => finalize(ctx, info, headers, body).await,
         _ => Err(Status::method_not_allowed(
             info.kind.group,
@@ -48,31 +45,15 @@ pub(crate) async fn handle(
 }
 
 /// The body of a subresource with a kind of its own.
-fn message(
-    info: &Info,
-    headers: &HeaderMap,
-    body: &Bytes,
-    what: &str,
-) -> Result<(Value, Options), Status> {
+fn message(info: &Info, headers: &HeaderMap, body: &Bytes) -> Result<Value, Status> {
     let sub = info.subresource.ok_or_else(Status::not_found_path)?;
-    let options = Options::parse(&info.query, what)?;
+    let options = Options::parse(&info.query)?;
     decode::message(content_type(headers), body, sub.into(), options.validation)
-        .map(|decoded| (decoded.value, options))
+        .map(|decoded| decoded.value)
 }
 
 /// Binds a pod to a node, once and for all.
-async fn bind(
-    ctx: &Context,
-    info: &Info,
-    options: Options,
-    binding: &Value,
-) -> Result<Response<Body>, Status> {
-    let text = |pointer: &str| binding.pointer(pointer).and_then(Value::as_str);
-    if text("/metadata/name").is_some_and(|name| !name.is_empty() && name != info.name()) {
-        return Err(Status::bad_request(
-            "name in URL does not match name in Binding object",
-        ));
-    }
+async fn bind(ctx: &Context, info: &Info, binding: &Value) -> Result<Response<Body>, Status> {
     let node = binding
         .pointer("/target/name")
         .and_then(Value::as_str)
@@ -84,16 +65,6 @@ async fn bind(
     let entry = read(&*ctx.store, info).await?;
     let mut pod: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
     let conflict = |why: String| Status::conflict("", "pods/binding", info.name(), &why);
-    // A scheduler may say which pod it means.
-    for (what, field) in [("UID", "uid"), ("ResourceVersion", "resourceVersion")] {
-        let said = text(&format!("/metadata/{field}")).unwrap_or_default();
-        let is = pod["metadata"][field].as_str().unwrap_or_default();
-        if !said.is_empty() && said != is {
-            return Err(conflict(format!(
-                "Precondition failed: {what} in precondition: {said}, {what} in object meta: {is}"
-            )));
-        }
-    }
     if pod.pointer("/metadata/deletionTimestamp").is_some() {
         return Err(conflict(format!(
             "pod {} is being deleted, cannot be assigned to a host",
@@ -120,9 +91,6 @@ async fn bind(
         }
         _ => pod["status"]["conditions"] = json!([condition]),
     }
-    if options.dry_run {
-        return Ok(respond::status(&Status::created()));
-    }
     let op = put(
         info.kind,
         entry.key.clone(),
@@ -142,7 +110,7 @@ async fn finalize(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let (wanted, options) = message(info, headers, body, "UpdateOptions")?;
+    let wanted = message(info, headers, body)?;
     let entry = read(&*ctx.store, info).await?;
     let mut object: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
     let version = wanted
@@ -156,11 +124,8 @@ async fn finalize(
         .cloned()
         .unwrap_or_else(|| json!([]));
     object["spec"]["finalizers"] = finalizers;
-    if options.dry_run {
-        return write::answer(info, headers, 200, &object.to_string().into(), &[]);
-    }
     let expect = Expect::Revision(entry.modified);
-    let op = if deletion::is_finished(info.kind, &object) {
+    let op = if delete::is_finished(info.kind, &object) {
         Op::Delete {
             key: entry.key.clone(),
             expect,

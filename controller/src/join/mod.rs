@@ -19,7 +19,7 @@ pub use cidr::{Cidr, InvalidCidr};
 pub(crate) use keys::key_of as node_key;
 pub use keys::{NodeKey, NodeKeys};
 
-use crate::pki::Pki;
+use crate::pki::{Csr, Pki, certificate_pem};
 use crate::store::{Commit, Error as StoreError, Store};
 
 /// Group of the records in the store.
@@ -66,6 +66,23 @@ impl Joiner {
             settings,
             turn: Mutex::new(()),
         }
+    }
+
+    /// A client certificate for a person, as PEM.
+    pub(crate) fn sign_user(
+        &self,
+        user: &str,
+        groups: &[String],
+        until: u64,
+        csr: Csr,
+    ) -> Result<String, Status> {
+        let signed = self.pki.sign_user(user, groups, until, csr);
+        Ok(certificate_pem(&signed.map_err(internal)?))
+    }
+
+    /// Who is a member.
+    pub(crate) fn keys(&self) -> &NodeKeys {
+        &self.keys
     }
 
     /// The range of service addresses.

@@ -1,6 +1,7 @@
 //! Making certificates with rcgen, and reading them back.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bramble_link::tls::Identity;
 use bramble_wire::name::NodeName;
@@ -13,6 +14,11 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
 
 use super::{Error, files, random};
+
+/// 2020-01-01, where every certificate's life begins, in seconds since 1970.
+const FROM: u64 = 1_577_836_800;
+/// Until the year 9999, nearly.
+const AGES: Duration = Duration::from_secs(7_900 * 365 * 86_400);
 
 /// A request for a node's certificate whose own signature was right.
 pub struct Csr(CertificateSigningRequestParams);
@@ -152,6 +158,17 @@ pub(super) fn ensure_leaf(
         .ok_or_else(|| failed(leaf.cn)(rcgen::Error::CouldNotParseCertificate))
 }
 
+/// A new certificate for the key of an old one.
+pub(super) fn sign_again(
+    issuer: &Issuer<'static, KeyPair>,
+    leaf: &Leaf<'_>,
+    key: &PrivateKeyDer<'_>,
+) -> Result<CertificateDer<'static>, Error> {
+    let key = KeyPair::try_from(key).map_err(failed(leaf.cn))?;
+    let cert = leaf.params()?.signed_by(&key, issuer);
+    Ok(cert.map_err(failed(leaf.cn))?.der().clone())
+}
+
 fn read_leaf(text: &str, leaf: &Leaf<'_>, ca: &CertificateDer<'static>) -> Option<Identity> {
     let comment = |prefix: &str| text.lines().find_map(|l| l.strip_prefix(prefix));
     if comment("# ca: ")? != hex::encode(super::fingerprint(ca)) {
@@ -192,6 +209,29 @@ pub(super) fn sign_node(
     // Nothing that the request asks for is taken over but its key.
     request.params = params;
     let cert = request.signed_by(issuer).map_err(failed(node.as_str()))?;
+    Ok(cert.der().clone())
+}
+
+pub(super) fn sign_user(
+    issuer: &Issuer<'static, KeyPair>,
+    user: &str,
+    groups: &[String],
+    until: u64,
+    csr: Csr,
+) -> Result<CertificateDer<'static>, Error> {
+    let mut params = params(user, None, Vec::new())?;
+    let mut name = DistinguishedName::new();
+    for group in groups {
+        name.push(DnType::OrganizationName, group.as_str());
+    }
+    name.push(DnType::CommonName, user);
+    params.distinguished_name = name;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_after =
+        params.not_before + (Duration::from_secs(until.saturating_sub(FROM))).min(AGES);
+    let mut request = csr.0;
+    request.params = params;
+    let cert = request.signed_by(issuer).map_err(failed(user))?;
     Ok(cert.der().clone())
 }
 

@@ -11,8 +11,10 @@
 
 mod certs;
 mod files;
+mod follow;
 mod kubeconfig;
 mod names;
+mod serving;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,8 +29,10 @@ use sha2::{Digest, Sha256};
 use crate::tokens;
 
 pub use certs::Csr;
+pub use follow::follow_addresses;
 pub use kubeconfig::kubeconfig;
 pub use names::local_names;
+pub use serving::Serving;
 
 /// Signs service-account tokens.
 const SERVICE_ACCOUNTS: &str = "service-account.key";
@@ -70,6 +74,14 @@ pub enum Error {
         /// Why.
         source: rcgen::Error,
     },
+    /// TLS can't use a key.
+    #[error("using the key of {subject}")]
+    ServerKey {
+        /// Whose.
+        subject: String,
+        /// Why.
+        source: rustls::Error,
+    },
     /// A node's request for a certificate is unusable.
     #[error("certificate request: {0}")]
     Csr(String),
@@ -94,9 +106,9 @@ pub struct Pki {
     /// The CA's certificate.
     pub ca: CertificateDer<'static>,
     /// The API server's key and chain (leaf and CA: a joining node checks the CA by its hash).
-    pub api: Arc<Identity>,
+    pub api: Arc<Serving>,
     /// The embedded broker's.
-    pub broker: Arc<Identity>,
+    pub broker: Arc<Serving>,
     /// The controller's own, as an MQTT client of an external broker.
     pub controller: Arc<Identity>,
     /// Signs what the controller tells nodes.
@@ -104,6 +116,8 @@ pub struct Pki {
     /// Signs the tokens of service accounts.
     pub service_accounts: Arc<tokens::SigningKey>,
     admin: Identity,
+    /// Names beside those of this machine.
+    names: Vec<String>,
     data_dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -166,8 +180,12 @@ impl Pki {
         let leaf = |file: &str, leaf: &certs::Leaf<'_>| -> Result<Identity, Error> {
             certs::ensure_leaf(&dir.join(file), leaf, &ca, &issuer)
         };
-        let api = leaf("api.pem", &certs::Leaf::server("bramble-api", &names))?;
-        let broker = leaf("broker.pem", &certs::Leaf::server("bramble-broker", &names))?;
+        let server = |file: &str, cn: &'static str| -> Result<Arc<Serving>, Error> {
+            let identity = leaf(file, &certs::Leaf::server(cn, &names))?;
+            Serving::new(cn, Arc::new(identity)).map(Arc::new)
+        };
+        let api = server("api.pem", "bramble-api")?;
+        let broker = server("broker.pem", "bramble-broker")?;
         // External brokers give rights by the CN. No node can have this one: a node's name has no dot.
         let controller = leaf(
             "controller.pem",
@@ -181,12 +199,13 @@ impl Pki {
         Ok(Self {
             cluster,
             ca,
-            api: Arc::new(api),
-            broker: Arc::new(broker),
+            api,
+            broker,
             controller: Arc::new(controller),
             signing,
             service_accounts: Arc::new(service_accounts),
             admin,
+            names: options.names.clone(),
             data_dir: options.data_dir.clone(),
             issuer,
         })
@@ -213,6 +232,41 @@ impl Pki {
     #[must_use]
     pub fn ca_pem(&self) -> String {
         certs::to_pem("CERTIFICATE", &self.ca)
+    }
+
+    /// Makes the servers' certificates again when this machine's names are others than theirs. Says
+    /// which, and for how many names.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`]; the old ones stay.
+    pub fn follow_names(&self) -> Result<Vec<(&'static str, usize)>, Error> {
+        let wanted = names::certificate_names(&self.names);
+        let mut changes = Vec::new();
+        for serving in [&self.api, &self.broker] {
+            if serving.names().iter().eq(&wanted) {
+                continue;
+            }
+            let leaf = certs::Leaf::server(serving.cn, &wanted);
+            let fresh = certs::sign_again(&self.issuer, &leaf, &serving.identity.key)?;
+            serving.replace(fresh)?;
+            changes.push((serving.cn, wanted.len()));
+        }
+        Ok(changes)
+    }
+
+    /// Signs a person's client certificate: `CN=<user>`, `O=` each group, valid until `until` (seconds
+    /// since 1970), whatever else the request asks for.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`].
+    pub fn sign_user(
+        &self,
+        user: &str,
+        groups: &[String],
+        until: u64,
+        csr: Csr,
+    ) -> Result<CertificateDer<'static>, Error> {
+        certs::sign_user(&self.issuer, user, groups, until, csr)
     }
 
     /// Signs a node's client certificate: `CN=<node>`, `O=system:nodes`, whatever else the request

@@ -7,8 +7,8 @@ fn options(dir: &Path, names: &[&str]) -> Options {
     }
 }
 
-fn leaf_of(identity: &Identity) -> &CertificateDer<'static> {
-    identity.chain.first().unwrap()
+fn leaf_of(serving: &Serving) -> &CertificateDer<'static> {
+    serving.identity.chain.first().unwrap()
 }
 
 #[test]

@@ -17,10 +17,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::apiserver::{Limits, NoLogs, PodLogs, Server, ensure_namespaces, start};
+use crate::apiserver::{Limits, NoLogs, PodLogs, Server, Trust, ensure_namespaces, start};
 use crate::join::{Joiner, NodeKeys, Settings};
 use crate::pki::{Options, Pki};
 use crate::store::{MemoryStore, Store};
+use crate::tokens::Tokens;
 
 pub(super) struct Cluster {
     pub(super) store: MemoryStore,
@@ -90,7 +91,15 @@ impl Cluster {
         let joiner = Arc::new(Joiner::new(shared.clone(), pki.clone(), keys, settings));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let clock = FloorClock::new(0);
-        let server = start(any, &pki.api, &pki.ca, clock, shared, joiner, logs, limits)
+        let key = pki.service_accounts.clone();
+        let tokens = Tokens::new(key, shared.clone(), clock.clone(), pki.ca_pem());
+        let trust = Trust {
+            certificate: pki.api.clone(),
+            ca: pki.ca.clone(),
+            clock,
+            tokens: Arc::new(tokens),
+        };
+        let server = start(any, trust, shared, joiner, logs, limits)
             .await
             .unwrap();
         let text = std::fs::read_to_string(dir.path().join("pki/admin.pem")).unwrap();
@@ -118,6 +127,10 @@ impl Cluster {
             .connect(name, stream)
             .await
             .unwrap()
+    }
+
+    pub(super) fn admin(&self) -> Identity {
+        self.admin.clone()
     }
 
     /// The administrator's own connection.

@@ -4,10 +4,12 @@ mod bad_input;
 mod client;
 mod limits;
 mod objects;
+mod rbac;
 mod strangers;
+mod tokens;
 mod watches;
 
-use client::Cluster;
+use client::{Cluster, Reply};
 use serde_json::{Value, json};
 
 /// A Deployment that is fine.
