@@ -5,6 +5,7 @@ use std::fmt;
 
 use bramble_api::view::{AffinityTerm, Labels, Node, Pod, Requirement, Taint};
 
+use super::peers::Peers;
 use super::{Amount, Place};
 
 /// Why a node can't take a pod; prints as upstream does.
@@ -20,6 +21,18 @@ pub enum Reason {
     Insufficient(&'static str),
     /// The node's document would hold too many pods.
     TooManyPods,
+    /// Another pod has a host port that it wants.
+    Ports,
+    /// Required to be beside pods that are not there.
+    PodAffinity,
+    /// Required to be away from pods that are there.
+    PodAntiAffinity,
+    /// Pods that are there require to be away from it.
+    ExistingAntiAffinity,
+    /// The pods would be spread too unevenly.
+    Spread,
+    /// The node lacks the label by which pods are to be spread.
+    SpreadLabel,
 }
 
 impl fmt::Display for Reason {
@@ -32,7 +45,29 @@ impl fmt::Display for Reason {
             Self::Affinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
             Self::TooManyPods => f.write_str("Too many pods"),
+            Self::Ports => {
+                f.write_str("node(s) didn't have free ports for the requested pod ports")
+            }
+            Self::PodAffinity => f.write_str("node(s) didn't match pod affinity rules"),
+            Self::PodAntiAffinity => f.write_str("node(s) didn't match pod anti-affinity rules"),
+            Self::ExistingAntiAffinity => {
+                f.write_str("node(s) didn't satisfy existing pods anti-affinity rules")
+            }
+            Self::Spread => f.write_str("node(s) didn't match pod topology spread constraints"),
+            Self::SpreadLabel => f.write_str(
+                "node(s) didn't match pod topology spread constraints (missing required label)",
+            ),
         }
+    }
+}
+
+impl Reason {
+    /// Whether the node could take the pod if it had fewer pods.
+    pub(super) fn ends_with_pods(&self) -> bool {
+        matches!(
+            self,
+            Self::Insufficient(_) | Self::TooManyPods | Self::Ports
+        )
     }
 }
 
@@ -41,6 +76,7 @@ pub(super) fn check(
     wants: Amount,
     place: &Place,
     node: &Node,
+    peers: &Peers,
 ) -> Result<(), Vec<Reason>> {
     if node.spec.unschedulable && !tolerates(pod, &cordon()) {
         return Err(vec![Reason::Unschedulable]);
@@ -51,11 +87,17 @@ pub(super) fn check(
     if !matches_selector(pod, node) {
         return Err(vec![Reason::Affinity]);
     }
-    let lacking = lacking(wants, place);
-    if lacking.is_empty() {
-        Ok(())
-    } else {
-        Err(lacking)
+    if place.has_port_of(pod) {
+        return Err(vec![Reason::Ports]);
+    }
+    let reserved = place.reserved_before(pod);
+    let lacking = lacking(wants, place.used.plus(reserved), place.allocatable);
+    if !lacking.is_empty() {
+        return Err(lacking);
+    }
+    match peers.refuses(node) {
+        Some(reason) => Err(vec![reason]),
+        None => Ok(()),
     }
 }
 
@@ -74,29 +116,30 @@ fn tolerates(pod: &Pod, taint: &Taint) -> bool {
         .any(|toleration| toleration.tolerates(taint))
 }
 
-fn untolerated<'a>(pod: &Pod, node: &'a Node) -> Option<&'a Taint> {
+pub(super) fn untolerated<'a>(pod: &Pod, node: &'a Node) -> Option<&'a Taint> {
     let taints = node.spec.taints.iter();
     let mut hard = taints.filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
     hard.find(|taint| !tolerates(pod, taint))
 }
 
-fn matches_selector(pod: &Pod, node: &Node) -> bool {
+pub(super) fn matches_selector(pod: &Pod, node: &Node) -> bool {
     let labels = &node.metadata.labels;
     let selected = pod
         .spec
         .node_selector
         .iter()
         .all(|(key, value)| labels.get(key) == Some(value));
-    let affine = pod.spec.node_affinity.as_ref().is_none_or(|terms| {
-        terms
-            .iter()
+    let affinity = pod.spec.affinity.as_ref();
+    let required = affinity.and_then(|affinity| affinity.node_affinity.required.as_ref());
+    let affine = required.is_none_or(|terms| {
+        (terms.node_selector_terms.iter())
             .any(|term| matches_term(term, labels, &node.metadata.name))
     });
     selected && affine
 }
 
 /// An empty term selects nothing, as upstream.
-fn matches_term(term: &AffinityTerm, labels: &Labels, name: &str) -> bool {
+pub(super) fn matches_term(term: &AffinityTerm, labels: &Labels, name: &str) -> bool {
     let fields = Labels::from([("metadata.name".to_owned(), name.to_owned())]);
     let all = |list: &[Requirement], of: &Labels| list.iter().all(|r| r.matches(of));
     !(term.match_expressions.is_empty() && term.match_fields.is_empty())
@@ -104,9 +147,7 @@ fn matches_term(term: &AffinityTerm, labels: &Labels, name: &str) -> bool {
         && all(&term.match_fields, &fields)
 }
 
-fn lacking(wants: Amount, place: &Place) -> Vec<Reason> {
-    let has = place.allocatable;
-    let used = place.used;
+pub(super) fn lacking(wants: Amount, used: Amount, has: Amount) -> Vec<Reason> {
     let lacks = |want: u64, used: u64, has: u64| want > 0 && used.saturating_add(want) > has;
     let mut reasons = Vec::new();
     if lacks(wants.pods, used.pods, has.pods) {

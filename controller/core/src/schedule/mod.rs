@@ -5,18 +5,23 @@
 //! cluster and pod give the same node: ties go to the first name.
 
 mod filter;
+mod peers;
+mod preempt;
 mod score;
 
 use std::collections::{BTreeMap, HashMap};
 
 use bramble_api::time::Timestamp;
-use bramble_api::view::{Node, Pod};
+use bramble_api::view::{Affinity, Labels, Node, Pod};
 use serde_json::json;
 
 use crate::action::{Action, Durability, Note, Observed, Plan, Regarding, Target};
 use crate::{conditions, kinds};
 
 pub use filter::Reason;
+pub use preempt::{Preemption, Victim};
+
+use peers::Peers;
 
 const COMPONENT: &str = "default-scheduler";
 /// The scheduler that pods name when they name none.
@@ -108,12 +113,113 @@ struct Place {
     used: Amount,
     /// Pods by UID of their controller.
     siblings: HashMap<String, u32>,
+    /// Its pods by UID.
+    residents: BTreeMap<String, Resident>,
+    /// Pods that others made room for here, by UID.
+    nominated: BTreeMap<String, (i32, Amount)>,
+}
+
+/// A pod on a node, as far as others care.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Resident {
+    namespace: String,
+    name: String,
+    labels: Labels,
+    deleting: bool,
+    priority: i32,
+    amount: Amount,
+    ports: Vec<HostPort>,
+    /// Only if it is about other pods.
+    affinity: Option<Box<Affinity>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct HostPort {
+    /// Empty for all addresses.
+    address: String,
+    protocol: String,
+    port: i32,
+}
+
+impl HostPort {
+    fn of(pod: &Pod) -> Vec<Self> {
+        let ports = (pod.spec.containers.iter()).flat_map(|container| &container.ports);
+        ports
+            .filter(|port| port.host_port != 0)
+            .map(|port| Self {
+                address: match port.host_ip.as_str() {
+                    "0.0.0.0" | "::" => String::new(),
+                    address => address.to_owned(),
+                },
+                protocol: match port.protocol.as_str() {
+                    "" => "TCP".to_owned(),
+                    protocol => protocol.to_owned(),
+                },
+                port: port.host_port,
+            })
+            .collect()
+    }
+
+    fn collides(&self, other: &Self) -> bool {
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.address.is_empty()
+                || other.address.is_empty()
+                || self.address == other.address)
+    }
+}
+
+impl Resident {
+    fn of(pod: &Pod) -> Self {
+        let concerns_pods = |affinity: &&Box<Affinity>| {
+            [&affinity.pod_affinity, &affinity.pod_anti_affinity]
+                .iter()
+                .any(|one| !one.required.is_empty() || !one.preferred.is_empty())
+        };
+        Self {
+            namespace: pod.metadata.namespace.clone(),
+            name: pod.metadata.name.clone(),
+            labels: pod.metadata.labels.clone(),
+            deleting: pod.metadata.is_deleting(),
+            priority: pod.spec.priority,
+            amount: Amount::of(pod),
+            ports: HostPort::of(pod),
+            affinity: pod.spec.affinity.as_ref().filter(concerns_pods).cloned(),
+        }
+    }
+}
+
+impl Place {
+    /// Whether a host port that the pod wants is taken.
+    fn has_port_of(&self, pod: &Pod) -> bool {
+        self.has_port_of_without(pod, &[])
+    }
+
+    fn has_port_of_without(&self, pod: &Pod, gone: &[&str]) -> bool {
+        let wanted = HostPort::of(pod);
+        !wanted.is_empty()
+            && (self.residents.iter())
+                .filter(|(uid, _)| !gone.contains(&uid.as_str()))
+                .flat_map(|(_, one)| &one.ports)
+                .any(|taken| wanted.iter().any(|port| port.collides(taken)))
+    }
+
+    /// What is kept here for pods that matter at least as much and that others left for.
+    fn reserved_before(&self, pod: &Pod) -> Amount {
+        (self.nominated.iter())
+            .filter(|(uid, (priority, _))| {
+                **uid != pod.metadata.uid && *priority >= pod.spec.priority
+            })
+            .fold(Amount::default(), |sum, (_, (_, amount))| sum.plus(*amount))
+    }
 }
 
 /// The nodes, and what their pods have asked for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cluster {
     places: BTreeMap<String, Place>,
+    /// Labels of namespaces, by name.
+    namespaces: BTreeMap<String, Labels>,
 }
 
 impl Cluster {
@@ -125,10 +231,19 @@ impl Cluster {
         self.forget_if_empty(name);
     }
 
+    /// A namespace came, changed or went (`None`).
+    pub fn handle_namespace(&mut self, name: &str, labels: Option<&Labels>) {
+        match labels.filter(|labels| !labels.is_empty()) {
+            Some(labels) => self.namespaces.insert(name.to_owned(), labels.clone()),
+            None => self.namespaces.remove(name),
+        };
+    }
+
     /// A pod came, changed or went.
     pub fn handle_pod(&mut self, before: Option<&Pod>, after: Option<&Pod>) {
         if let Some(pod) = before.filter(|pod| occupies(pod)) {
             if let Some(place) = self.places.get_mut(&pod.spec.node_name) {
+                place.residents.remove(&pod.metadata.uid);
                 place.used = place.used.minus(Amount::of(pod));
                 if let Some(owner) = pod.metadata.controller()
                     && let Some(count) = place.siblings.get_mut(&owner.uid)
@@ -141,17 +256,48 @@ impl Cluster {
             }
             self.forget_if_empty(&pod.spec.node_name);
         }
+        if let Some(pod) = before.filter(|pod| is_nominated(pod)) {
+            if let Some(place) = self.places.get_mut(&pod.status.nominated_node_name) {
+                place.nominated.remove(&pod.metadata.uid);
+            }
+            self.forget_if_empty(&pod.status.nominated_node_name);
+        }
         if let Some(pod) = after.filter(|pod| occupies(pod)) {
             let place = self.places.entry(pod.spec.node_name.clone()).or_default();
+            let uid = pod.metadata.uid.clone();
+            place.residents.insert(uid, Resident::of(pod));
             place.used = place.used.plus(Amount::of(pod));
             if let Some(owner) = pod.metadata.controller() {
                 *place.siblings.entry(owner.uid.clone()).or_default() += 1;
             }
         }
+        if let Some(pod) = after.filter(|pod| is_nominated(pod)) {
+            let name = pod.status.nominated_node_name.clone();
+            let kept = (pod.spec.priority, Amount::of(pod));
+            let place = self.places.entry(name).or_default();
+            place.nominated.insert(pod.metadata.uid.clone(), kept);
+        }
+    }
+
+    /// How many pods of a kind there are by value of a node label.
+    fn count(&self, key: &str, is: impl Fn(&Resident) -> bool) -> BTreeMap<String, i64> {
+        let mut counts = BTreeMap::new();
+        for (_, place, node) in self.nodes() {
+            let Some(value) = node.metadata.labels.get(key) else {
+                continue;
+            };
+            let here = place.residents.values().filter(|one| is(one)).count();
+            if here > 0 {
+                *counts.entry(value.clone()).or_default() += i64::try_from(here).unwrap_or(0);
+            }
+        }
+        counts
     }
 
     fn forget_if_empty(&mut self, name: &str) {
-        let empty = |place: &Place| place.node.is_none() && place.used == Amount::default();
+        let empty = |place: &Place| {
+            place.node.is_none() && place.residents.is_empty() && place.nominated.is_empty()
+        };
         if self.places.get(name).is_some_and(empty) {
             self.places.remove(name);
         }
@@ -176,10 +322,16 @@ fn occupies(pod: &Pod) -> bool {
     !pod.spec.node_name.is_empty() && !pod.is_terminated()
 }
 
+/// Whether others make room for a pod that waits.
+fn is_nominated(pod: &Pod) -> bool {
+    pod.spec.node_name.is_empty() && pod.is_active() && !pod.status.nominated_node_name.is_empty()
+}
+
 /// Whether a pod waits for this scheduler.
 pub fn is_pending(pod: &Pod) -> bool {
     pod.spec.node_name.is_empty()
         && pod.is_active()
+        && pod.spec.scheduling_gates.is_empty()
         && matches!(pod.spec.scheduler_name.as_str(), "" | NAME)
 }
 
@@ -190,34 +342,68 @@ pub enum Verdict {
     Bind(String),
     /// Nowhere, and why, in upstream's words.
     Unschedulable(String),
+    /// Nowhere yet: these pods go first, from this node. The message is that of `Unschedulable`.
+    Preempt(String, Vec<Victim>, String),
 }
 
 /// Chooses a node for a pod.
 pub fn place(cluster: &Cluster, pod: &Pod) -> Verdict {
     let wants = Amount::of(pod);
-    let mut best: Option<(u64, &str)> = None;
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    let mut nodes = 0;
+    let peers = Peers::of(cluster, pod);
+    let mut candidates = Vec::new();
+    let mut refusals = Vec::new();
     for (name, place, node) in cluster.nodes() {
-        nodes += 1;
-        match filter::check(pod, wants, place, node) {
+        match filter::check(pod, wants, place, node, &peers) {
             Ok(()) => {
-                let score = score::of(pod, wants, place, node);
-                if best.is_none_or(|(other, _)| score > other) {
-                    best = Some((score, name));
-                }
+                candidates.push(score::Candidate::new(name, pod, wants, place, node, &peers));
             }
-            Err(refusals) => {
-                for reason in refusals {
-                    *reasons.entry(reason.to_string()).or_default() += 1;
-                }
-            }
+            Err(reasons) => refusals.push((name, reasons)),
         }
     }
-    match best {
-        Some((_, name)) => Verdict::Bind(name.to_owned()),
-        None if nodes == 0 => Verdict::Unschedulable("no nodes available to schedule pods".into()),
-        None => Verdict::Unschedulable(refusal(nodes, &reasons)),
+    // Room that others made for it comes first.
+    let nominated = pod.status.nominated_node_name.as_str();
+    if candidates.iter().any(|one| one.name == nominated) {
+        return Verdict::Bind(nominated.to_owned());
+    }
+    if let Some(name) = score::best(&candidates) {
+        return Verdict::Bind(name.to_owned());
+    }
+    if refusals.is_empty() {
+        return Verdict::Unschedulable("no nodes available to schedule pods".into());
+    }
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for reason in refusals.iter().flat_map(|(_, reasons)| reasons) {
+        *reasons.entry(reason.to_string()).or_default() += 1;
+    }
+    let nodes = refusals.len();
+    let message = refusal(nodes, &reasons);
+    let with = |why: &str| format!("{message} preemption: {why}");
+    match preempt::find(cluster, pod, wants, &refusals) {
+        Preemption::Victims(node, victims) => Verdict::Preempt(node, victims, message),
+        Preemption::Waiting => Verdict::Unschedulable(with(
+            "not eligible due to a terminating pod on the nominated node.",
+        )),
+        Preemption::NotEligible => {
+            Verdict::Unschedulable(with("not eligible due to preemptionPolicy=Never."))
+        }
+        Preemption::Helpless => {
+            // Upstream tells apart where pods might go and where that would not help.
+            let helps = |reasons: &&[Reason]| reasons.iter().all(Reason::ends_with_pods);
+            let lists = refusals.iter().map(|(_, reasons)| reasons.as_slice());
+            let might = lists.filter(helps).count();
+            let mut parts = Vec::new();
+            if might > 0 {
+                parts.push(format!(
+                    "{might} No preemption victims found for incoming pod"
+                ));
+            }
+            if nodes > might {
+                let rest = nodes - might;
+                parts.push(format!("{rest} Preemption is not helpful for scheduling"));
+            }
+            let parts = parts.join(", ");
+            Verdict::Unschedulable(with(&format!("0/{nodes} nodes are available: {parts}.")))
+        }
     }
 }
 
@@ -282,6 +468,43 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
                 Some(note(false, "Scheduled", message)),
             ));
             (plan, Some(node))
+        }
+        Verdict::Preempt(node, victims, message) => {
+            set(&mut list, "False", "Unschedulable", &message);
+            let status = json!({"conditions": conditions::to_json(&list, false),
+                "nominatedNodeName": node});
+            let nominated = json!({"status": status});
+            plan.actions.push(patch(nominated, Durability::Soft, None));
+            for victim in victims {
+                let target = Target {
+                    kind: kinds::pod(),
+                    namespace: victim.namespace,
+                    name: victim.name,
+                };
+                let regarding = Regarding {
+                    api_version: "v1".into(),
+                    kind: "Pod".into(),
+                    namespace: target.namespace.clone(),
+                    name: target.name.clone(),
+                    uid: victim.uid.clone(),
+                    field_path: String::new(),
+                };
+                plan.actions.push(Action::Delete {
+                    target,
+                    uid: victim.uid,
+                    note: Some(Note {
+                        regarding,
+                        warning: false,
+                        reason: "Preempted",
+                        message: format!("Preempted by pod {} on node {node}", pod.metadata.uid),
+                        component: COMPONENT,
+                        host: String::new(),
+                    }),
+                });
+            }
+            plan.actions
+                .push(Action::Event(note(true, "FailedScheduling", message)));
+            (plan, None)
         }
         Verdict::Unschedulable(message) => {
             if set(&mut list, "False", "Unschedulable", &message) {

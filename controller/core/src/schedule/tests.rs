@@ -3,6 +3,9 @@ use serde_json::Value;
 
 use super::*;
 
+mod peers;
+mod preempt;
+
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const GI: u64 = 1 << 30;
 
@@ -58,7 +61,12 @@ fn cluster(nodes: &[Node], pods: &[Pod]) -> Cluster {
 fn check(nodes: &[Node], pods: &[Pod], newcomer: &Pod, want: &str) {
     let got = match place(&cluster(nodes, pods), newcomer) {
         Verdict::Bind(node) => format!("→ {node}"),
-        Verdict::Unschedulable(message) => message,
+        Verdict::Preempt(_, _, message) => message,
+        // What preemption says is tested with preemption.
+        Verdict::Unschedulable(message) => match message.split_once(" preemption: ") {
+            Some((message, _)) => message.to_owned(),
+            None => message,
+        },
     };
     assert_eq!(got, want);
 }
@@ -336,7 +344,7 @@ fn requests_are_summed_and_the_largest_init_container_counts() {
 }
 
 #[test]
-fn the_best_node_is_the_one_without_siblings_then_without_soft_taints_then_the_emptiest() {
+fn the_best_node_is_the_one_without_soft_taints_then_without_siblings_then_the_emptiest() {
     let owned = |name: &str, on: &str| {
         pod(
             name,
@@ -390,7 +398,7 @@ fn the_best_node_is_the_one_without_siblings_then_without_soft_taints_then_the_e
         &[plain("a"), node("b", soft)],
         &[owned("1", "a")],
         &sibling,
-        "→ b",
+        "→ a",
     );
     check(
         &[plain("a"), plain("b")],
@@ -501,7 +509,8 @@ fn a_refusal_is_written_when_it_is_news_and_its_time_is_that_of_the_first() {
             "reason": "Unschedulable", "message": message, "lastTransitionTime": NOW.rfc3339()}]}})
     };
     let none = "no nodes available to schedule pods";
-    let cordoned = "0/1 nodes are available: 1 node(s) were unschedulable.";
+    let cordoned = "0/1 nodes are available: 1 node(s) were unschedulable. preemption: \
+        0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
     let later = Timestamp::from_seconds(NOW.seconds + 60);
     let (empty, closed) = (
         cluster(&[], &[]),
@@ -597,6 +606,7 @@ proptest! {
                     pod.spec.node_name = name;
                     cluster.handle_pod(Some(&before), Some(&pod));
                 }
+                Verdict::Preempt(..) => prop_assert!(false, "nobody matters more"),
                 Verdict::Unschedulable(_) => for node in &nodes {
                     let used = used.get(&node.metadata.name).copied().unwrap_or_default();
                     prop_assert!(node.spec.unschedulable || !fits(used, wants, node), "{} had room", node.metadata.name);
