@@ -174,7 +174,7 @@ async fn question(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let options = write::Options::parse(&info.query)?;
+    let options = write::Options::parse(&info.query, "CreateOptions")?;
     let content_type = write::content_type(headers);
     let decoded = decode::body(content_type, body, info.kind, options.validation)?;
     let answer = review::create(ctx, identity, info, decoded.value).await?;

@@ -2,6 +2,7 @@
 
 use bramble_api::decode;
 use bramble_api::status::{Cause, Status};
+use bramble_controller_core::deletion;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::{Value, json};
@@ -27,9 +28,12 @@ pub(crate) async fn handle(
         ("status", Verb::Patch) => write::patch(ctx, info, headers, body).await,
         ("scale", _) => scale::scale(ctx, info, headers, body).await,
         ("log", Verb::Get) => logs::log(ctx, info).await,
-        ("binding", Verb::Create) => bind(ctx, info, &message(info, headers, body)?).await,
+        ("binding", Verb::Create) => {
+            let (binding, options) = message(info, headers, body, "CreateOptions")?;
+            bind(ctx, info, options, &binding).await
+        }
         ("eviction", Verb::Create) => {
-            let eviction = message(info, headers, body)?;
+            let (eviction, _) = message(info, headers, body, "CreateOptions")?;
             delete::evict(ctx, info, &eviction)
                 .await
                 .map(|status| respond::status(&status))
@@ -45,15 +49,31 @@ pub(crate) async fn handle(
 }
 
 /// The body of a subresource with a kind of its own.
-fn message(info: &Info, headers: &HeaderMap, body: &Bytes) -> Result<Value, Status> {
+fn message(
+    info: &Info,
+    headers: &HeaderMap,
+    body: &Bytes,
+    what: &str,
+) -> Result<(Value, Options), Status> {
     let sub = info.subresource.ok_or_else(Status::not_found_path)?;
-    let options = Options::parse(&info.query)?;
+    let options = Options::parse(&info.query, what)?;
     decode::message(content_type(headers), body, sub.into(), options.validation)
-        .map(|decoded| decoded.value)
+        .map(|decoded| (decoded.value, options))
 }
 
 /// Binds a pod to a node, once and for all.
-async fn bind(ctx: &Context, info: &Info, binding: &Value) -> Result<Response<Body>, Status> {
+async fn bind(
+    ctx: &Context,
+    info: &Info,
+    options: Options,
+    binding: &Value,
+) -> Result<Response<Body>, Status> {
+    let text = |pointer: &str| binding.pointer(pointer).and_then(Value::as_str);
+    if text("/metadata/name").is_some_and(|name| !name.is_empty() && name != info.name()) {
+        return Err(Status::bad_request(
+            "name in URL does not match name in Binding object",
+        ));
+    }
     let node = binding
         .pointer("/target/name")
         .and_then(Value::as_str)
@@ -65,6 +85,16 @@ async fn bind(ctx: &Context, info: &Info, binding: &Value) -> Result<Response<Bo
     let entry = read(&*ctx.store, info).await?;
     let mut pod: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
     let conflict = |why: String| Status::conflict("", "pods/binding", info.name(), &why);
+    // A scheduler may say which pod it means.
+    for (what, field) in [("UID", "uid"), ("ResourceVersion", "resourceVersion")] {
+        let said = text(&format!("/metadata/{field}")).unwrap_or_default();
+        let is = pod["metadata"][field].as_str().unwrap_or_default();
+        if !said.is_empty() && said != is {
+            return Err(conflict(format!(
+                "Precondition failed: {what} in precondition: {said}, {what} in object meta: {is}"
+            )));
+        }
+    }
     if pod.pointer("/metadata/deletionTimestamp").is_some() {
         return Err(conflict(format!(
             "pod {} is being deleted, cannot be assigned to a host",
@@ -91,6 +121,9 @@ async fn bind(ctx: &Context, info: &Info, binding: &Value) -> Result<Response<Bo
         }
         _ => pod["status"]["conditions"] = json!([condition]),
     }
+    if options.dry_run {
+        return Ok(respond::status(&Status::created()));
+    }
     let op = put(
         info.kind,
         entry.key.clone(),
@@ -110,7 +143,7 @@ async fn finalize(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let wanted = message(info, headers, body)?;
+    let (wanted, options) = message(info, headers, body, "UpdateOptions")?;
     let entry = read(&*ctx.store, info).await?;
     let mut object: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
     let version = wanted
@@ -124,8 +157,11 @@ async fn finalize(
         .cloned()
         .unwrap_or_else(|| json!([]));
     object["spec"]["finalizers"] = finalizers;
+    if options.dry_run {
+        return write::answer(info, headers, 200, &object.to_string().into(), &[]);
+    }
     let expect = Expect::Revision(entry.modified);
-    let op = if delete::is_finished(info.kind, &object) {
+    let op = if deletion::is_finished(info.kind, &object) {
         Op::Delete {
             key: entry.key.clone(),
             expect,

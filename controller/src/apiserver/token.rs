@@ -13,7 +13,7 @@ use http::{HeaderMap, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Context, rbac};
+use super::Context;
 use super::authn::Identity;
 use super::request::Info;
 use super::respond::{self, Body};
@@ -47,12 +47,11 @@ pub(crate) fn create(
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
     let sub = info.subresource.ok_or_else(Status::not_found_path)?;
-    let options = Options::parse(&info.query)?;
+    let options = Options::parse(&info.query, "CreateOptions")?;
     let decoded = decode::message(content_type(headers), body, sub.into(), options.validation)?;
     let mut wish = decoded.value;
     let namespace = info.namespace.as_deref().unwrap_or_default();
     check_names(&wish, namespace, info.name())?;
-    rbac::admit_token(ctx, info, &wish)?;
     let spec: Spec = match wish.get("spec") {
         None | Some(Value::Null) => Spec::default(),
         Some(spec) => Deserialize::deserialize(spec).map_err(|e| {
