@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`account`] | what every namespace has: its `default` account and the cluster's CA |
 //! | [`apiservice`] | the Service `kubernetes` |
+//! | [`admission`] | what a new or changed object gets from the cluster, and whether it may be stored |
 //! | [`deployment`] | the ReplicaSets of a Deployment, step by step |
 //! | [`replicaset`] | the pods of a ReplicaSet |
 //! | [`schedule`] | the node of a pod, or why there is none |
@@ -23,6 +24,7 @@
 
 pub mod account;
 pub mod action;
+pub mod admission;
 pub mod apiservice;
 pub mod conditions;
 pub mod deletion;
