@@ -89,23 +89,27 @@ Examples:
         command: TokenCommand,
     },
 
-    /// Print the administrator's kubeconfig
+    /// Print or write a kubeconfig: the administrator's, or one for somebody else
     ///
-    /// Certificates and keys are embedded, so the output works on any machine: keep it secret.
-    /// Without --kubeconfig and KUBECONFIG it is the one that the controller of this machine wrote.
+    /// With --user the controller signs a client certificate for a key that is made here; with
+    /// --service-account it makes a token. What they may do is up to RBAC: `kubectl create
+    /// rolebinding`. Certificates and keys are embedded, so the output works on any machine: keep it
+    /// secret. A certificate can't be taken back before it ends, so give people a short --ttl; a token
+    /// ends with its service account.
+    ///
+    /// Only an administrator can do this: without --kubeconfig and KUBECONFIG, with the kubeconfig
+    /// that the controller of this machine wrote.
     #[command(after_help = "\
 Examples:
   bramble kubeconfig > admin.kubeconfig
-  bramble kubeconfig --server https://192.168.1.10:6443 > admin.kubeconfig
+  bramble kubeconfig --server https://192.168.1.10:6443 --merge           into ~/.kube/config
+  bramble kubeconfig --user ann --group people --ttl 30d -o ann.kubeconfig
+  bramble kubeconfig --service-account ci/deployer --ttl 12h -o ci.kubeconfig
+  kubectl create rolebinding ann --clusterrole=edit --user=ann            what ann may do
 
-The address must be one that the controller knows as its own: `bramble controller --advertise`.")]
-    Kubeconfig {
-        /// Address of the API in the output, instead of the one in the input
-        #[arg(long, value_name = "URL")]
-        server: Option<Url>,
-        #[command(flatten)]
-        access: Access,
-    },
+The address must be one of the controller's own, or one that it was told with
+`bramble controller --advertise`.")]
+    Kubeconfig(Box<KubeconfigArgs>),
 
     /// Show nodes, pods, and what is not well, in one screen
     #[command(after_help = "\
@@ -151,6 +155,64 @@ Examples:
         #[command(flatten)]
         access: Access,
     },
+}
+
+/// What kubeconfig is wanted, and where.
+#[derive(Debug, Default, Args)]
+#[command(group(clap::ArgGroup::new("where").multiple(true)))]
+pub(crate) struct KubeconfigArgs {
+    /// Address of the API in the output, instead of the one in the input
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<Url>,
+
+    /// For this user, with a client certificate
+    #[arg(long, value_name = "NAME", group = "whom")]
+    pub(crate) user: Option<String>,
+
+    /// A group of the user; may be repeated
+    #[arg(long = "group", value_name = "NAME", requires = "user")]
+    pub(crate) groups: Vec<String>,
+
+    /// For this service account, with a token
+    #[arg(
+        long,
+        alias = "token",
+        value_name = "[NAMESPACE/]NAME",
+        group = "whom",
+        value_parser = account
+    )]
+    pub(crate) service_account: Option<Account>,
+
+    /// How long that is valid: a number with s, m, h or d [default: 365d for users, 1h for service
+    /// accounts]
+    #[arg(long, value_name = "TIME", requires = "whom", value_parser = ttl)]
+    pub(crate) ttl: Option<Duration>,
+
+    /// Name of context and cluster in the output
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) name: Option<String>,
+
+    /// Write to this file, which must not exist
+    #[arg(short, long, value_name = "FILE", group = "where")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Add to the file [default: the first of $KUBECONFIG, or ~/.kube/config]
+    #[arg(long, group = "where")]
+    pub(crate) merge: bool,
+
+    /// Replace the file or, with --merge, what has the same name in it
+    #[arg(long, requires = "where")]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
+/// A service account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
 }
 
 /// Arguments for another program, untouched.
@@ -330,6 +392,24 @@ fn token(text: &str) -> Result<String, String> {
     text.parse::<Token>()
         .map(|token| token.to_string())
         .map_err(|error| error.to_string())
+}
+
+fn account(text: &str) -> Result<Account, String> {
+    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+    // They become part of a path; the controller knows better what a name is.
+    let fine = |part: &str| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+        (1..=253).contains(&part.len()) && part.bytes().all(plain) && !part.starts_with('.')
+    };
+    if fine(namespace) && fine(name) {
+        return Ok(Account {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        });
+    }
+    Err(format!(
+        "{text:?} is not the name of a service account, like ci or builds/ci"
+    ))
 }
 
 fn token_id(text: &str) -> Result<String, String> {

@@ -4,6 +4,10 @@
 //! certificate or a bearer token, embedded or as files. Anything that would change who is trusted
 //! or who we are (exec plugins, proxies, unverified servers) is refused, not ignored.
 
+mod file;
+mod issue;
+mod yaml;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +19,8 @@ use serde_json::Value;
 
 use crate::args::Access;
 use crate::url::Url;
+
+pub(crate) use issue::run;
 
 /// Where the controller of this machine writes the administrator's.
 const ADMIN: &str = "/var/lib/bramble/controller/admin.kubeconfig";
@@ -348,9 +354,8 @@ fn data_or_file(
 }
 
 impl Kubeconfig {
-    /// A kubeconfig with this one context and everything embedded, for another server address if
-    /// one is given.
-    pub(crate) fn render(&self, server: Option<&Url>) -> String {
+    /// A kubeconfig with this one context and everything embedded.
+    pub(crate) fn render(&self) -> String {
         // A JSON string is a YAML string, whatever is in it.
         let quoted = |text: &str| Value::from(text).to_string();
         let (context, cluster, user) = (
@@ -361,7 +366,7 @@ impl Kubeconfig {
         let mut text = format!(
             "apiVersion: v1\nkind: Config\n\
              clusters:\n- name: {cluster}\n  cluster:\n    server: {}\n    certificate-authority-data: {}\n",
-            server.unwrap_or(&self.server),
+            self.server,
             STANDARD.encode(&self.ca),
         );
         if let Some(name) = &self.tls_server_name {

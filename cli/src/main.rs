@@ -45,10 +45,7 @@ fn run(command: Command) -> Result<()> {
         Command::Agent(program) => sibling::exec("bramble-agent", &program.args),
         Command::Join(join) => sibling::join(&join),
         Command::Token { command } => token::run(&command),
-        Command::Kubeconfig { server, access } => {
-            let config = kubeconfig::load(&access, Prefer::Controller)?;
-            output::print(&config.render(server.as_ref()))
-        }
+        Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status { output, access } => status::run(&access, output),
         Command::Image { command } => image::run(&command),
         Command::Completion { shell } => completion::print(shell),

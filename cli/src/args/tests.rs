@@ -157,3 +157,37 @@ fn the_first_help_is_as_recorded() {
         "if this is meant, put this into help.txt:\n{help}"
     );
 }
+
+#[test]
+fn a_kubeconfig_is_for_one() {
+    let made = |line: &[&str]| match parse(&[&["kubeconfig"], line].concat()) {
+        Ok(Command::Kubeconfig(args)) => args,
+        other => panic!("{line:?}: {other:?}"),
+    };
+    let args = made(&[
+        "--user", "ann", "--group", "a", "--group", "b", "--ttl", "30d",
+    ]);
+    assert_eq!(args.groups, ["a", "b"]);
+    for (text, namespace, name) in [("ci", "default", "ci"), ("builds/ci", "builds", "ci")] {
+        let wanted = Some(Account {
+            namespace: namespace.into(),
+            name: name.into(),
+        });
+        assert_eq!(made(&["--service-account", text]).service_account, wanted);
+        assert_eq!(made(&["--token", text]).service_account, wanted);
+    }
+    assert!(made(&["--merge", "--force"]).force);
+    for line in [
+        &["--user", "ann", "--service-account", "ci"][..],
+        &["--group", "a"],
+        &["--ttl", "1h"],
+        &["--force"],
+        &["--service-account", "../x"],
+        &["--service-account", "a/b/c"],
+        &["--service-account", "A"],
+        &["--service-account", "/"],
+        &["--name", ""],
+    ] {
+        refused(&[&["kubeconfig"], line].concat());
+    }
+}

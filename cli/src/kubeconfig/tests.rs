@@ -154,7 +154,7 @@ fn files_are_found_beside_the_kubeconfig() {
     let path = dir.path().join("config");
     let config = parse(text.as_bytes(), &path, None).unwrap();
     let embedded = check(ADMIN_FILE).unwrap();
-    assert_eq!(config.render(None), embedded.render(None));
+    assert_eq!(config.render(), embedded.render());
 }
 
 #[test]
@@ -164,9 +164,16 @@ fn printing_and_reading_again_gives_the_same() {
         .replace("    user: kub", "    namespace: ns\n    user: kub");
     for text in [ADMIN_FILE, &with_name] {
         let config = check(text).unwrap();
-        assert_eq!(check(&config.render(None)).unwrap(), config);
+        assert_eq!(check(&config.render()).unwrap(), config);
         let other: Url = "https://pi.lan:7443".parse().unwrap();
-        let moved = check(&config.render(Some(&other))).unwrap();
+        let moved = check(
+            &Kubeconfig {
+                server: other.clone(),
+                ..config.clone()
+            }
+            .render(),
+        )
+        .unwrap();
         assert_eq!(
             moved,
             Kubeconfig {
