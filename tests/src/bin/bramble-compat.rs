@@ -78,6 +78,9 @@ fn clients(folder: &Path) -> Result<Vec<Client>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
         let path = entry?.path();
+        if !path.is_dir() {
+            continue;
+        }
         let name = path.file_name().and_then(|name| name.to_str());
         let Some((name, release)) = name.and_then(|name| name.split_once('-')) else {
             continue;
