@@ -17,7 +17,7 @@ use super::respond::{self, Body};
 use super::write::{
     TRIES, answer, commit, content_type, dry_run_cause, durability, put, store_error,
 };
-use super::{Context, gzip};
+use super::{Context, gzip, rbac};
 use crate::join;
 use crate::object::now;
 use crate::store::{Durability, Entry, Error, Expect, Op};
@@ -188,6 +188,7 @@ pub(crate) async fn delete_one(
         let entry = read(&*ctx.store, info).await?;
         let object: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
         check(kind, name, &object, options)?;
+        rbac::admit_deletion(ctx, info, &object)?;
         let decision = deletion::decide(kind, &object, &options.deletion, now());
         let expect = Expect::Revision(entry.modified);
         let ops = match &decision {

@@ -23,6 +23,7 @@ mod gzip;
 mod list;
 mod logs;
 mod meta;
+mod rbac;
 mod refusals;
 mod request;
 mod respond;
@@ -109,6 +110,8 @@ pub struct Context {
     pub(crate) joiner: Arc<Joiner>,
     /// What depends on other objects than the one that is written.
     pub(crate) admission: Arc<admission::Admission>,
+    /// Who may do what.
+    pub(crate) rbac: rbac::Rbac,
     /// Tokens of service accounts.
     pub(crate) tokens: Arc<Tokens>,
     /// Decides which client certificates are ours.

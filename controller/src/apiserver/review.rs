@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::authn::Identity;
 use super::request::Info;
-use super::{Context, token};
+use super::{Context, rbac, token};
 
 /// Answers the question in `object`, which `identity` asks.
 pub(crate) async fn create(
@@ -17,6 +17,10 @@ pub(crate) async fn create(
     match info.kind.kind {
         "TokenReview" => token::review(ctx, object),
         "SelfSubjectReview" => Ok(token::review_self(identity, object)),
+        "SelfSubjectAccessReview"
+        | "SelfSubjectRulesReview"
+        | "SubjectAccessReview"
+        | "LocalSubjectAccessReview" => rbac::review(ctx, identity, info, object),
         other => Err(Status::internal(format!("{other} has no answer"))),
     }
 }

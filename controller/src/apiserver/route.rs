@@ -18,7 +18,7 @@ use super::request::{self, Info, Query, Verb};
 use super::respond::{self, Body};
 use super::standing::Standing;
 use super::{
-    Context, Limits, bodies, bramble, delete, gzip, list, review, subresource, watch, write,
+    Context, Limits, bodies, bramble, delete, gzip, list, rbac, review, subresource, watch, write,
 };
 
 /// Answers a request; never fails.
@@ -84,6 +84,7 @@ async fn dispatch(
     if identity.is_anonymous() {
         return Err(Status::unauthorized());
     }
+    let identity = &*rbac::acting(ctx, identity, &parts.headers)?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let rest =
         |from: usize| -> Vec<String> { segments[from..].iter().map(|s| (*s).to_owned()).collect() };
@@ -93,19 +94,20 @@ async fn dispatch(
             request::parse(&parts.method, group, version, &rest(3), query)
         }
         _ => {
-            authorize::path(identity, parts.method.as_str(), path)?;
+            authorize::path(ctx, identity, parts.method.as_str(), path)?;
             return plain(ctx, identity, &parts, &segments, body).await;
         }
     };
-    // Nobody learns what is served without saying who they are.
-    let info = match info {
+    // Who may not ask does not learn what is served either.
+    let mut info = match info {
         Ok(info) => info,
         Err(status) => {
-            authorize::path(identity, parts.method.as_str(), path)?;
+            authorize::unknown(ctx, identity, parts.method.as_str(), &segments)?;
             return Err(status);
         }
     };
-    authorize::resource(identity, &info)?;
+    info.identity = Arc::new(identity.clone());
+    authorize::resource(ctx, &info)?;
     resource(ctx, identity, &info, &parts.headers, body).await
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bramble_api::status::Status;
 use bramble_link::tls::{FloorClock, provider};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::admission::Admission;
+use super::rbac::{self, Rbac};
 use super::refusals::Refusals;
 use super::{Context, Limits, PodLogs, Stopping, accept};
 use crate::join::Joiner;
@@ -41,6 +43,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Without them nobody could be told from anybody.
+    #[error("preparing the cluster's roles: {0}")]
+    Roles(#[source] Status),
     /// Certificates that rustls does not take.
     #[error("setting up TLS of the API: {0}")]
     Tls(String),
@@ -92,12 +97,15 @@ pub async fn start(
         .local_addr()
         .map_err(|source| Error::Listen { address, source })?;
     let (stop, stopping) = tokio::sync::watch::channel(false);
+    rbac::ensure_roles(&*store).await.map_err(Error::Roles)?;
+    let rbac = Rbac::open(store.clone()).map_err(|e| Error::Roles(Status::internal(e)))?;
     let admission = Admission::new(store.clone(), joiner.service_cidr());
     let ctx = Arc::new(Context {
         store,
         admission: Arc::new(admission),
         logs,
         joiner,
+        rbac,
         tokens: trust.tokens,
         clients,
         clock: trust.clock,

@@ -13,11 +13,11 @@ use http::{HeaderMap, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Context;
 use super::authn::Identity;
 use super::request::Info;
 use super::respond::{self, Body};
 use super::write::{Options, content_type};
+use super::{Context, rbac};
 use crate::object;
 use crate::tokens::{API_AUDIENCES, Bound, DEFAULT_SECONDS, Minter as _, Request};
 
@@ -52,6 +52,7 @@ pub(crate) fn create(
     let mut wish = decoded.value;
     let namespace = info.namespace.as_deref().unwrap_or_default();
     check_names(&wish, namespace, info.name())?;
+    rbac::admit_token(ctx, info, &wish)?;
     let spec: Spec = match wish.get("spec") {
         None | Some(Value::Null) => Spec::default(),
         Some(spec) => Deserialize::deserialize(spec).map_err(|e| {

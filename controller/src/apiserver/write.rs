@@ -15,12 +15,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use serde_json::Value;
 
-use super::Context;
 use super::admission::{Attributes, Mutated, Operation};
 use super::list::{served, shown};
 use super::meta::Form;
 use super::request::{Info, Query};
 use super::respond::{self, Body};
+use super::{Context, authorize, rbac};
 use crate::object;
 use crate::store::{self, Durability, Entry, Error, Expect, Key, Op};
 
@@ -235,6 +235,7 @@ pub(crate) async fn insert(
     value: &Value,
     mut warnings: Vec<String>,
 ) -> Result<Response<Body>, Status> {
+    authorize::creation(ctx, info)?;
     let said = text(value, "/metadata/name");
     check_namespace(ctx, info, said)?;
     let generated = said.is_empty();
@@ -259,6 +260,7 @@ pub(crate) async fn insert(
             Ok(())
         })?;
         let advice = ctx.admission.validate(&attributes, &object, None)?;
+        rbac::admit(ctx, info, rbac::Operation::Create, Some(&object), None)?;
         let name = text(&object, "/metadata/name");
         let key = info.key(name);
         let result = if options.dry_run {
@@ -519,6 +521,7 @@ async fn change(
             return answer(info, headers, 200, &entry.json, &warnings);
         }
         warnings.extend(ctx.admission.validate(&attributes, &new, Some(&old))?);
+        rbac::admit(ctx, info, rbac::Operation::Update, Some(&new), Some(&old))?;
         if options.dry_run {
             ctx.admission.reserve(&attributes, &new, Some(&old))?;
             let json = new.to_string().into();

@@ -178,14 +178,15 @@ fn compact(rules: Vec<Rule>) -> Vec<Rule> {
     out
 }
 
-/// The rights of `wanted` that `own` lacks, put together again; of rules that are too many to compare,
-/// all.
+/// The rules that must be added to `own` for it to contain `wanted`: whole ones where nothing of them
+/// is there, or where they are too many rights to compare.
 #[must_use]
 pub fn uncovered(own: &[&Rule], wanted: &[Rule]) -> Vec<Rule> {
-    match missing(own, wanted) {
-        Ok(missing) => compact(missing),
-        Err(_) => wanted.to_vec(),
-    }
+    let lacking = |rule: &Rule| match missing(own, std::slice::from_ref(rule)) {
+        Ok(parts) if parts.len() < combinations(rule) => compact(parts),
+        _ => vec![rule.clone()],
+    };
+    wanted.iter().flat_map(lacking).collect()
 }
 
 /// Whether `own` contains everything, as only a cluster administrator's rules do.
