@@ -261,4 +261,103 @@ mod tests {
             (Some("1"), Some("37"))
         );
     }
+
+    /// `kubectl api-resources -o wide`, line by line: name, short names, group, scope, kind, verbs.
+    #[test]
+    fn what_kubectl_lists() {
+        let mut lines = Vec::new();
+        for list in [aggregated_api(), aggregated_apis()] {
+            for group in list["items"].as_array().unwrap() {
+                let name = group["metadata"]["name"].as_str().unwrap_or("-");
+                let resources = group["versions"][0]["resources"].as_array().unwrap();
+                for resource in resources {
+                    let short = resource["shortNames"].as_array();
+                    let short: Vec<&str> = short
+                        .into_iter()
+                        .flatten()
+                        .filter_map(Value::as_str)
+                        .collect();
+                    let subs = resource["subresources"].as_array();
+                    let subs: Vec<&str> = subs
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|s| s["subresource"].as_str())
+                        .collect();
+                    let mut sorted = subs.clone();
+                    sorted.sort_unstable();
+                    assert_eq!(subs, sorted, "in upstream's order");
+                    let verbs = resource["verbs"].as_array().unwrap().len();
+                    lines.push(format!(
+                        "{} {} {name} {} {} {verbs} {}",
+                        resource["resource"].as_str().unwrap(),
+                        short.join(","),
+                        &resource["scope"].as_str().unwrap()[..1],
+                        resource["responseKind"]["kind"].as_str().unwrap(),
+                        subs.join(",")
+                    ));
+                }
+            }
+        }
+        let want = "\
+configmaps cm - N ConfigMap 8 
+endpoints ep - N Endpoints 8 
+events ev - N Event 8 
+limitranges limits - N LimitRange 8 
+namespaces ns - C Namespace 7 finalize,status
+nodes no - C Node 8 status
+pods po - N Pod 8 binding,eviction,log,status
+podtemplates  - N PodTemplate 8 
+replicationcontrollers rc - N ReplicationController 8 scale,status
+resourcequotas quota - N ResourceQuota 8 status
+secrets  - N Secret 8 
+serviceaccounts sa - N ServiceAccount 8 token
+services svc - N Service 8 status
+controllerrevisions  apps N ControllerRevision 8 
+deployments deploy apps N Deployment 8 scale,status
+replicasets rs apps N ReplicaSet 8 scale,status
+events ev events.k8s.io N Event 8 
+selfsubjectreviews  authentication.k8s.io C SelfSubjectReview 1 
+tokenreviews  authentication.k8s.io C TokenReview 1 
+localsubjectaccessreviews  authorization.k8s.io N LocalSubjectAccessReview 1 
+selfsubjectaccessreviews  authorization.k8s.io C SelfSubjectAccessReview 1 
+selfsubjectrulesreviews  authorization.k8s.io C SelfSubjectRulesReview 1 
+subjectaccessreviews  authorization.k8s.io C SubjectAccessReview 1 
+clusterrolebindings  rbac.authorization.k8s.io C ClusterRoleBinding 8 
+clusterroles  rbac.authorization.k8s.io C ClusterRole 8 
+rolebindings  rbac.authorization.k8s.io N RoleBinding 8 
+roles  rbac.authorization.k8s.io N Role 8 
+priorityclasses pc scheduling.k8s.io C PriorityClass 8 
+leases  coordination.k8s.io N Lease 8 
+endpointslices  discovery.k8s.io N EndpointSlice 8 
+";
+        assert_eq!(lines.join("\n") + "\n", want);
+    }
+
+    #[test]
+    fn subresources_say_what_their_body_is() {
+        let core = api_resources("", "v1").unwrap();
+        let entry = |name: &str| {
+            let list = core["resources"].as_array().unwrap();
+            list.iter().find(|r| r["name"] == name).unwrap().clone()
+        };
+        for (name, want) in [
+            ("pods/eviction", json!(["policy", "v1", "Eviction"])),
+            (
+                "serviceaccounts/token",
+                json!(["authentication.k8s.io", "v1", "TokenRequest"]),
+            ),
+            (
+                "replicationcontrollers/scale",
+                json!(["autoscaling", "v1", "Scale"]),
+            ),
+            ("pods/binding", json!([null, null, "Binding"])),
+            ("services/status", json!([null, null, "Service"])),
+        ] {
+            let entry = entry(name);
+            let got = json!([entry["group"], entry["version"], entry["kind"]]);
+            assert_eq!(got, want, "{name}");
+        }
+        assert_eq!(entry("pods")["singularName"], "pod");
+        assert_eq!(entry("pods/log")["verbs"], json!(["get"]));
+    }
 }

@@ -340,10 +340,13 @@ static WORDS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+fn all() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+    WORDS.iter().chain(super::words_kinds::WORDS)
+}
+
 /// The text for a field, or for a message when `field` is empty.
 pub(super) fn words(message: &str, field: &str) -> &'static str {
-    WORDS
-        .iter()
+    all()
         .find(|(name, at, _)| *at == field && message.ends_with(name))
         .map_or("", |(_, _, text)| text)
 }
@@ -355,7 +358,7 @@ mod tests {
 
     #[test]
     fn every_text_is_about_something_that_exists() {
-        for (name, field, text) in WORDS {
+        for (name, field, text) in all() {
             let message = facts::messages().iter().find(|m| m.name.ends_with(name));
             let message = message.unwrap_or_else(|| panic!("{name}"));
             assert!(
