@@ -37,7 +37,7 @@ use crate::time::Timestamp;
 use managed::Managers;
 use owner::{Failure, Scope, Write, set_of};
 use schema::Schema;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Where `kubectl apply` keeps what it applied.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -218,20 +218,16 @@ impl Request<'_> {
         decode::check(self.kind, object.clone(), FieldValidation::Ignore)
             .map_or_else(|_| object.clone(), |decoded| decoded.value)
     }
+}
 
-    /// How upstream names the object in an error.
-    fn named(&self, object: &Value) -> String {
-        let text = |pointer: &str| {
-            let text = object.pointer(pointer).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        let name = text("/metadata/name");
-        format!(
-            "{}/{name}; {}",
-            text("/metadata/namespace"),
-            gvk(&self.kind.api_version(), self.kind.kind)
-        )
-    }
+/// How upstream names an object in an error.
+fn named((api_version, kind): (&str, &str), object: &Value) -> String {
+    let text = |pointer: &str| {
+        let text = object.pointer(pointer).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    format!("{namespace}/{name}; {}", gvk(api_version, kind))
 }
 
 /// A group, version and kind as Go prints them.
@@ -264,7 +260,7 @@ pub fn apply(
     if !problems.is_empty() {
         return Err(Status::unknown(format!(
             "failed to create typed patch object ({}): {}",
-            request.named(config),
+            named((&write.api_version, kind.kind), config),
             typed::joined(&problems)
         )));
     }
@@ -343,6 +339,34 @@ fn after_update(
     let (old, new) = (without_managed(old), without_managed(new));
     write.update(&old, &new, &mut managers).ok()?;
     Some(managers.encode())
+}
+
+/// What a configuration of the `scale` subresource says about the object itself.
+pub fn scale_config(kind: &Kind, config: &Value) -> Result<Value, Status> {
+    const SCALE: (&str, &str) = ("autoscaling/v1", "Scale");
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, name) = (text("apiVersion"), text("kind"));
+    if (api_version, name) != SCALE {
+        let found = gvk(api_version, name);
+        return Err(Status::bad_request(format!("invalid object type: {found}")));
+    }
+    let message = facts::message("io.k8s.api.autoscaling.v1.Scale")
+        .ok_or_else(|| Status::internal("no descriptor for Scale"))?;
+    let problems = typed::validate(Schema::object(message), &mut config.clone());
+    if !problems.is_empty() {
+        return Err(Status::unknown(format!(
+            "failed to create typed patch object ({}): {}",
+            named(SCALE, config),
+            typed::joined(&problems)
+        )));
+    }
+    let mut out = json!({"apiVersion": kind.api_version(), "kind": kind.kind});
+    for key in ["metadata", "spec"] {
+        if let Some(value) = config.get(key) {
+            out[key] = value.clone();
+        }
+    }
+    Ok(out)
 }
 
 fn last_applied(kind: &Kind, live: &Value) -> Option<Value> {

@@ -260,7 +260,7 @@ fn integer(value: &Value) -> Option<i64> {
     value.as_i64()
 }
 
-fn json_kind(value: &Value) -> &'static str {
+pub(super) fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

@@ -171,6 +171,32 @@ pub fn untyped(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Status
     .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
 }
 
+/// Parses an apply configuration, which is YAML or JSON text whatever its content type says, with the
+/// paths of fields that come twice.
+pub fn configuration(bytes: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    limit(bytes)?;
+    let json = match bytes.trim_ascii_start().first() {
+        // JSON is YAML to the letter only almost: escapes of characters beyond the first plane.
+        Some(b'{') => json::parse(bytes).ok(),
+        _ => None,
+    };
+    let parsed = match json {
+        Some(parsed) => parsed,
+        None => yaml::parse(bytes)
+            .map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?,
+    };
+    match parsed.value {
+        Value::Object(_) => Ok((parsed.value, parsed.duplicates)),
+        Value::Null => Ok((json!({}), Vec::new())),
+        other => {
+            let found = check::json_kind(&other);
+            Err(Status::bad_request(format!(
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+            )))
+        }
+    }
+}
+
 /// Checks and prunes a value that did not come from a body: the result of a patch. Unknown fields
 /// are refused, dropped with a warning, or dropped.
 pub fn check(kind: &Kind, value: Value, validation: FieldValidation) -> Result<Decoded, Status> {
@@ -216,9 +242,7 @@ fn descriptor(name: &str) -> Result<&'static Message, Status> {
 
 fn limit(bytes: &[u8]) -> Result<(), Status> {
     if bytes.len() > MAX_BODY {
-        return Err(Status::too_large(format!(
-            "limit is {MAX_BODY}"
-        )));
+        return Err(Status::too_large(format!("limit is {MAX_BODY}")));
     }
     Ok(())
 }

@@ -1,19 +1,20 @@
 //! The `scale` subresource: `spec.replicas` of any kind that has it, as `autoscaling/v1` Scale.
 
 use bramble_api::admit;
+use bramble_api::apply::{self as owners, Sent};
 use bramble_api::decode;
 use bramble_api::status::{Cause, Status};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::{Value, json};
 
-use super::Context;
 use super::list::read;
 use super::request::{Info, Verb};
 use super::respond::{self, Body};
 use super::write::{
     Change, Options, TRIES, commit, content_type, parse_patch, patched, put, store_error,
 };
+use super::{Context, apply};
 use crate::object;
 use crate::store::{Error, Expect};
 
@@ -34,19 +35,22 @@ pub(crate) async fn scale(
         "UpdateOptions"
     };
     let options = Options::parse(&info.query, what)?;
-    let change = if info.verb == Verb::Patch {
+    let change = if apply::is_apply(headers) && info.verb == Verb::Patch {
+        Change::Apply(apply::parse(info, body, options.validation)?.of_scale(info)?)
+    } else if info.verb == Verb::Patch {
         parse_patch(ctx, info, headers, body).await?
     } else {
         let sub = info.subresource.ok_or_else(Status::not_found_path)?;
         let decoded = decode::message(content_type(headers), body, sub.into(), options.validation)?;
         Change::Replace(decoded.value)
     };
-    write(ctx, info, options, &change).await
+    write(ctx, info, headers, options, &change).await
 }
 
 async fn write(
     ctx: &Context,
     info: &Info,
+    headers: &HeaderMap,
     options: Options,
     change: &Change<'_>,
 ) -> Result<Response<Body>, Status> {
@@ -56,12 +60,16 @@ async fn write(
         let entry = read(&*ctx.store, info).await?;
         let old: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
         let current = scale_of(&old);
-        let wanted = match change {
-            Change::Replace(value) => value.clone(),
+        let (wanted, applied) = match change {
+            Change::Replace(value) => (value.clone(), None),
             Change::Patch {
                 content_type,
                 patch,
-            } => patched(info.kind, content_type, &current, patch)?,
+            } => (patched(info.kind, content_type, &current, patch)?, None),
+            Change::Apply(configuration) => {
+                let applied = configuration.merge(info, Some(&old))?;
+                (scale_of(&applied.object), Some(applied.managed_fields))
+            }
         };
         let version = wanted
             .pointer("/metadata/resourceVersion")
@@ -76,7 +84,11 @@ async fn write(
             subresource: Some("scale"),
         };
         admit::update(info.kind, &old, &mut new, &context)?;
-        if new == old || options.dry_run {
+        match applied {
+            Some(managed_fields) => owners::set_managed_fields(&mut new, managed_fields),
+            None => apply::track(info, headers, &old, &mut new, &Sent::Nothing),
+        }
+        if owners::is_same(&old, &new) || options.dry_run {
             return Ok(respond::value(200, &scale_of(&new)));
         }
         let op = put(

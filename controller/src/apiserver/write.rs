@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bramble_api::admit;
+use bramble_api::apply::{self as owners, Sent};
 use bramble_api::convert;
 use bramble_api::decode::{self, FieldValidation};
 use bramble_api::kind::Kind;
@@ -20,7 +21,7 @@ use super::list::{served, shown};
 use super::meta::Form;
 use super::request::{Info, Query};
 use super::respond::{self, Body};
-use super::{Context, authorize, rbac};
+use super::{Context, apply, authorize, rbac};
 use crate::object;
 use crate::store::{self, Durability, Entry, Error, Expect, Key, Op};
 
@@ -215,15 +216,24 @@ pub(crate) async fn create(
     Form::negotiate(headers, &info.query)?;
     let options = Options::parse(&info.query, "CreateOptions")?;
     let decoded = decode::body(content_type(headers), body, info.kind, options.validation)?;
-    insert(
-        ctx,
-        info,
-        headers,
-        options,
-        &decoded.value,
-        decoded.warnings,
-    )
-    .await
+    let new = New::of(&decoded.value);
+    insert(ctx, info, headers, options, new, decoded.warnings).await
+}
+
+/// An object to be created.
+pub(crate) struct New<'a> {
+    pub(crate) value: &'a Value,
+    /// Who owns what; nobody but after an apply.
+    pub(crate) managed_fields: Option<Value>,
+}
+
+impl<'a> New<'a> {
+    fn of(value: &'a Value) -> Self {
+        Self {
+            value,
+            managed_fields: None,
+        }
+    }
 }
 
 /// Stores a new object and answers with it. The name is the object's own, or drawn.
@@ -232,9 +242,10 @@ pub(crate) async fn insert(
     info: &Info,
     headers: &HeaderMap,
     options: Options,
-    value: &Value,
+    new: New<'_>,
     mut warnings: Vec<String>,
 ) -> Result<Response<Body>, Status> {
+    let value = new.value;
     authorize::creation(ctx, info)?;
     let said = text(value, "/metadata/name");
     check_namespace(ctx, info, said)?;
@@ -259,6 +270,7 @@ pub(crate) async fn insert(
             mutated = ctx.admission.mutate(&attributes, object, None)?;
             Ok(())
         })?;
+        owners::set_managed_fields(&mut object, new.managed_fields.clone());
         let advice = ctx.admission.validate(&attributes, &object, None)?;
         rbac::admit(ctx, info, rbac::Operation::Create, Some(&object), None)?;
         let name = text(&object, "/metadata/name");
@@ -327,13 +339,16 @@ pub(crate) enum Change<'a> {
     Replace(Value),
     /// PATCH of a content type.
     Patch { content_type: &'a str, patch: Value },
+    /// PATCH with an apply configuration.
+    Apply(apply::Configuration),
 }
 
 /// The patches we take, as 415 lists them.
-const PATCHES: [&str; 3] = [
+const PATCHES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    apply::APPLY,
 ];
 
 /// Decoded, a patch takes many times its length, so that is done for objects that are there only.
@@ -345,7 +360,8 @@ pub(crate) async fn parse_patch<'a>(
 ) -> Result<Change<'a>, Status> {
     let content_type = content_type(headers).unwrap_or_default();
     let content_type = content_type.split(';').next().unwrap_or_default().trim();
-    if !PATCHES.contains(&content_type) {
+    // Configurations went another way.
+    if content_type == apply::APPLY || !PATCHES.contains(&content_type) {
         return Err(Status::unsupported_media_type(&PATCHES));
     }
     super::list::read(&*ctx.store, info).await?;
@@ -422,7 +438,8 @@ pub(crate) async fn update(
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
             metadata.remove("resourceVersion");
         }
-        return insert(ctx, info, headers, options, &value, decoded.warnings).await;
+        let new = New::of(&value);
+        return insert(ctx, info, headers, options, new, decoded.warnings).await;
     }
     let revision = text(&decoded.value, "/metadata/resourceVersion");
     if needs_revision(info.kind) && revision.is_empty() {
@@ -452,6 +469,9 @@ pub(crate) async fn patch(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
+    if apply::is_apply(headers) {
+        return apply::apply(ctx, info, headers, body).await;
+    }
     Form::negotiate(headers, &info.query)?;
     let options = Options::parse(&info.query, "PatchOptions")?;
     if info.query.get("force").is_some() {
@@ -474,7 +494,7 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-async fn change(
+pub(crate) async fn change(
     ctx: &Context,
     info: &Info,
     headers: &HeaderMap,
@@ -491,8 +511,8 @@ async fn change(
         let entry = super::list::read(&*ctx.store, info).await?;
         let old = served(kind, &entry.json)?;
         let mut warnings = warnings.clone();
-        let mut new = match change {
-            Change::Replace(value) => value.clone(),
+        let (mut new, applied) = match change {
+            Change::Replace(value) => (value.clone(), None),
             Change::Patch {
                 content_type,
                 patch,
@@ -500,9 +520,15 @@ async fn change(
                 let value = patched(kind, content_type, &old, patch)?;
                 let decoded = decode::check(kind, value, options.validation)?;
                 warnings.extend(decoded.warnings);
-                decoded.value
+                (decoded.value, None)
+            }
+            Change::Apply(configuration) => {
+                let applied = configuration.merge(info, Some(&old))?;
+                let decoded = decode::check(kind, applied.object, FieldValidation::Ignore)?;
+                (decoded.value, Some(applied.managed_fields))
             }
         };
+        let sent = Sent::take(&mut new);
         // A revision that the client names is compared each time, so trying again is safe.
         check_identity(kind, name, &old, &new)?;
         let context = admit::Update {
@@ -517,7 +543,11 @@ async fn change(
         warnings.extend(admitted.into_iter().map(|w| w.text));
         warnings.extend(std::mem::take(&mut mutated.warnings));
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-        if new == old {
+        match applied {
+            Some(managed_fields) => owners::set_managed_fields(&mut new, managed_fields),
+            None => apply::track(info, headers, &old, &mut new, &sent),
+        }
+        if owners::is_same(&old, &new) {
             return answer(info, headers, 200, &entry.json, &warnings);
         }
         warnings.extend(ctx.admission.validate(&attributes, &new, Some(&old))?);
