@@ -53,10 +53,10 @@ pub fn name_of(pod: &Value) -> &str {
 }
 
 /// Gives a new pod its account: the name, pull secrets if it has none, and the token's volume, named
-/// with `suffix`, if it wants one.
-pub fn assign(pod: &mut Value, account: &Value, suffix: &str) {
+/// with `suffix`, if it wants one. Without a suffix there is no volume.
+pub fn assign(pod: &mut Value, account: &Value, suffix: Option<&str>) {
     let name = name_of(pod).to_owned();
-    let mount = automounts(pod, account);
+    let suffix = suffix.filter(|_| automounts(pod, account));
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else {
         return;
     };
@@ -73,7 +73,7 @@ pub fn assign(pod: &mut Value, account: &Value, suffix: &str) {
             spec.insert("imagePullSecrets".into(), names.into());
         }
     }
-    if mount {
+    if let Some(suffix) = suffix {
         mount_token(spec, suffix);
     }
 }
@@ -211,7 +211,7 @@ mod tests {
 
     fn assigned(spec: &Value, account: &Value) -> Value {
         let mut pod = json!({"spec": spec});
-        assign(&mut pod, account, "abcde");
+        assign(&mut pod, account, Some("abcde"));
         pod["spec"].take()
     }
 

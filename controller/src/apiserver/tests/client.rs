@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bramble_api::metadata;
 use bramble_link::tls::{self, FloorClock, Identity};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -20,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use crate::apiserver::{Limits, NoLogs, PodLogs, Server, Trust, ensure_namespaces, start};
 use crate::join::{Joiner, NodeKeys, Settings};
 use crate::pki::{Options, Pki};
-use crate::store::{MemoryStore, Store};
+use crate::store::{Body, Durability, EventKind, Expect, Key, MemoryStore, Op, Page, Scope, Store};
 use crate::tokens::Tokens;
 
 pub(super) struct Cluster {
@@ -29,7 +30,47 @@ pub(super) struct Cluster {
     address: SocketAddr,
     admin: Identity,
     _server: Server,
+    _accounts: AbortOnDrop,
     _dir: tempfile::TempDir,
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What the controllers do in a whole cluster: every namespace has a `default` service account.
+async fn equip(store: Arc<dyn Store>) {
+    let scope = Scope::all("", "namespaces");
+    let start = store.list(&scope, &Page::default()).unwrap();
+    let mut watcher = store.watch_pending(&scope, start.revision).unwrap();
+    let mut names: Vec<_> = start.entries.iter().map(|e| e.key.name.clone()).collect();
+    loop {
+        for name in names.drain(..) {
+            let object = serde_json::json!({"kind": "ServiceAccount", "apiVersion": "v1",
+                "metadata": {"name": "default", "namespace": &*name, "uid": format!("account-{name}")}});
+            let canonical = metadata::canonical(&object);
+            // One that is there is as good.
+            let _ = store.commit(vec![Op::Put {
+                key: Key::new("", "serviceaccounts", &*name, "default"),
+                expect: Expect::Absent,
+                body: Body {
+                    json: canonical.bytes,
+                    revision_at: canonical.revision_at,
+                },
+                durability: Durability::Memory,
+            }]);
+        }
+        let Ok(event) = watcher.next().await else {
+            return;
+        };
+        if event.kind == EventKind::Added {
+            names.push(event.entry.key.name.clone());
+        }
+    }
 }
 
 /// An answer.
@@ -82,6 +123,7 @@ impl Cluster {
         let pki = Arc::new(Pki::open(&options).unwrap());
         let shared: Arc<dyn Store> = Arc::new(store.clone());
         ensure_namespaces(&*shared).await.unwrap();
+        let accounts = tokio::spawn(equip(shared.clone()));
         let keys = NodeKeys::open(shared.clone()).unwrap();
         let settings = Settings {
             brokers: vec!["mqtts://{controller}:8883".into()],
@@ -114,6 +156,7 @@ impl Cluster {
             address,
             admin,
             _server: server,
+            _accounts: AbortOnDrop(accounts),
             _dir: dir,
         }
     }
@@ -131,6 +174,21 @@ impl Cluster {
 
     pub(super) fn admin(&self) -> Identity {
         self.admin.clone()
+    }
+
+    /// The administrator's own connection, over the first of these protocols.
+    pub(super) async fn connect_admin_with(&self, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
+        let roots = std::slice::from_ref(&self.pki.ca);
+        let clock = FloorClock::new(0);
+        let config = tls::client_config(roots, Some(self.admin.clone()), clock).unwrap();
+        let mut config = Arc::unwrap_or_clone(config);
+        config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .unwrap()
     }
 
     /// The administrator's own connection.

@@ -1,5 +1,6 @@
 //! The server over real TLS connections and a store in memory: what clients see.
 
+mod admission;
 mod apply;
 mod bad_input;
 mod client;
