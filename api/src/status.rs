@@ -260,6 +260,11 @@ impl Status {
         status
     }
 
+    /// Whether this is [`Status::not_found_path`].
+    pub fn is_not_found_path(&self) -> bool {
+        self.code == 404 && self.details.as_deref() == Some(&Details::default())
+    }
+
     /// 409: the object is there already.
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", qualified(group, resource));
@@ -362,6 +367,18 @@ impl Status {
         )
     }
 
+    /// 415 for a body that is packed in a way we don't unpack.
+    pub fn unsupported_encoding(encoding: &str) -> Self {
+        Self::plain(
+            415,
+            "UnsupportedMediaType",
+            format!(
+                "the body of the request was in an unknown format - content encoding {encoding:?} \
+                 is not supported, accepted encodings include: gzip, identity"
+            ),
+        )
+    }
+
     /// 406.
     pub fn not_acceptable(accepted: &[&str]) -> Self {
         Self::plain(
@@ -372,6 +389,14 @@ impl Status {
                 accepted.join(", ")
             ),
         )
+    }
+
+    /// 405: the path is there, and this is not what is done to it.
+    pub fn method_not_allowed_path() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        let mut status = Self::plain(405, "MethodNotAllowed", message);
+        status.details = Some(Box::default());
+        status
     }
 
     /// 405: the resource does not do this verb.

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use bramble_api::status::Status;
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::runtime::Handle;
 
-use super::Limits;
+use super::{Limits, gzip};
 
 /// What is still taken of a body that nobody wants, before the connection is closed.
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
@@ -50,9 +52,18 @@ async fn drain(mut body: Incoming) {
     }
 }
 
-/// The whole body.
-pub(crate) async fn read(mut body: Arriving, limits: &Limits) -> Result<Bytes, Status> {
+/// The whole body, unpacked.
+pub(crate) async fn read(
+    mut body: Arriving,
+    headers: &HeaderMap,
+    limits: &Limits,
+) -> Result<Bytes, Status> {
     let max = limits.body_bytes;
+    let encoding = headers.get(CONTENT_ENCODING);
+    let encoding = encoding.map_or("identity", |v| v.to_str().unwrap_or("?"));
+    if !matches!(encoding, "identity" | "gzip") {
+        return Err(Status::unsupported_encoding(encoding));
+    }
     let too_large = || Status::too_large(format!("limit is {max}"));
     let Some(incoming) = &mut body.0 else {
         return Ok(Bytes::new());
@@ -75,10 +86,17 @@ pub(crate) async fn read(mut body: Arriving, limits: &Limits) -> Result<Bytes, S
         Ok(whole.freeze())
     };
     match tokio::time::timeout(limits.body, collect).await {
-        Ok(result) => result,
+        Ok(result) => decoded(result?, encoding, max),
         Err(_) => Err(Status::timeout(
             "Timeout: request did not complete within the allotted timeout",
             0,
         )),
+    }
+}
+
+fn decoded(body: Bytes, encoding: &str, max: usize) -> Result<Bytes, Status> {
+    match encoding {
+        "gzip" => gzip::unpacked(&body, max),
+        _ => Ok(body),
     }
 }

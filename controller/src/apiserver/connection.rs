@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::authn::Certified;
+use super::stall::{Handed, Stalling};
 use super::standing::Standing;
 use super::strangers::Place;
 use super::{Context, respond, route};
@@ -23,6 +24,8 @@ use super::{Context, respond, route};
 const HEAD: u32 = 64 * 1024;
 /// Streams of one HTTP/2 connection: a client's watches all go over one.
 const STREAMS: u32 = 250;
+/// How long a client that asks for nothing more may take to read what it asked for.
+const SLOW_ANSWERS: Duration = Duration::from_secs(300);
 /// How long the answers may take that are under way when a connection is ended for its wrong tokens.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -89,6 +92,7 @@ pub(super) async fn serve(
 ) {
     let _ = stream.set_nodelay(true);
     find_dead_peers(&stream);
+    let stream = Stalling::new(stream, ctx.limits.stall);
     let handshake = tokio::time::timeout(ctx.limits.handshake, tls.accept(stream));
     let handshake = tokio::select! {
         handshake = handshake => handshake,
@@ -127,7 +131,11 @@ fn certified(ctx: &Context, chain: &[CertificateDer<'_>]) -> Option<Certified> {
     Certified::from_certificate(leaf)
 }
 
-async fn http(standing: Arc<Standing>, stream: TlsStream<TcpStream>, requests: &Requests) {
+async fn http(
+    standing: Arc<Standing>,
+    stream: TlsStream<Stalling<TcpStream>>,
+    requests: &Requests,
+) {
     let ctx = &standing.ctx;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -143,12 +151,14 @@ async fn http(standing: Arc<Standing>, stream: TlsStream<TcpStream>, requests: &
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     let mut stopping = ctx.stopping.clone();
+    let handed = Handed::default();
     let service = service_fn(|request| {
         let guard = requests.begin();
+        let handed = handed.begin();
         let answer = route::answer(standing.clone(), requests.count(), request);
         async move {
             let answer = answer.await;
-            Ok::<_, Infallible>(answer.map(|body| respond::until_sent(body, guard)))
+            Ok::<_, Infallible>(answer.map(|body| respond::until_sent(body, handed, guard)))
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -156,6 +166,7 @@ async fn http(standing: Arc<Standing>, stream: TlsStream<TcpStream>, requests: &
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = standing.lost() => return,
+        () = handed.stalled(ctx.limits.stall) => return,
         () = stopping.wait() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -173,7 +184,10 @@ async fn http(standing: Arc<Standing>, stream: TlsStream<TcpStream>, requests: &
             }
             // It may still be reading a long answer.
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(SLOW_ANSWERS, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = ended {

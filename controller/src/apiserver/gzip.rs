@@ -1,9 +1,11 @@
-//! Compression of large answers, for clients that take it.
+//! Compression of large answers, for clients that take it, and of bodies that clients compressed.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
+use bramble_api::status::Status;
 use bytes::Bytes;
 use flate2::Compression;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
@@ -25,6 +27,28 @@ pub(crate) fn accepted(headers: &HeaderMap) -> bool {
                 matches!(name, "gzip" | "*") && !refused
             })
         })
+}
+
+/// The whole of it, compressed.
+pub(crate) fn compressed(bytes: &[u8]) -> Bytes {
+    let mut compressor = Compressor::new();
+    let first = compressor.push(bytes);
+    let rest = compressor.finish();
+    [&first[..], &rest[..]].concat().into()
+}
+
+/// Unpacks a body, as long as it stays within `max`: a small one may unpack to anything.
+pub(crate) fn unpacked(bytes: &[u8], max: usize) -> Result<Bytes, Status> {
+    let mut out = Vec::new();
+    // One more than may be, so that too much shows.
+    let mut reader = MultiGzDecoder::new(bytes).take(max as u64 + 1);
+    reader
+        .read_to_end(&mut out)
+        .map_err(|e| Status::bad_request(format!("unpacking the gzip body: {e}")))?;
+    if out.len() > max {
+        return Err(Status::too_large(format!("limit is {max}")));
+    }
+    Ok(out.into())
 }
 
 /// Turns chunks into compressed chunks; holds no more than the compressor's window.
@@ -50,7 +74,18 @@ impl Compressor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+
+    #[test]
+    fn a_small_body_that_unpacks_to_much_is_refused() {
+        let bomb = compressed(&vec![b' '; 5 << 20]);
+        assert!(bomb.len() < 100_000);
+        assert_eq!(unpacked(&bomb, 1 << 20).unwrap_err().code(), 413);
+        assert_eq!(unpacked(&bomb, 5 << 20).unwrap().len(), 5 << 20);
+        let two = [&compressed(b"a")[..], &compressed(b"b")[..]].concat();
+        assert_eq!(&unpacked(&two, 9).unwrap()[..], b"ab");
+        assert_eq!(unpacked(b"nonsense", 100).unwrap_err().code(), 400);
+        assert_eq!(unpacked(&bomb[..100], 1 << 20).unwrap_err().code(), 400);
+    }
 
     #[test]
     fn only_clients_that_ask_get_gzip() {

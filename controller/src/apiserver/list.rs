@@ -53,7 +53,18 @@ pub(crate) async fn get(
         }
     }
     let entry = read(&*ctx.store, info).await?;
-    shown(info.kind, form, &entry.json, 200)
+    let zip = form == Form::Object
+        && entry.json.len() >= gzip::THRESHOLD
+        && gzip::accepted(headers)
+        && !convert::is_foreign(info.kind);
+    if !zip {
+        return shown(info.kind, form, &entry.json, 200);
+    }
+    let mut response = respond::bytes(200, gzip::compressed(&entry.json));
+    let out = response.headers_mut();
+    out.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    out.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    Ok(response)
 }
 
 /// A stored object as `kind` shows it.

@@ -20,10 +20,13 @@ mod bramble;
 mod conditions;
 mod connection;
 mod delete;
+mod documents;
 mod gzip;
+mod health;
 mod list;
 mod logs;
 mod meta;
+mod metrics;
 mod rbac;
 mod refusals;
 mod request;
@@ -32,6 +35,7 @@ mod review;
 mod route;
 mod scale;
 mod serve;
+mod stall;
 mod standing;
 mod strangers;
 mod subresource;
@@ -39,7 +43,8 @@ mod token;
 mod watch;
 mod write;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bramble_link::tls::FloorClock;
@@ -60,6 +65,8 @@ use crate::tokens::Tokens;
 pub struct Limits {
     /// Connections with a client certificate at once; one more is closed.
     pub connections: usize,
+    /// Of these, connections of one user; one more is closed.
+    pub connections_per_user: usize,
     /// Connections at once whose client has not shown a certificate; one more takes the place of
     /// another.
     pub strangers: usize,
@@ -81,12 +88,15 @@ pub struct Limits {
     pub stranger_idle: Duration,
     /// How long a body may take to arrive.
     pub body: Duration,
+    /// How long a client may leave an answer unread.
+    pub stall: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
+            connections_per_user: 256,
             strangers: 128,
             strangers_per_source: 32,
             requests: 128,
@@ -97,6 +107,7 @@ impl Default for Limits {
             header: Duration::from_secs(90),
             stranger_idle: Duration::from_secs(10),
             body: Duration::from_secs(30),
+            stall: Duration::from_secs(60),
         }
     }
 }
@@ -119,8 +130,11 @@ pub struct Context {
     clients: Arc<dyn ClientCertVerifier>,
     clock: Arc<FloorClock>,
     pub(crate) limits: Limits,
+    metrics: metrics::Metrics,
     refusals: refusals::Refusals,
     certified: Arc<Semaphore>,
+    /// Connections of each user among them.
+    users: Arc<Mutex<HashMap<String, usize>>>,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) joins: Arc<Semaphore>,
     pub(crate) watches: Arc<Semaphore>,

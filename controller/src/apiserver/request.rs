@@ -41,6 +41,11 @@ impl Query {
         named.map(|(_, value)| value.as_str())
     }
 
+    /// Whether the parameter is there at all.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(k, _)| k == name)
+    }
+
     /// As upstream: absent, `false` and `0` are false, everything else is true.
     pub(crate) fn flag(&self, name: &str) -> bool {
         match self.0.iter().find(|(k, _)| k == name) {
@@ -216,19 +221,13 @@ pub(crate) fn parse(
     if misplaced {
         return Err(Status::not_found_path());
     }
-    let verb = verb(
-        method,
-        name.is_some(),
-        old_watch || query.flag("watch"),
-        &query,
-    )
-    .ok_or_else(|| Status::method_not_allowed(kind.group, kind.plural, method.as_str()))?;
+    let verb = verb(method, name.is_some(), old_watch, query.flag("watch"))
+        .ok_or_else(Status::method_not_allowed_path)?;
     let allowed = subresource.map_or(kind.verbs, |s| s.verbs);
     if !allowed.contains(&verb.as_str())
         || (verb == Verb::Create && kind.namespaced && namespace.is_none())
     {
-        let verb = verb.as_str();
-        return Err(Status::method_not_allowed(kind.group, kind.plural, verb));
+        return Err(Status::method_not_allowed_path());
     }
     Ok(Info {
         identity: Arc::new(Identity::anonymous()),
@@ -241,11 +240,13 @@ pub(crate) fn parse(
     })
 }
 
-fn verb(method: &Method, named: bool, watch: bool, _query: &Query) -> Option<Verb> {
+fn verb(method: &Method, named: bool, old_watch: bool, watch: bool) -> Option<Verb> {
     Some(match (method.as_str(), named) {
-        ("GET" | "HEAD", _) if watch => Verb::Watch,
-        ("GET" | "HEAD", true) => Verb::Get,
-        ("GET" | "HEAD", false) => Verb::List,
+        ("GET", _) if old_watch => Verb::Watch,
+        // Of an object with a name, `watch` is no parameter.
+        ("GET", true) => Verb::Get,
+        ("GET", false) if watch => Verb::Watch,
+        ("GET", false) => Verb::List,
         ("POST", _) => Verb::Create,
         ("PUT", true) => Verb::Update,
         ("PATCH", true) => Verb::Patch,
@@ -300,6 +301,20 @@ mod tests {
                 "",
                 Ok("watch pods ns=- name=- sub=-"),
             ),
+            (
+                "GET",
+                "/api/v1/watch/namespaces/a/pods/b",
+                "",
+                Ok("watch pods ns=a name=b sub=-"),
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods/b",
+                "watch=true",
+                Ok("get pods ns=a name=b sub=-"),
+            ),
+            ("HEAD", "/api/v1/namespaces/a/pods/b", "", Err(405)),
+            ("OPTIONS", "/api/v1/pods", "", Err(405)),
             (
                 "GET",
                 "/api/v1/namespaces/a/pods/b",

@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 use bramble_api::status::Status;
 use bytes::Bytes;
 use futures_util::Stream;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use serde_json::Value;
+
+use super::stall::Answer;
 
 /// Every answer's body.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Broken>;
@@ -57,13 +59,19 @@ impl hyper::body::Body for Chunks {
     }
 }
 
-/// A body that keeps something until it has been handed over, or given up.
-pub(crate) fn until_sent(body: Body, kept: impl Send + Unpin + 'static) -> Body {
-    Keeping { body, _kept: kept }.boxed_unsync()
+/// A body that keeps something until it has been handed over, or given up, and tells how that goes.
+pub(super) fn until_sent(body: Body, answer: Answer, kept: impl Send + Unpin + 'static) -> Body {
+    let kept = Keeping {
+        body,
+        answer,
+        _kept: kept,
+    };
+    kept.boxed_unsync()
 }
 
 struct Keeping<T> {
     body: Body,
+    answer: Answer,
     _kept: T,
 }
 
@@ -75,7 +83,9 @@ impl<T: Unpin> hyper::body::Body for Keeping<T> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.answer.taken(frame.is_ready());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -108,11 +118,16 @@ pub(crate) fn value(code: u16, value: &Value) -> Response<Body> {
 
 /// Plain text.
 pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
-    answer(
+    let mut response = answer(
         code,
         HeaderValue::from_static("text/plain; charset=utf-8"),
         full(text),
-    )
+    );
+    let nosniff = HeaderValue::from_static("nosniff");
+    response
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 /// A `Status`, with `Retry-After` where it says when to try again.
@@ -122,6 +137,10 @@ pub(crate) fn status(status: &Status) -> Response<Body> {
     } else {
         status.code()
     };
+    if status.is_not_found_path() {
+        // What no handler answers, upstream leaves to Go's own page.
+        return text(code, "404 page not found\n");
+    }
     let mut response = bytes(code, status.to_json());
     let retry = status.details().map_or(0, |d| d.retry_after_seconds);
     if retry > 0 && matches!(code, 429 | 503 | 504) {

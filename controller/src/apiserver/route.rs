@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use bramble_api::status::Status;
-use bramble_api::{decode, discovery, openapi};
+use bramble_api::{decode, discovery, kind};
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HOST, HeaderValue, VARY};
+use http::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderValue, VARY};
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::authn::Identity;
-use super::authorize;
 use super::bodies::Arriving;
+use super::metrics::{self, Label};
 use super::refusals::Kind;
 use super::request::{self, Info, Query, Verb};
 use super::respond::{self, Body};
 use super::standing::Standing;
 use super::{
-    Context, Limits, bodies, bramble, delete, gzip, list, rbac, review, subresource, watch, write,
+    Context, Limits, authorize, bodies, bramble, delete, documents, health, list, rbac, review,
+    subresource, watch, write,
 };
 
 /// Answers a request; never fails.
@@ -32,11 +32,17 @@ pub(crate) async fn answer(
     let started = std::time::Instant::now();
     let identity = standing.who(request.headers(), under_way);
     let known = identity.as_ref().is_ok_and(|who| !who.is_anonymous());
-    let response = match dispatch(ctx, identity, request).await {
+    let mut label = Label::default();
+    let mut response = match dispatch(ctx, identity, request, &mut label).await {
         Ok(response) => response,
         Err(status) => respond::status(&status),
     };
     let code = response.status().as_u16();
+    ctx.metrics.count(label, code);
+    // What is shown to one is nobody else's, and old at once.
+    let private = HeaderValue::from_static("no-cache, private");
+    let cache = response.headers_mut().entry(CACHE_CONTROL);
+    cache.or_insert(private);
     if code >= 500 && !known {
         let what = format!("{method} {} was answered {code}", uri.path());
         ctx.refusals.note(Kind::Request, what);
@@ -51,6 +57,7 @@ async fn dispatch(
     ctx: &Context,
     identity: Result<Identity, Status>,
     request: Request<Incoming>,
+    label: &mut Label,
 ) -> Result<Response<Body>, Status> {
     let (parts, body) = request.into_parts();
     let body = Arriving::from(body);
@@ -59,7 +66,10 @@ async fn dispatch(
     let segments = request::segments(path);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
-        [what @ ("healthz" | "livez" | "readyz"), ..] => return Ok(health(ctx, what)),
+        ["healthz" | "livez" | "readyz", ..] => {
+            let query = Query::parse(parts.uri.query().unwrap_or_default());
+            return health::answer(ctx, &segments, &query).ok_or_else(Status::not_found_path);
+        }
         ["version"] => return Ok(respond::value(200, &discovery::version())),
         ["bramble", "v1", "join"] => {
             if parts.method != Method::POST {
@@ -75,7 +85,7 @@ async fn dispatch(
                 body: ctx.limits.body.min(ctx.limits.stranger_idle),
                 ..ctx.limits
             };
-            let body = bodies::read(body, &limits).await?;
+            let body = bodies::read(body, &parts.headers, &limits).await?;
             return bramble::join(ctx, &body).await;
         }
         _ => {}
@@ -100,7 +110,10 @@ async fn dispatch(
     };
     // Who may not ask does not learn what is served either.
     let mut info = match info {
-        Ok(info) => info,
+        Ok(info) => {
+            *label = Label::of(&info);
+            info
+        }
         Err(status) => {
             authorize::unknown(ctx, identity, parts.method.as_str(), &segments)?;
             return Err(status);
@@ -109,19 +122,6 @@ async fn dispatch(
     info.identity = Arc::new(identity.clone());
     authorize::resource(ctx, &info)?;
     resource(ctx, identity, &info, &parts.headers, body).await
-}
-
-/// A store that failed takes the process with it, so it is neither alive nor ready; a server that
-/// stops is alive until it has.
-fn health(ctx: &Context, what: &str) -> Response<Body> {
-    let failed = ctx.store.failed().wait().now_or_never().is_some();
-    let stopping = what == "readyz" && *ctx.stopping.0.borrow();
-    let why = match (failed, stopping) {
-        (true, _) => "the store has failed",
-        (false, true) => "stopping",
-        (false, false) => return respond::text(200, "ok"),
-    };
-    respond::text(500, format!("{what} check failed: {why}\n"))
 }
 
 async fn resource(
@@ -142,17 +142,13 @@ async fn resource(
     };
     let body = match info.verb {
         Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
-        _ => bodies::read(body, &ctx.limits).await?,
+        _ => bodies::read(body, headers, &ctx.limits).await?,
     };
     let response = match (info.subresource, info.verb) {
         (Some(sub), _) => subresource::handle(ctx, info, sub.name, headers, &body).await,
         (None, Verb::Get) => list::get(ctx, info, headers).await,
         (None, Verb::List | Verb::Watch) => list::list(ctx, info, headers).await,
-        (None, Verb::Create) if info.name.is_some() => Err(Status::method_not_allowed(
-            info.kind.group,
-            info.kind.plural,
-            "create",
-        )),
+        (None, Verb::Create) if info.name.is_some() => Err(Status::method_not_allowed_path()),
         (None, Verb::Create) if !info.kind.stored => {
             question(ctx, identity, info, headers, &body).await
         }
@@ -196,7 +192,7 @@ async fn plain(
     let (method, headers) = (&parts.method, &parts.headers);
     if let ["bramble", "v1", "certificates"] = segments {
         let _permit = ctx.requests.try_acquire().map_err(|_| watch::busy())?;
-        let body = bodies::read(body, &ctx.limits).await?;
+        let body = bodies::read(body, headers, &ctx.limits).await?;
         return bramble::certificates(ctx, identity, method, &body);
     }
     if let ["bramble", "v1", "tokens", rest @ ..] = segments {
@@ -206,7 +202,7 @@ async fn plain(
             _ => return Err(Status::not_found_path()),
         };
         let _permit = ctx.requests.try_acquire().map_err(|_| watch::busy())?;
-        let body = bodies::read(body, &ctx.limits).await?;
+        let body = bodies::read(body, headers, &ctx.limits).await?;
         return bramble::tokens(ctx, method, id, &body).await;
     }
 
@@ -222,8 +218,10 @@ async fn plain(
             let content_type = HeaderValue::from_static("application/jwk-set+json");
             return Ok(openid(&ctx.tokens.key_set(), content_type));
         }
-        ["api"] if aggregated => return Ok(aggregate(&discovery::aggregated_api())),
-        ["apis"] if aggregated => return Ok(aggregate(&discovery::aggregated_apis())),
+        [] => Some(index()),
+        ["metrics"] => return Ok(respond::text(200, metrics::render(ctx))),
+        ["api"] if aggregated => return Ok(documents::aggregated(false, headers)),
+        ["apis"] if aggregated => return Ok(documents::aggregated(true, headers)),
         ["api"] => {
             let host = headers
                 .get(HOST)
@@ -235,9 +233,12 @@ async fn plain(
         ["api", version] => discovery::api_resources("", version),
         ["apis", group] => discovery::api_group(group),
         ["apis", group, version] => discovery::api_resources(group, version),
-        ["openapi", "v2"] => return Ok(openapi_v2(headers)),
-        ["openapi", "v3"] => return Ok(respond::bytes(200, openapi::v3_index())),
-        ["openapi", "v3", path @ ..] => return document(&path.join("/"), headers),
+        ["openapi", "v2"] => return Ok(documents::openapi_v2(headers)),
+        ["openapi", "v3"] => return Ok(documents::openapi_index(headers)),
+        ["openapi", "v3", path @ ..] => {
+            let query = Query::parse(parts.uri.query().unwrap_or_default());
+            return documents::openapi_v3(&path.join("/"), &query, headers);
+        }
         _ => None,
     };
     let found = found.ok_or_else(Status::not_found_path)?;
@@ -270,44 +271,19 @@ fn accepts_aggregated(headers: &HeaderMap) -> bool {
         })
 }
 
-fn aggregate(value: &serde_json::Value) -> Response<Body> {
-    let content_type = HeaderValue::from_static(discovery::AGGREGATED_V2);
-    let mut response = respond::answer(200, content_type, respond::full(value.to_string()));
-    response
-        .headers_mut()
-        .insert(VARY, HeaderValue::from_static("Accept"));
-    response
-}
-
-/// kubectl asks for this one in protobuf.
-fn openapi_v2(headers: &HeaderMap) -> Response<Body> {
-    let accept = headers
-        .get(http::header::ACCEPT)
-        .and_then(|v| v.to_str().ok());
-    if accept.is_some_and(|a| a.contains("proto-openapi.spec.v2")) {
-        let content_type = HeaderValue::from_static(openapi::V2_PROTOBUF);
-        return respond::answer(200, content_type, respond::full(openapi::v2_protobuf()));
+/// The paths that are worth a look, as upstream's `/` lists them.
+fn index() -> serde_json::Value {
+    let versions = kind::group_versions();
+    let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics"]
+        .iter()
+        .chain(&["/openapi/v2", "/openapi/v3", "/readyz", "/version"])
+        .map(|path| (*path).to_owned())
+        .collect();
+    for (group, version) in versions.into_iter().filter(|(group, _)| !group.is_empty()) {
+        paths.push(format!("/apis/{group}"));
+        paths.push(format!("/apis/{group}/{version}"));
     }
-    respond::bytes(200, openapi::v2_json())
-}
-
-fn document(path: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let document = openapi::v3_document(path).ok_or_else(Status::not_found_path)?;
-    let zipped = gzip::accepted(headers);
-    let mut response = if zipped {
-        respond::bytes(200, Bytes::from_static(&document.gzip))
-    } else {
-        respond::bytes(200, document.plain())
-    };
-    let out = response.headers_mut();
-    if zipped {
-        out.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    out.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    // The index names the content's hash, so what is behind one never changes.
-    out.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
-        out.insert(ETAG, tag);
-    }
-    Ok(response)
+    paths.sort();
+    paths.dedup();
+    serde_json::json!({"paths": paths})
 }

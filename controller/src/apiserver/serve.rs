@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::admission::Admission;
+use super::metrics::Metrics;
 use super::rbac::{self, Rbac};
 use super::refusals::Refusals;
 use super::{Context, Limits, PodLogs, Stopping, accept};
@@ -110,8 +111,10 @@ pub async fn start(
         clients,
         clock: trust.clock,
         limits,
+        metrics: Metrics::default(),
         refusals: Refusals::default(),
         certified: Arc::new(Semaphore::new(limits.connections)),
+        users: Arc::default(),
         requests: Arc::new(Semaphore::new(limits.requests)),
         joins: Arc::new(Semaphore::new(limits.joins)),
         watches: Arc::new(Semaphore::new(limits.watches)),

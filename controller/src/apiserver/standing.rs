@@ -5,6 +5,7 @@
 //! known, like one with a certificate. Tokens that don't count are checked a few times, then the
 //! connection ends: guessing costs a handshake each time.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,18 +40,58 @@ pub(crate) struct Standing {
 #[derive(Debug)]
 enum Seat {
     Stranger { _place: Place },
-    Known { _permit: OwnedSemaphorePermit },
+    Known { _seat: Known },
+}
+
+/// A seat among the known, counted for its user.
+#[derive(Debug)]
+struct Known {
+    _permit: OwnedSemaphorePermit,
+    users: Arc<Mutex<HashMap<String, usize>>>,
+    user: String,
+}
+
+impl Known {
+    /// `None` when there is no seat, or none for this user: one program that goes wrong must not keep
+    /// everybody else out.
+    fn sit(ctx: &Context, user: &str) -> Option<Self> {
+        let permit = ctx.certified.clone().try_acquire_owned().ok()?;
+        let mut users = ctx.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = users.get(user).copied().unwrap_or(0);
+        if count >= ctx.limits.connections_per_user {
+            return None;
+        }
+        users.insert(user.to_owned(), count + 1);
+        drop(users);
+        Some(Self {
+            _permit: permit,
+            users: ctx.users.clone(),
+            user: user.to_owned(),
+        })
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = users.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                users.remove(&self.user);
+            }
+        }
+    }
 }
 
 impl Standing {
     /// Of a client with a certificate; `None` when there are too many.
     pub(super) fn certified(ctx: Arc<Context>, certificate: authn::Certified) -> Option<Self> {
-        let Ok(permit) = ctx.certified.clone().try_acquire_owned() else {
+        let Some(seat) = Known::sit(&ctx, certificate.user()) else {
             ctx.refusals.note(Kind::Certified, certificate.user());
             return None;
         };
         let shown = Shown::Certificate(certificate);
-        Some(Self::new(ctx, shown, Seat::Known { _permit: permit }, None))
+        Some(Self::new(ctx, shown, Seat::Known { _seat: seat }, None))
     }
 
     /// Of a client without one, or with one of somebody else.
@@ -115,7 +156,7 @@ impl Standing {
                 Ok(identity)
             }
             Ok(identity) => {
-                self.welcome();
+                self.welcome(&identity.user);
                 Ok(identity)
             }
             Err(status) => {
@@ -129,13 +170,13 @@ impl Standing {
     }
 
     /// Takes a seat among the known, if one is free: without one, it goes on as a stranger.
-    fn welcome(&self) {
+    fn welcome(&self, user: &str) {
         self.wrong.store(0, Ordering::Relaxed);
         let mut seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner);
         if let Seat::Stranger { .. } = *seat
-            && let Ok(permit) = self.ctx.certified.clone().try_acquire_owned()
+            && let Some(known) = Known::sit(&self.ctx, user)
         {
-            *seat = Seat::Known { _permit: permit };
+            *seat = Seat::Known { _seat: known };
         }
     }
 }

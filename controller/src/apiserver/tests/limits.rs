@@ -103,7 +103,10 @@ async fn a_server_whose_disk_failed_is_not_ready() {
         let reply = cluster.send_as(None, "GET", path, &[], "").await;
         assert_eq!(reply.code, 500, "{path}");
         let text = String::from_utf8_lossy(&reply.body).into_owned();
-        assert!(text.contains("the store has failed"), "{path}: {text}");
+        assert!(
+            text.contains("[-]etcd failed: reason withheld"),
+            "{path}: {text}"
+        );
     }
 }
 

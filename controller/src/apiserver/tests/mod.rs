@@ -6,9 +6,12 @@ mod bad_input;
 mod client;
 mod limits;
 mod objects;
+mod paths;
 mod rbac;
 mod strangers;
 mod tokens;
+mod unread;
+mod verbs;
 mod watches;
 
 use client::{Cluster, Reply};
