@@ -18,6 +18,7 @@ mod equip;
 mod expiry;
 mod queue;
 mod reconcile;
+mod roles;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -40,6 +40,8 @@ pub(super) enum Work {
     Equip(Id),
     /// The Service of the API.
     Api,
+    /// ClusterRoles that are put together from others.
+    Roles,
 }
 
 /// The queue.

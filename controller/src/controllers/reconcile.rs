@@ -41,6 +41,7 @@ impl Controllers {
                 }
             }
             "deployments" => self.queue.push(Work::Deployment(id.clone())),
+            "clusterroles" => self.queue.push(Work::Roles),
             "nodes" => {
                 let node = after.as_ref().and_then(|view| view.node());
                 self.cluster
@@ -203,6 +204,7 @@ impl Controllers {
             Work::Terminated => self.bound_terminated(),
             Work::Equip(id) => self.equip(id),
             Work::Api => self.announce_api(),
+            Work::Roles => self.gather_roles(),
             Work::Events => {
                 self.expire_events(now);
                 Ok(())

@@ -7,6 +7,7 @@ mod deployment;
 mod durability;
 mod offline;
 mod pods;
+mod rbac;
 mod up_down;
 
 use std::time::Duration;

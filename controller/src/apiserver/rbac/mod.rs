@@ -10,6 +10,8 @@ mod impersonate;
 mod index;
 mod nodes;
 mod reviews;
+#[cfg(test)]
+mod speed;
 
 use std::sync::Arc;
 
