@@ -8,6 +8,7 @@ mod durability;
 mod offline;
 mod pods;
 mod rbac;
+mod tokens;
 mod up_down;
 
 use std::time::Duration;
