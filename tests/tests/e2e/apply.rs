@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::{get, text};
 
-/// A Deployment that no board runs; `with` goes into its spec.
+/// A Deployment whose pods wait for a board that is not there; `with` goes into its spec.
 fn manifest(image: &str, with: &str) -> String {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "web", "labels": {"app": "web"}},
         "spec": {
             "selector": {"matchLabels": {"app": "web"}},
-            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"nodeSelector": {"board": "none"}, "containers": [
                 {"name": "web", "image": image, "ports": [{"containerPort": 80}]}]}}},
     })
     .to_string()
@@ -23,9 +23,8 @@ fn manifest(image: &str, with: &str) -> String {
     )
 }
 
-/// A cluster without boards: nothing here runs.
 fn start() -> Result<Guard> {
-    let cluster = Guard::prepare(0)?;
+    let cluster = Guard::prepare(1)?;
     cluster.up()?;
     Ok(cluster)
 }
