@@ -1,7 +1,7 @@
 //! `Table` answers: upstream's printer columns, one row at a time.
 //!
 //! Columns and cells are those of `pkg/printers/internalversion/printers.go`, always with the wide
-//! ones. Objects come in their stored form, whatever group asked.
+//! ones. Objects come in the form that is stored or in the one that is served.
 
 mod apps;
 mod core;
@@ -14,6 +14,7 @@ mod rbac;
 #[cfg(test)]
 mod tests;
 
+use crate::convert;
 use crate::kind::Kind;
 use crate::time::{Timestamp, human_duration};
 use serde_json::{Value, json};
@@ -93,7 +94,14 @@ pub fn columns(kind: &Kind) -> &'static [Column] {
 
 /// The cells of one object, as many as there are columns.
 pub fn row(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
-    (printer(kind).cells)(object, now)
+    let cells = printer(kind).cells;
+    // Printers read the stored form.
+    if convert::is_foreign(kind) {
+        let mut object = object.clone();
+        convert::to_stored(kind, &mut object);
+        return cells(&object, now);
+    }
+    cells(object, now)
 }
 
 const fn column(name: &'static str, r#type: &'static str, priority: u8) -> Column {
@@ -174,7 +182,7 @@ pub fn row_json(kind: &Kind, object: Value, now: Timestamp, include: Include) ->
         Include::None => json!({"cells": cells}),
         Include::Object => {
             let mut object = object;
-            crate::convert::to_served(kind, &mut object);
+            convert::to_served(kind, &mut object);
             json!({"cells": cells, "object": object})
         }
         Include::Metadata => {

@@ -405,8 +405,12 @@ fn events_print_alike_in_both_groups_and_carry_the_asked_form() {
     let stored =
         named(json!({"kind": "Event", "apiVersion": "v1", "message": "hello", "type": "Normal"}));
     let now = Timestamp::parse(NOW).unwrap();
-    let row = row_json(kind, stored, now, Include::Object);
-    assert_eq!(row["cells"][6], "hello");
-    assert_eq!(row["object"]["note"], "hello");
-    assert_eq!(row["object"]["apiVersion"], "events.k8s.io/v1");
+    let mut served = stored.clone();
+    convert::to_served(kind, &mut served);
+    for object in [stored, served] {
+        let row = row_json(kind, object, now, Include::Object);
+        assert_eq!(row["cells"][6], "hello");
+        assert_eq!(row["object"]["note"], "hello");
+        assert_eq!(row["object"]["apiVersion"], "events.k8s.io/v1");
+    }
 }
