@@ -243,7 +243,8 @@ fn through_subresource(
                 spec.insert("replicas".into(), replicas.clone());
             }
             let mut errors = Errors::default();
-            errors.not_negative("spec.replicas".into(), new["spec"].get("replicas"));
+            let replicas = new.get("spec").and_then(|s| s.get("replicas"));
+            errors.not_negative("spec.replicas".into(), replicas);
             errors.into_result(kind, name_of(new))?;
         }
         "finalize" => carry(&sent, new, "spec"),

@@ -1,10 +1,14 @@
 //! What this release does with each field: honoured, warned about or refused.
 //!
-//! `rules.rs` lists every field of every message that a served kind can reach; a test walks the
-//! descriptor table and fails on one that is not listed. `docs/compatibility.md` is written from
-//! the same list. At run time a field without a rule is refused: silence is not an option.
+//! `rules.rs` lists every field of every message that a served kind can reach, and for each
+//! honoured one the test that shows it; tests walk the descriptor table and fail on a field that is
+//! not listed and on a test that is not there. `docs/compatibility.md` is written from the same
+//! list. At run time a field without a rule is refused: silence is not an option.
 
-mod kinds;
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+mod kept;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -15,25 +19,27 @@ use crate::facts::{self, Message, Shape};
 use crate::kind::Kind;
 use crate::status::Cause;
 use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// What happens to a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Carried out; for a message, its own fields have rules.
-    Honoured,
-    /// Carried out, with everything in it.
-    Whole,
+    /// A message whose own fields have rules.
+    Inside,
+    /// Carried out, as the named test shows; of a message, with everything in it.
+    Honoured(&'static str),
     /// Stored, not carried out; the client is told.
     Warned,
     /// Not accepted: ignoring it would break or endanger the workload.
     Refused,
 }
 
-/// One field's rule.
+/// What happens to some fields of a message.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// JSON name.
-    pub field: &'static str,
+    /// JSON names, between blanks.
+    pub fields: &'static str,
     /// What happens.
     pub verdict: Verdict,
     /// JSON texts of values that are fine all the same: they ask for what happens anyway.
@@ -48,14 +54,29 @@ const MAX_NAMED: usize = 100;
 /// The text of every refusal; a script may look for it.
 pub const NOT_SUPPORTED: &str = "not supported by this release";
 
-fn all() -> impl Iterator<Item = &'static (&'static str, &'static [Rule])> {
-    rules::RULES.iter().chain(kinds::RULES)
+type Fields = HashMap<&'static str, &'static Rule>;
+
+/// The list by message and field.
+static INDEX: LazyLock<HashMap<&'static str, Fields>> = LazyLock::new(|| {
+    let fields = |rules: &'static [Rule]| -> Fields {
+        let named = |rule: &'static Rule| rule.fields.split_whitespace().map(move |f| (f, rule));
+        rules.iter().flat_map(named).collect()
+    };
+    rules::all()
+        .map(|(message, rules)| (*message, fields(rules)))
+        .collect()
+});
+
+/// A message's name as the list has it.
+fn brief(message: &Message) -> &'static str {
+    let name = message.name;
+    name.strip_prefix("io.k8s.api.")
+        .or_else(|| name.strip_prefix("io.k8s.apimachinery.pkg.apis."))
+        .unwrap_or(name)
 }
 
 fn rule(message: &Message, field: &str) -> Option<&'static Rule> {
-    all()
-        .find(|(name, _)| *name == message.name)
-        .and_then(|(_, rules)| rules.iter().find(|r| r.field == field))
+    INDEX.get(brief(message))?.get(field).copied()
 }
 
 /// Warnings and refusals for an object, by field path.
@@ -77,20 +98,21 @@ struct Review {
 impl Review {
     fn message(&mut self, message: &'static Message, value: &Value) {
         let Value::Object(map) = value else { return };
+        let rules = INDEX.get(brief(message));
         for (name, value) in map {
             self.path.push_key(name);
-            match rule(message, name) {
-                Some(rule) => self.field(message, rule, value),
+            match rules.and_then(|rules| rules.get(name.as_str())) {
+                Some(rule) => self.field(message, name, rule, value),
                 None => self.refuse(""),
             }
             self.path.pop();
         }
     }
 
-    fn field(&mut self, message: &'static Message, rule: &Rule, value: &Value) {
+    fn field(&mut self, message: &'static Message, name: &str, rule: &Rule, value: &Value) {
         match rule.verdict {
-            Verdict::Whole => {}
-            Verdict::Honoured => self.descend(message, rule.field, value),
+            Verdict::Honoured(_) => {}
+            Verdict::Inside => self.descend(message, name, value),
             _ if rule.fine.iter().any(|fine| is(value, fine)) => {}
             Verdict::Warned => {
                 let text = match rule.note {
@@ -163,7 +185,7 @@ pub(crate) fn remark_for(message: &Message, field: &str) -> String {
         return String::new();
     };
     let head = match rule.verdict {
-        Verdict::Honoured | Verdict::Whole => return String::new(),
+        Verdict::Inside | Verdict::Honoured(_) => return String::new(),
         Verdict::Warned => "Stored, not carried out",
         Verdict::Refused => "Refused",
     };
@@ -180,97 +202,61 @@ pub(crate) fn remark_for(message: &Message, field: &str) -> String {
 }
 
 /// One line of the compatibility table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf {
+#[derive(Debug, Clone, Copy)]
+pub struct Leaf<'a> {
     /// Path in the schema; lists as `[]`.
-    pub path: String,
+    pub path: &'a str,
     /// What happens; `None` is a gap in the rules.
-    pub verdict: Option<Verdict>,
-    /// Values that are fine, and the note, for people.
-    pub remark: String,
+    pub rule: Option<&'static Rule>,
+    /// How many fields without fields of their own share this fate.
+    pub scalars: usize,
 }
 
 /// Every leaf of a kind's schema. A message that is honoured whole, warned about or refused is one
 /// line, since its fields share the fate.
-pub fn leaves(kind: &Kind) -> Vec<Leaf> {
-    let mut out = Vec::new();
+pub fn leaves(kind: &Kind, visit: &mut dyn FnMut(Leaf<'_>)) {
     if let Some(message) = facts::message(kind.message) {
-        walk(message, "", &mut out);
+        walk(message, "", visit);
     }
-    out
 }
 
-fn walk(message: &'static Message, prefix: &str, out: &mut Vec<Leaf>) {
+fn walk(message: &'static Message, prefix: &str, visit: &mut dyn FnMut(Leaf<'_>)) {
     for field in message.fields {
         let dot = if prefix.is_empty() { "" } else { "." };
         let brackets = if field.shape == Shape::List { "[]" } else { "" };
         let path = format!("{prefix}{dot}{}{brackets}", field.name);
         let rule = rule(message, field.name);
         match (rule.map(|r| r.verdict), field.ty.message()) {
-            (Some(Verdict::Honoured), Some(inner)) => walk(inner, &path, out),
-            (verdict, _) => {
-                let remark = rule.map(remark).unwrap_or_default();
-                out.push(Leaf {
-                    path,
-                    verdict,
-                    remark,
-                });
-            }
+            (Some(Verdict::Inside), Some(inner)) => walk(inner, &path, visit),
+            (_, inner) => visit(Leaf {
+                path: &path,
+                rule,
+                scalars: inner.map_or(1, |inner| scalars(inner, 0)),
+            }),
         }
     }
 }
 
-fn remark(rule: &'static Rule) -> String {
-    let fine = rule
-        .fine
-        .iter()
-        .map(|f| format!("`{f}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    match (fine.is_empty(), rule.note.is_empty()) {
-        (true, _) => rule.note.to_owned(),
-        (false, true) => format!("{fine} accepted"),
-        (false, false) => format!("{fine} accepted; {}", rule.note),
-    }
-}
-
-/// Number of scalar leaves below a path's message: for the totals of the compatibility table.
-pub fn scalar_leaves(kind: &Kind) -> [usize; 3] {
-    let mut totals = [0; 3];
-    if let Some(message) = facts::message(kind.message) {
-        count(message, None, 0, &mut totals);
-    }
-    totals
-}
-
-fn count(
-    message: &'static Message,
-    inherited: Option<Verdict>,
-    depth: usize,
-    totals: &mut [usize; 3],
-) {
+/// Fields of a message and what is in it that have no fields of their own.
+fn scalars(message: &'static Message, depth: usize) -> usize {
     // No served schema is recursive; the bound keeps a future one from hanging a test.
     if depth > 20 {
-        return;
+        return 0;
     }
-    for field in message.fields {
-        let verdict = match inherited {
-            Some(verdict) => verdict,
-            None => rule(message, field.name).map_or(Verdict::Refused, |r| r.verdict),
+    let below = |f: &facts::Field| f.ty.message().map_or(1, |inner| scalars(inner, depth + 1));
+    message.fields.iter().map(below).sum()
+}
+
+/// Scalar fields of a kind that are honoured, warned about and refused.
+pub fn totals(kind: &Kind) -> [usize; 3] {
+    let mut totals = [0; 3];
+    leaves(kind, &mut |leaf| {
+        let at = match leaf.rule.map(|r| r.verdict) {
+            Some(Verdict::Honoured(_) | Verdict::Inside) => 0,
+            Some(Verdict::Warned) => 1,
+            Some(Verdict::Refused) | None => 2,
         };
-        match field.ty.message() {
-            Some(inner) => {
-                let pass_on = (verdict != Verdict::Honoured).then_some(verdict);
-                count(inner, pass_on, depth + 1, totals);
-            }
-            None => {
-                let at = match verdict {
-                    Verdict::Honoured | Verdict::Whole => 0,
-                    Verdict::Warned => 1,
-                    Verdict::Refused => 2,
-                };
-                totals[at] += 1;
-            }
-        }
-    }
+        totals[at] += leaf.scalars;
+    });
+    totals
 }

@@ -1,66 +1,223 @@
+use super::rules::{KEPT, KEPT_STATUS, TYPED};
 use super::*;
 use crate::kind::KINDS;
 use serde_json::json;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path as FilePath, PathBuf};
 
 #[test]
 fn every_leaf_of_every_served_kind_has_a_rule() {
     for kind in KINDS {
-        let gaps: Vec<String> = leaves(kind)
-            .into_iter()
-            .filter(|l| l.verdict.is_none())
-            .map(|l| l.path)
-            .collect();
+        let mut gaps = Vec::new();
+        leaves(kind, &mut |leaf| {
+            if leaf.rule.is_none() {
+                gaps.push(leaf.path.to_owned());
+            }
+        });
         assert!(gaps.is_empty(), "{}: no rule for {gaps:?}", kind.kind);
     }
 }
 
+fn by_brief_name(name: &str) -> &'static Message {
+    let message = facts::messages().iter().find(|m| brief(m) == name);
+    message.unwrap_or_else(|| panic!("{name} is no message"))
+}
+
 #[test]
-fn every_rule_names_a_field_that_exists() {
-    for (name, rules) in all() {
-        let message = facts::message(name).unwrap_or_else(|| panic!("{name} is no message"));
+fn every_rule_names_a_field_that_exists_once() {
+    let mut messages = HashSet::new();
+    for (name, rules) in rules::all() {
+        assert!(messages.insert(name), "{name} is listed twice");
+        let message = by_brief_name(name);
+        let mut fields = HashSet::new();
         for rule in *rules {
-            assert!(message.field(rule.field).is_some(), "{name}.{}", rule.field);
+            for field in rule.fields.split_whitespace() {
+                assert!(fields.insert(field), "{name}.{field} is listed twice");
+                let found = message.field(field);
+                let found = found.unwrap_or_else(|| panic!("{name}.{field} does not exist"));
+                let is_message = found.ty.message().is_some();
+                assert!(
+                    rule.verdict != Verdict::Inside || is_message,
+                    "{name}.{field} has nothing inside"
+                );
+            }
         }
+    }
+}
+
+#[test]
+fn every_message_that_is_listed_is_reached() {
+    fn walk(message: &'static Message, seen: &mut HashSet<&'static str>) {
+        if !seen.insert(brief(message)) {
+            return;
+        }
+        for field in message.fields {
+            let rule = rule(message, field.name);
+            if let Some(inner) = field.ty.message()
+                && rule.is_some_and(|r| r.verdict == Verdict::Inside)
+            {
+                walk(inner, seen);
+            }
+        }
+    }
+    let mut seen = HashSet::new();
+    for kind in KINDS {
+        walk(facts::message(kind.message).unwrap(), &mut seen);
+    }
+    for (name, _) in rules::all() {
+        assert!(seen.contains(name), "{name} is listed and not reached");
+    }
+}
+
+/// The tests of the workspace: name → text of the files that have one of that name.
+fn tests_of_the_workspace() -> BTreeMap<String, Vec<(PathBuf, String)>> {
+    fn gather(dir: &FilePath, out: &mut BTreeMap<String, Vec<(PathBuf, String)>>) {
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                gather(&path, out);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                for name in tests_in(&text) {
+                    let named = out.entry(name.to_owned()).or_default();
+                    named.push((path.clone(), text.clone()));
+                }
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    gather(
+        &FilePath::new(env!("CARGO_MANIFEST_DIR")).join(".."),
+        &mut out,
+    );
+    out
+}
+
+/// Functions right below an attribute that makes them tests.
+fn tests_in(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut marked = false;
+    for line in text.lines().map(str::trim) {
+        let function = line.trim_start_matches("async ").strip_prefix("fn ");
+        if line.starts_with("#[") {
+            marked |= line.contains("test]") || line.contains("test(");
+        } else if let Some(rest) = function {
+            if std::mem::take(&mut marked) {
+                out.extend(rest.split(['(', '<']).next());
+            }
+        } else if !line.starts_with("//") {
+            marked = false;
+        }
+    }
+    out
+}
+
+/// Whether a text has a JSON name, or the Rust form of it, as a word.
+fn mentions(text: &str, name: &str) -> bool {
+    let mut snake = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    [name, snake.as_str()].iter().any(|name| {
+        text.match_indices(name).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let after = text[at + name.len()..].chars().next();
+            !before.is_some_and(is_word) && !after.is_some_and(is_word)
+        })
+    })
+}
+
+/// A rule that promises something names the test that shows it: it is there, once, and the file it
+/// is in knows the field. Tests that take their fields from the list are looked at no closer.
+#[test]
+fn every_honoured_field_has_its_test() {
+    let tests = tests_of_the_workspace();
+    assert!(tests.contains_key("every_honoured_field_has_its_test"));
+    let mut wrong = BTreeSet::new();
+    for (message, rules) in rules::all() {
+        for rule in *rules {
+            let Verdict::Honoured(test) = rule.verdict else {
+                continue;
+            };
+            let (part, name) = test.rsplit_once("::").unwrap_or(("", test));
+            let found: Vec<_> = tests
+                .get(name)
+                .into_iter()
+                .flatten()
+                .filter(|(path, _)| path.to_string_lossy().contains(part))
+                .collect();
+            let [(_, text)] = &found[..] else {
+                wrong.insert(format!("{} tests are named {test}", found.len()));
+                continue;
+            };
+            for field in rule.fields.split_whitespace() {
+                if ![KEPT, KEPT_STATUS, TYPED].contains(&test) && !mentions(text, field) {
+                    wrong.insert(format!("{message}.{field}: {test} does not mention it"));
+                }
+            }
+        }
+    }
+    let wrong: Vec<String> = wrong.into_iter().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_kind_is_what_it_says() {
+    for kind in KINDS {
+        let typed = |api_version: &str, name: &str| json!({"apiVersion": api_version, "kind": name, "metadata": {"name": "a"}});
+        let decode = |object: Value| {
+            let bytes = serde_json::to_vec(&object).unwrap();
+            let validation = crate::decode::FieldValidation::Strict;
+            crate::decode::body(Some("application/json"), &bytes, kind, validation)
+        };
+        assert!(
+            decode(typed(&kind.api_version(), kind.kind)).is_ok(),
+            "{}",
+            kind.kind
+        );
+        assert!(
+            decode(typed(&kind.api_version(), "Other")).is_err(),
+            "{}",
+            kind.kind
+        );
+        assert!(
+            decode(typed("other/v1", kind.kind)).is_err(),
+            "{}",
+            kind.kind
+        );
     }
 }
 
 #[test]
 fn every_honoured_field_can_be_sent_in_protobuf() {
-    fn walk(message: &'static Message, seen: &mut Vec<&'static str>) {
-        if seen.contains(&message.name) {
-            return;
-        }
-        seen.push(message.name);
-        for field in message.fields {
-            let honoured = rule(message, field.name)
-                .is_none_or(|r| matches!(r.verdict, Verdict::Honoured | Verdict::Whole));
-            let inline = message
-                .inline
-                .iter()
-                .any(|i| i.1.iter().any(|m| m.1 == field.name));
-            // The envelope carries these two.
-            let typed = matches!(field.name, "kind" | "apiVersion");
-            if let Some(rule) = rule(message, field.name)
-                && honoured
-            {
+    for (name, rules) in rules::all() {
+        let message = by_brief_name(name);
+        for rule in *rules {
+            // Nobody sends a status that nothing here writes in protobuf.
+            let kept = rule.verdict == Verdict::Honoured(KEPT_STATUS);
+            if kept || matches!(rule.verdict, Verdict::Warned | Verdict::Refused) {
+                continue;
+            }
+            for field in rule.fields.split_whitespace() {
+                let number = message.field(field).map_or(0, |f| f.number);
+                let inline = message
+                    .inline
+                    .iter()
+                    .any(|i| i.1.iter().any(|m| m.1 == field));
+                // The envelope carries these two.
+                let typed = matches!(field, "kind" | "apiVersion");
                 assert!(
-                    field.number != 0 || inline || typed,
-                    "{}.{} has no protobuf number",
-                    message.name,
-                    rule.field
+                    number != 0 || inline || typed,
+                    "{name}.{field} has no protobuf number"
                 );
-                if let Some(inner) = field.ty.message() {
-                    walk(inner, seen);
-                }
             }
         }
     }
-    let mut seen = Vec::new();
-    for kind in KINDS {
-        walk(facts::message(kind.message).unwrap(), &mut seen);
-    }
-    assert!(seen.len() > rules::RULES.len() / 2);
 }
 
 fn review_pod(spec: Value) -> (Vec<String>, Vec<String>) {
@@ -109,85 +266,4 @@ fn asking_for_the_default_is_fine() {
         "containers": [{"terminationMessagePath": "/dev/termination-log", "stdin": false,
                         "securityContext": {"seccompProfile": {"type": "Unconfined"}}}]});
     assert_eq!(review_pod(spec), (vec![], vec![]));
-}
-
-/// The document, written from the list. `BRAMBLE_BLESS=1 cargo test` rewrites it.
-#[test]
-fn compatibility_document_is_up_to_date() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/compatibility.md");
-    let text = document();
-    if std::env::var_os("BRAMBLE_BLESS").is_some() {
-        std::fs::write(path, &text).unwrap();
-    }
-    let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        committed == text,
-        "docs/compatibility.md differs: run BRAMBLE_BLESS=1 cargo test -p bramble-api"
-    );
-}
-
-fn document() -> String {
-    let mut out = format!(
-        "# What of Kubernetes works\n\n\
-         The API is that of Kubernetes {}. This page is written from the list that the API server uses\n\
-         (`api/src/support/rules.rs`); a test compares the two.\n\n\
-         - **honoured**: carried out.\n\
-         - **warned**: stored, not carried out; the answer has a `Warning` header, which kubectl prints.\n\
-         - **refused**: answered with 422 and the field's path, because leaving it out would break or endanger the workload.\n\n\
-         A kind that is not listed here is not served. Patches are JSON, merge and strategic merge; there is no\n\
-         server-side apply. `status` is written by the system and served as stored.\n\n\
-         | Kind | API version | Short names | Subresources | Fields honoured | warned | refused |\n\
-         |---|---|---|---|---|---|---|\n",
-        crate::discovery::KUBERNETES_VERSION
-    );
-    for kind in KINDS {
-        let [honoured, warned, refused] = scalar_leaves(kind);
-        let subresources: Vec<&str> = kind.subresources.iter().map(|s| s.name).collect();
-        writeln!(
-            out,
-            "| {} | {} | {} | {} | {honoured} | {warned} | {refused} |",
-            kind.kind,
-            kind.api_version(),
-            kind.short_names.join(", "),
-            subresources.join(", ")
-        )
-        .unwrap();
-    }
-    for kind in KINDS {
-        if kind.kind == "ReplicaSet" {
-            out.push_str("\n## ReplicaSet\n\nAs Deployment, without what concerns rollouts.\n");
-            continue;
-        }
-        writeln!(out, "\n## {}\n", kind.kind).unwrap();
-        for leaf in leaves(kind) {
-            // Pod templates repeat the pod; object metadata is the same everywhere.
-            let repeated = leaf.path.starts_with("spec.template.spec.")
-                || leaf.path.starts_with("spec.template.metadata.")
-                || (kind.kind != "Pod" && leaf.path.starts_with("metadata."));
-            if repeated {
-                continue;
-            }
-            let verdict = match leaf.verdict {
-                Some(Verdict::Honoured | Verdict::Whole) => "honoured",
-                Some(Verdict::Warned) => "warned",
-                Some(Verdict::Refused) => "refused",
-                None => "unknown",
-            };
-            let remark = if leaf.remark.is_empty() {
-                String::new()
-            } else {
-                format!(" ({})", leaf.remark)
-            };
-            writeln!(out, "- `{}`: {verdict}{remark}", leaf.path).unwrap();
-        }
-    }
-    out.push_str(
-        "\nMetadata of every kind, and the pod in every template, follow the Pod's list.\n\
-         In `resources`, `cpu` and `memory` are honoured; `ephemeral-storage` is warned about; other resources are refused.\n\
-         The effect `NoExecute` of a node's taint keeps new pods away and is warned about: it evicts none.\n\
-         `emptyDir.sizeLimit` is honoured in memory and warned about on disk.\n\
-         `fieldRef` knows `metadata.name`, `metadata.namespace`, `metadata.uid`, `metadata.labels['KEY']`,\n\
-         `metadata.annotations['KEY']`, `spec.nodeName`, `spec.serviceAccountName`, `status.podIP` and `status.hostIP`.\n",
-    );
-    out
 }

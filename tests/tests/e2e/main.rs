@@ -5,6 +5,7 @@ mod apply;
 mod bad_input;
 mod deployment;
 mod durability;
+mod fields;
 mod offline;
 mod pods;
 mod rbac;

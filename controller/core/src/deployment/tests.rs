@@ -259,12 +259,13 @@ fn bounds_round_as_upstream() {
 
 #[test]
 fn a_new_deployment_makes_one_replica_set() {
-    let mut world = World::new(json!({}));
+    let mut world = World::new(json!({"minReadySeconds": 7}));
     world.settle();
     let (name, set) = world.sets.iter().next().unwrap();
     let hash = set["metadata"]["labels"][HASH_LABEL].as_str().unwrap();
     assert_eq!(*name, format!("web-{hash}"));
     assert_eq!(set["spec"]["replicas"], 3);
+    assert_eq!(set["spec"]["minReadySeconds"], 7);
     assert_eq!(
         set["spec"]["selector"]["matchLabels"],
         json!({"app": "web", HASH_LABEL: hash})
@@ -569,6 +570,7 @@ fn conditions_move_only_when_they_change() {
     );
     conditions::set(&mut list, conditions::now("A", "False", "S", "n", later));
     assert_eq!(list[0].last_transition_time, Some(later));
+    assert_eq!(list[0].last_update_time, Some(later));
 }
 
 proptest! {
