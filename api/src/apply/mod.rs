@@ -253,7 +253,7 @@ pub fn apply(
     if live_managers(config).is_some_and(|list| !list.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    let normalise = |object: &Value| request.normalised(object);
+    let normalise = |object: &Value| defaulted(kind, object);
     let write = request.write(Operation::Apply, &normalise)?;
     let mut typed = config.clone();
     let problems = typed::validate(write.schema, &mut typed);
@@ -376,7 +376,7 @@ fn last_applied(kind: &Kind, live: &Value) -> Option<Value> {
     (version == Some(&kind.api_version())).then_some(config)
 }
 
-/// A configuration as the server stored it when it was written client-side.
+/// A configuration or object as it is stored.
 fn defaulted(kind: &Kind, config: &Value) -> Value {
     let Ok(decoded) = decode::check(kind, config.clone(), FieldValidation::Ignore) else {
         return config.clone();

@@ -90,8 +90,8 @@ pub(super) struct Write<'a> {
     pub(super) id: Id,
     pub(super) api_version: String,
     pub(super) now: String,
-    /// Whether the object may be stored with this field that the configuration brings; one that
-    /// normalising drops is no change and no reason for a conflict.
+    /// The object as it would be stored, with defaults: what is the same then is no change and no
+    /// reason for a conflict.
     pub(super) normalise: &'a dyn Fn(&Value) -> Value,
 }
 
@@ -123,7 +123,8 @@ impl Write<'_> {
             .collect();
         if !force && !conflicts.is_empty() {
             let stored = compare(&(self.normalise)(new))?;
-            let unseen = found.added.clone().difference(&stored.added);
+            let seen = stored.modified.union(&stored.added).union(&stored.removed);
+            let unseen = changed.clone().difference(&seen);
             for (_, set) in &mut conflicts {
                 *set = std::mem::take(set).difference(&unseen);
             }
@@ -222,8 +223,57 @@ impl Write<'_> {
         // Then what the manager never owned but lost with its parent.
         let left = named(&fields(schema, &pruned));
         let gone = all.difference(&left).intersection(&last);
-        remove(schema, &merged, &gone)
+        remove(schema, &merged, &spare(schema, &merged, &gone))
     }
+}
+
+/// Leaves maps and lists out of what is to be removed while something else is in them: keys and items
+/// that our own controllers wrote are nobody's.
+fn spare(schema: Schema, value: &Value, gone: &Set) -> Set {
+    let mut out = Set::default();
+    for (element, member, below) in gone.elements() {
+        let (at, value) = match (element, value) {
+            (Element::Field(name), Value::Object(map)) => {
+                let at = schema.member(name).unwrap_or(Schema::Any);
+                (at, map.get(name).unwrap_or(&Value::Null))
+            }
+            (element, Value::Array(items)) => {
+                let Schema::List { merge, .. } = schema else {
+                    out.put(element.clone(), member, below.clone());
+                    continue;
+                };
+                let is_it = |item: &&Value| {
+                    super::typed::item_element(schema, merge, item).as_ref() == Ok(element)
+                };
+                (
+                    schema.item(),
+                    items.iter().find(is_it).unwrap_or(&Value::Null),
+                )
+            }
+            _ => (Schema::Any, &Value::Null),
+        };
+        let count = match (at, value) {
+            (Schema::Map { .. }, Value::Object(map)) if !at.is_atomic() => map.len(),
+            (Schema::List { .. }, Value::Array(items)) if !at.is_atomic() => items.len(),
+            _ => 0,
+        };
+        let removed = below.elements().filter(|(_, member, _)| *member).count();
+        let member = member && count <= removed;
+        out.put(element.clone(), member, spare(at, value, below));
+    }
+    out
+}
+
+/// The set without the maps that nothing is left in.
+fn without_emptied(set: &Set, before: &Set) -> Set {
+    let mut out = Set::default();
+    for (element, member, below) in set.elements() {
+        let was = before.below(element);
+        let member = member && !(below.is_empty() && was.is_some());
+        let below = was.map_or_else(|| below.clone(), |was| without_emptied(below, was));
+        out.put(element.clone(), member, below);
+    }
+    out
 }
 
 fn listed(conflicts: &[(Id, Set)]) -> Vec<Conflict> {
@@ -278,7 +328,7 @@ pub(super) fn before_first_apply(
             .filter(unchanged(write.schema, config, live))
             .difference(&stripped())
             .union(&set_of(&[&annotation[..2], &annotation]));
-        rest = rest.difference(&applied);
+        rest = without_emptied(&rest.clone().difference(&applied), &rest);
         put("kubectl-client-side-apply", applied);
     }
     put("before-first-apply", rest);

@@ -332,6 +332,36 @@ fn a_field_that_is_dropped_anyway_is_no_conflict() {
 }
 
 #[test]
+fn a_default_inside_of_what_has_one_owner_is_no_conflict() {
+    let mut server = Server::of("pods");
+    let config = "{spec: {containers: [{name: c, resources: {limits: {cpu: 1000m}}, env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]}}";
+    server.apply("a", config);
+    // As the server stores it: with a default in a message that has one owner.
+    let live = server.object.as_mut().unwrap();
+    crate::admit::defaulted(server.kind, live.as_object_mut().unwrap());
+    let field = "/spec/containers/0/env/0/valueFrom/fieldRef";
+    assert_eq!(live.pointer(field).unwrap()["apiVersion"], "v1");
+    server.apply("b", config);
+}
+
+#[test]
+fn what_is_nobodys_stays_when_the_last_key_beside_it_goes() {
+    // A controller of ours wrote a label, an annotation and a finalizer.
+    let mut server = Server::of("configmaps");
+    server.apply(
+        "a",
+        "{metadata: {labels: {l: v}, finalizers: [e.io/a]}, data: {x: '1'}}",
+    );
+    let live = server.object.as_mut().unwrap();
+    live["metadata"]["labels"]["ours"] = "o".into();
+    live["metadata"]["finalizers"] = json!(["e.io/a", "e.io/ours"]);
+    live["metadata"]["annotations"] = json!({"ours": "o"});
+    server
+        .apply("a", "")
+        .is("{metadata: {labels: {ours: o}, finalizers: [e.io/ours], annotations: {ours: o}}}");
+}
+
+#[test]
 fn system_metadata_is_nobodys() {
     let mut server = Server::of("configmaps");
     server.apply(
