@@ -84,7 +84,7 @@ pub(crate) fn shown(
     if form == Form::Object && !convert::is_foreign(kind) {
         return Ok(respond::bytes(code, json.clone()));
     }
-    let object = served(kind, json)?;
+    let object = serde_json::from_slice(json).map_err(Status::internal)?;
     Ok(respond::value(code, &form.of_object(kind, object, true)))
 }
 
@@ -376,11 +376,14 @@ impl Chunks {
             return;
         }
         // What the store holds parses: it was written by us.
-        let object = served(self.kind, &entry.json).unwrap_or_default();
+        let mut object: Value = serde_json::from_slice(&entry.json).unwrap_or_default();
         let item = match self.form {
             Form::Table { include, .. } => table::row_json(self.kind, object, now(), include),
             Form::Metadata { beta } => metadata_of(&object, beta),
-            Form::Object => object,
+            Form::Object => {
+                convert::to_served(self.kind, &mut object);
+                object
+            }
         };
         chunk.extend_from_slice(item.to_string().as_bytes());
     }

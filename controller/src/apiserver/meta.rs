@@ -1,5 +1,6 @@
 //! Which form of an object the client wants: the object, a `Table`, or its metadata alone.
 
+use bramble_api::convert;
 use bramble_api::kind::Kind;
 use bramble_api::status::{Cause, Status};
 use bramble_api::table::{self, Include};
@@ -99,10 +100,15 @@ impl Form {
         Ok(Some((quality, form)))
     }
 
-    /// One object in this form. `head` is false for all but the first event of a watch.
+    /// One stored object in this form. Tables are made of what is stored, whichever group a kind is
+    /// served in, as upstream makes them of its internal form. `head` is false for all but the first event of a watch.
     pub(crate) fn of_object(self, kind: &Kind, object: Value, head: bool) -> Value {
         match self {
-            Self::Object => object,
+            Self::Object => {
+                let mut object = object;
+                convert::to_served(kind, &mut object);
+                object
+            }
             Self::Metadata { beta } => metadata_of(&object, beta),
             Self::Table { include, beta } => {
                 let mut table = table::table_of(kind, object, now(), include, head);

@@ -17,7 +17,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::conditions::{self, Selection, Wanted};
-use super::list::served;
 use super::meta::Form;
 use super::request::Info;
 use super::respond::{self, Body, Broken};
@@ -272,7 +271,7 @@ impl Stream {
             // It left the selection: what the client knew of it is gone, as of this revision.
             (true, false) => {
                 let previous = event.previous.as_ref().unwrap_or(&event.entry);
-                let mut object = served(self.kind, &previous.json).unwrap_or_default();
+                let mut object: Value = serde_json::from_slice(&previous.json).unwrap_or_default();
                 object["metadata"]["resourceVersion"] = event.revision.to_string().into();
                 self.push_value("DELETED", object, chunk);
             }
@@ -283,7 +282,7 @@ impl Stream {
         if self.form == Form::Object && !convert::is_foreign(self.kind) {
             push_line(name, &entry.json, chunk);
         } else {
-            let object = served(self.kind, &entry.json).unwrap_or_default();
+            let object = serde_json::from_slice(&entry.json).unwrap_or_default();
             self.push_value(name, object, chunk);
         }
     }

@@ -30,7 +30,7 @@ async fn nobody_gets_nothing_but_health_and_version() {
 }
 
 #[tokio::test]
-async fn a_node_may_not_use_the_api() {
+async fn a_node_that_never_joined_is_nobody() {
     let cluster = Cluster::start().await;
     let key = rcgen::KeyPair::generate().unwrap();
     let csr = rcgen::CertificateParams::new(Vec::new())
@@ -44,27 +44,16 @@ async fn a_node_may_not_use_the_api() {
         chain: vec![cert],
         key: key.into(),
     };
-    let reply = cluster
-        .send_as(Some(identity.clone()), "GET", PODS, &[], "")
-        .await
-        .expect(403);
-    assert_eq!(
-        reply.message(),
-        "pods is forbidden: User \"pi-1\" cannot list resource \"pods\" in API group \"\" in the \
-         namespace \"default\""
-    );
-    let reply = cluster
-        .send_as(Some(identity.clone()), "GET", "/apis", &[], "")
-        .await
-        .expect(403);
-    assert_eq!(
-        reply.message(),
-        "forbidden: User \"pi-1\" cannot get path \"/apis\""
-    );
-    cluster
-        .send_as(Some(identity), "POST", "/bramble/v1/tokens", &[], "")
-        .await
-        .expect(403);
+    for (method, path) in [
+        ("GET", PODS),
+        ("GET", "/apis"),
+        ("POST", "/bramble/v1/tokens"),
+    ] {
+        cluster
+            .send_as(Some(identity.clone()), method, path, &[], "")
+            .await
+            .expect(401);
+    }
 }
 
 #[tokio::test]

@@ -8,12 +8,29 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::apiserver::{Limits, LogRequest, LogStream, NoLogs, PodLogs};
-use crate::store::{MemoryStore, Store};
+use crate::store::{MemoryStore, Page, Scope, Store};
 use bramble_api::status::Status;
 
 impl Cluster {
     pub(super) fn store_revision(&self) -> u64 {
         self.store.revision().0
+    }
+
+    /// The objects that tests write, each with its revision: what the server writes by itself while it
+    /// starts (default roles) is none of it.
+    pub(super) fn objects(&self) -> Vec<String> {
+        let kinds = [
+            ("", "configmaps"),
+            ("", "pods"),
+            ("", "namespaces"),
+            ("apps", "deployments"),
+        ];
+        let scopes = kinds.map(|(group, plural)| Scope::all(group, plural));
+        let lists = scopes.map(|scope| self.store.list(&scope, &Page::default()).unwrap());
+        let entries = lists.iter().flat_map(|list| &list.entries);
+        entries
+            .map(|e| format!("{}@{}", e.key, e.modified))
+            .collect()
     }
 }
 

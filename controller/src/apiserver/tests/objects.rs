@@ -125,13 +125,13 @@ async fn patches_that_meet_are_tried_again() {
 #[tokio::test]
 async fn dry_runs_change_nothing() {
     let cluster = Cluster::start().await;
-    let revision = cluster.store_revision();
+    let revision = cluster.objects();
     let made = cluster
         .post(&format!("{CONFIG_MAPS}?dryRun=All"), &config_map("a"))
         .await;
     assert_eq!(made.expect(201).json()["data"]["a"], "1");
     cluster.get(&format!("{CONFIG_MAPS}/a")).await.expect(404);
-    assert_eq!(cluster.store_revision(), revision);
+    assert_eq!(cluster.objects(), revision);
     cluster
         .post(&format!("{CONFIG_MAPS}?dryRun=Some"), &config_map("a"))
         .await

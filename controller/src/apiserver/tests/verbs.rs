@@ -206,7 +206,7 @@ async fn a_write_that_changes_nothing_is_none() {
         .await
         .expect(201)
         .json();
-    let before = cluster.store_revision();
+    let before = cluster.objects();
     let path = format!("{CONFIG_MAPS}/a");
     for _ in 0..2 {
         let same = cluster.put(&path, &config_map("a")).await.expect(200);
@@ -219,7 +219,7 @@ async fn a_write_that_changes_nothing_is_none() {
     }
     let test = json!([{"op": "test", "path": "/data/a", "value": "1"}]);
     cluster.patch(&path, "json-patch", &test).await.expect(200);
-    assert_eq!(cluster.store_revision(), before);
+    assert_eq!(cluster.objects(), before);
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn a_trial_changes_nothing_wherever_it_is_asked_for() {
         .expect(201);
     let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}});
     cluster.post(NAMESPACES, &space).await.expect(201);
-    let before = cluster.store_revision();
+    let before = cluster.objects();
     let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "free"},
                          "target": {"kind": "Node", "name": "pi-1"}});
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
@@ -367,7 +367,7 @@ async fn a_trial_changes_nothing_wherever_it_is_asked_for() {
         let path = format!("{path}?dryRun=All");
         let reply = cluster.send(method, &path, headers, body).await;
         assert_eq!(reply.code, code, "{method} {path}: {:?}", reply.body);
-        assert_eq!(cluster.store_revision(), before, "{method} {path}");
+        assert_eq!(cluster.objects(), before, "{method} {path}");
     }
     for wrong in ["dryRun=Some", "dryRun=All&dryRun=Some"] {
         let path = format!("{CONFIG_MAPS}?{wrong}");
@@ -450,4 +450,49 @@ async fn what_creates_and_what_ends_a_namespace_never_both_win() {
     for entry in there.entries {
         assert!(entry.created < marked_at, "{} came afterwards", entry.key);
     }
+}
+
+#[tokio::test]
+async fn events_of_both_groups_are_the_same_objects() {
+    let cluster = Cluster::start().await;
+    let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"},
+                       "involvedObject": {"kind": "Pod", "namespace": "default", "name": "a"},
+                       "message": "it runs", "reason": "Started", "type": "Normal"});
+    let core = "/api/v1/namespaces/default/events";
+    let own = "/apis/events.k8s.io/v1/namespaces/default/events";
+    cluster.post(core, &event).await.expect(201);
+    let query = "fieldSelector=regarding.name%3Da";
+    let list = cluster.get(&format!("{own}?{query}")).await.expect(200);
+    let list = list.json();
+    let item = &list["items"][0];
+    assert_eq!(item["regarding"]["name"], "a", "{list}");
+    assert_eq!(item["note"], "it runs");
+    assert!(item["message"].is_null() && item["involvedObject"].is_null());
+    let one = cluster.get(&format!("{own}/e")).await.expect(200).json();
+    assert_eq!(one["apiVersion"], "events.k8s.io/v1");
+    assert_eq!(one["note"], "it runs");
+    let mut watch = cluster.watch(&format!("{own}?watch=true&{query}")).await;
+    let seen = watch.next().await.unwrap();
+    assert_eq!(seen["object"]["note"], "it runs");
+    let accept = "application/json;as=Table;g=meta.k8s.io;v=v1";
+    let cells = |table: Value| table["rows"][0]["cells"].clone();
+    let table = cluster.send("GET", own, &[("accept", accept)], "").await;
+    let same = cluster.send("GET", core, &[("accept", accept)], "").await;
+    let table = cells(table.expect(200).json());
+    assert!(table.to_string().contains("it runs"), "{table}");
+    assert_eq!(table, cells(same.expect(200).json()));
+}
+
+#[tokio::test]
+async fn ephemeral_containers_are_refused_in_words() {
+    let cluster = Cluster::start().await;
+    cluster.post(PODS, &pod("a")).await.expect(201);
+    let path = format!("{PODS}/a/ephemeralcontainers");
+    let patch = json!({"spec": {"ephemeralContainers": []}});
+    let reply = cluster.patch(&path, "strategic-merge-patch", &patch).await;
+    let reply = reply.expect(404).json();
+    // kubectl explains when the answer names no object.
+    assert_eq!(reply["details"], json!({}));
+    let why = "ephemeral containers are not supported by this release";
+    assert_eq!(reply["message"], why);
 }
