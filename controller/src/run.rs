@@ -24,7 +24,7 @@ use crate::join::{Joiner, NodeKey, NodeKeys, Settings};
 use crate::nodelink::{self, NodeLink};
 use crate::pki::{self, Pki};
 use crate::store::{self, EventKind, LedgerStore, Store};
-use crate::tokens::Tokens;
+use crate::tokens::{self, Tokens};
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -81,6 +81,7 @@ async fn life(config: &Config) -> anyhow::Result<()> {
         .context("starting the controllers")?;
 
     let addresses = tokio::spawn(pki::follow_addresses(pki.clone()));
+    let mut secrets = tokio::spawn(tokens::fill_secrets(tokens.clone()));
     let settings = Settings {
         brokers: config.broker_urls(mqtt_port),
         pod_cidr: config.pod_cidr,
@@ -93,7 +94,7 @@ async fn life(config: &Config) -> anyhow::Result<()> {
             certificate: pki.api.clone(),
             ca: pki.ca.clone(),
             clock,
-            tokens,
+            tokens: tokens.clone(),
         },
         store.clone(),
         joiner,
@@ -126,10 +127,15 @@ async fn life(config: &Config) -> anyhow::Result<()> {
             Ok(error) => anyhow!(error).context("the controllers have ended"),
             Err(panic) => anyhow!(panic).context("the controllers have ended"),
         }),
+        ended = &mut secrets => Err(match ended {
+            Ok(error) => anyhow!(error).context("filling token secrets has ended"),
+            Err(panic) => anyhow!(panic).context("filling token secrets has ended"),
+        }),
         () = nodes.ended() => Err(anyhow!("the node link has ended (see above)")),
     };
     tracing::info!("stopping");
     addresses.abort();
+    secrets.abort();
     server.stop().await;
     nodes.stop().await;
     loops.abort();

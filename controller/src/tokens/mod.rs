@@ -5,6 +5,7 @@
 //! what belongs into Secrets of the old kind ([`secret`]). The only state is which tokens were seen
 //! lately; what makes a token count is in the store.
 
+mod fill;
 mod jwt;
 mod key;
 mod mint;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use bramble_link::tls::FloorClock;
 use serde_json::{Value, json};
 
+pub use fill::fill_secrets;
 pub use key::{SigningKey, Unusable};
 pub use mint::{Bound, DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS, Minted, Minter, Request};
 pub use verify::{Invalid, Verified};

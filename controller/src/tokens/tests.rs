@@ -553,6 +553,66 @@ fn secrets_are_filled_and_their_tokens_count_while_they_hold_them() {
     );
 }
 
+#[tokio::test]
+async fn the_loop_fills_secrets_and_removes_those_of_accounts_that_went() {
+    let world = World::new();
+    let tokens = Arc::new(world.tokens);
+    let store = world.store;
+    let put = |resource: &str, name: &str, object: &Value| {
+        let _ = store.commit(vec![Op::Put {
+            key: Key::new("", resource, "default", name),
+            expect: Expect::Any,
+            body: Body {
+                json: object.to_string().into_bytes(),
+                revision_at: None,
+            },
+            durability: Durability::Hard,
+        }]);
+    };
+    let secret = |name: &str, account: &str| {
+        json!({"type": secret::TYPE, "metadata": {"name": name, "namespace": "default",
+               "resourceVersion": "", "annotations": {secret::ACCOUNT: account}}})
+    };
+    // One is there when the loop starts, one comes later, one names nobody.
+    put("secrets", "early", &secret("early", "ci"));
+    let run = tokio::spawn(fill_secrets(tokens.clone()));
+    put("secrets", "late", &secret("late", "ci"));
+    put("secrets", "orphan", &secret("orphan", "nobody"));
+    let stored = |name: &str| {
+        let entry = store.get(&Key::new("", "secrets", "default", name))?;
+        serde_json::from_slice::<Value>(&entry.json).ok()
+    };
+    let until = async |done: &dyn Fn() -> bool| {
+        let wait = async {
+            while !done() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(20);
+        tokio::time::timeout(limit, wait).await.expect("in time");
+    };
+    let filled = |name: &str| stored(name).is_some_and(|s| s["data"]["token"].is_string());
+    until(&|| filled("early") && filled("late") && stored("orphan").is_none()).await;
+    let token = stored("late").unwrap()["data"]["token"].clone();
+    let token = STANDARD.decode(token.as_str().unwrap()).unwrap();
+    let token = String::from_utf8(token).unwrap();
+    assert!(tokens.authenticate(&token, &[]).is_ok());
+
+    let mut held = stored("early").unwrap();
+    held["metadata"]["finalizers"] = json!(["x/y"]);
+    put("secrets", "early", &held);
+    let _ = store.commit(vec![Op::Delete {
+        key: Key::new("", "serviceaccounts", "default", "ci"),
+        expect: Expect::Any,
+        durability: Durability::Hard,
+    }]);
+    let leaving =
+        || stored("early").is_some_and(|s| s["metadata"]["deletionTimestamp"].is_string());
+    until(&|| leaving() && stored("late").is_none()).await;
+    assert!(tokens.authenticate(&token, &[]).is_err());
+    run.abort();
+}
+
 #[test]
 fn others_can_verify_with_the_published_key() {
     use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
@@ -579,6 +639,18 @@ proptest! {
     #[test]
     fn no_bytes_panic_or_pass(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(!fuzz_bearer(&KEY, &bytes));
+    }
+
+    /// The same for what gets past the first look.
+    #[test]
+    fn no_three_parts_panic_or_pass(
+        header in r#"(\{"alg":"(ES256|none)"(,"kid":[0-9a-z"\[\]{}]{0,9})?\}|[ -~]{0,40})"#,
+        payload in proptest::collection::vec(any::<u8>(), 0..60),
+        signature in proptest::collection::vec(any::<u8>(), 0..70),
+    ) {
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let token = [part(header.as_bytes()), part(&payload), part(&signature)].join(".");
+        prop_assert!(!fuzz_bearer(&KEY, token.as_bytes()));
     }
 
     /// One changed character is one too many.
