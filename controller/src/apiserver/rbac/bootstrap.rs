@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::request::key;
 use super::super::write::put;
 use crate::object;
-use crate::store::{Error, Expect, Key, Op, Store};
+use crate::store::{Durability, Error, Expect, Key, Op, Page, Scope, Store};
 
 /// An object that is written: its key, what must be there now, and what is there then.
 type Write = (Key, Expect, Value);
@@ -57,15 +57,12 @@ pub(crate) async fn ensure_roles(store: &dyn Store) -> Result<(), Status> {
             (_, existing) => {
                 let mut object = default.object;
                 fill(kind, default.namespace, &mut object)?;
-                match existing {
-                    Some((revision, _)) => {
-                        removals.push(Op::Delete {
-                            key: key.clone(),
-                            expect: Expect::Revision(revision),
-                            durability: crate::store::Durability::Hard,
-                        });
-                    }
-                    None => {}
+                if let Some((revision, _)) = existing {
+                    removals.push(Op::Delete {
+                        key: key.clone(),
+                        expect: Expect::Revision(revision),
+                        durability: Durability::Hard,
+                    });
                 }
                 (Expect::Absent, object)
             }
@@ -124,9 +121,9 @@ fn add_gathered(
     writes: &mut BTreeMap<Key, Write>,
 ) -> Result<(), Status> {
     let mut roles = BTreeMap::new();
-    let scope = crate::store::Scope::all(GROUP, "clusterroles");
+    let scope = Scope::all(GROUP, "clusterroles");
     let listing = store
-        .list(&scope, &crate::store::Page::default())
+        .list(&scope, &Page::default())
         .map_err(Status::internal)?;
     for entry in listing.entries {
         let object = serde_json::from_slice::<Value>(&entry.json).ok();
