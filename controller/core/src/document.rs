@@ -207,7 +207,11 @@ fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
         return Err(Error::Unsupported("spec.initContainers".into()));
     }
     let seconds = |seconds: i64| u32::try_from(seconds.max(0)).unwrap_or(u32::MAX);
-    let grace = seconds(spec.termination_grace_period_seconds.unwrap_or(30));
+    // A negative one is "at least a moment", as upstream has it.
+    let grace = match spec.termination_grace_period_seconds.unwrap_or(30) {
+        ..0 => 1,
+        given => seconds(given),
+    };
     let stop = metadata.is_deleting().then(|| Stop {
         grace_s: metadata
             .deletion_grace_period_seconds

@@ -148,6 +148,9 @@ fn defaults_are_upstreams() {
     assert_eq!(container.pull_policy, PullPolicy::IfNotPresent);
     assert!(container.security.allow_privilege_escalation);
     assert_eq!(container.termination_message_path, "/dev/termination-log");
+    let negative = compiled(json!({"terminationGracePeriodSeconds": -5,
+        "containers": [{"name": "c", "image": "i"}]}));
+    assert_eq!(negative.termination_grace_s, 1);
 }
 
 #[test]
