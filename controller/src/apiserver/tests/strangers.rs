@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::tokens::account;
 use super::*;
 use crate::apiserver::{Limits, NoLogs};
 use crate::store::MemoryStore;
@@ -194,4 +195,73 @@ async fn a_flood_writes_one_line() {
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("from one address"), "{text}");
+}
+
+/// Sends a request with a token and reads the answer to its end.
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), token: &str) -> String {
+    let request =
+        format!("GET /version HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&answer).to_lowercase();
+        let length = text.split("content-length: ").nth(1);
+        let length = length.and_then(|rest| rest.split("\r\n").next()?.parse::<usize>().ok());
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.len());
+        if length.is_some() && length == body {
+            return text.lines().next().unwrap_or_default().to_owned();
+        }
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_buf(&mut answer));
+        assert_ne!(read.await.expect("an answer in time").unwrap(), 0, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_counts_makes_a_connection_known() {
+    let limits = Limits {
+        stranger_idle: Duration::from_millis(500),
+        ..few()
+    };
+    let cluster = account(limited(limits).await).await;
+    let token = cluster.plain_token().await;
+    let mut known = cluster.connect(None).await;
+    assert_eq!(ask(&mut known, &token).await, "http/1.1 200 ok");
+    // Neither others that come nor the patience for strangers end it.
+    let mut idle = cluster.connect(None).await;
+    let _silent = flood(&cluster, ELSEWHERE, 20, 2).await;
+    closed(&mut idle).await;
+    assert_eq!(ask(&mut known, &token).await, "http/1.1 200 ok");
+    // A token that counts for nothing changes nothing.
+    let mut stranger = cluster.connect(None).await;
+    assert_eq!(ask(&mut stranger, "x").await, "http/1.1 401 unauthorized");
+    closed(&mut stranger).await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_tokens_loses_the_connection() {
+    let cluster = limited(few()).await;
+    let mut guessing = cluster.connect(None).await;
+    for guess in 0..8 {
+        let token = format!("a.b.{guess}");
+        assert_eq!(
+            ask(&mut guessing, &token).await,
+            "http/1.1 401 unauthorized"
+        );
+    }
+    closed(&mut guessing).await;
+    cluster.get(PODS).await.expect(200);
+}
+
+#[tokio::test]
+async fn tokens_work_when_no_seat_is_free() {
+    let limits = Limits {
+        connections: 1,
+        ..few()
+    };
+    let cluster = account(limited(limits).await).await;
+    let token = cluster.plain_token().await;
+    let mut first = cluster.connect(None).await;
+    let mut second = cluster.connect(None).await;
+    assert_eq!(ask(&mut first, &token).await, "http/1.1 200 ok");
+    assert_eq!(ask(&mut second, &token).await, "http/1.1 200 ok");
 }

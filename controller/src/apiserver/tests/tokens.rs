@@ -10,7 +10,11 @@ const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 
 /// A cluster with the account `ci`.
 async fn with_account() -> Cluster {
-    let cluster = Cluster::start().await;
+    account(Cluster::start().await).await
+}
+
+/// Makes the account `ci`.
+pub(super) async fn account(cluster: Cluster) -> Cluster {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "ci"}});
     cluster.post(ACCOUNTS, &account).await.expect(201);
     cluster
@@ -24,7 +28,7 @@ impl Cluster {
     }
 
     /// A token of `ci` for the API.
-    async fn plain_token(&self) -> String {
+    pub(super) async fn plain_token(&self) -> String {
         let reply = self.token(&json!({})).await.expect(201).json();
         reply["status"]["token"].as_str().unwrap().to_owned()
     }
