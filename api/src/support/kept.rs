@@ -184,6 +184,95 @@ fn filled(message: &'static Message) -> Value {
     Value::Object(fields.collect())
 }
 
+/// An object with nothing in it but the value at a schema path, and the path as it is reported.
+fn only(
+    message: &'static Message,
+    path: &str,
+    value: impl Fn(&facts::Field) -> Value,
+) -> (Value, String) {
+    let (head, rest) = path.split_once('.').unwrap_or((path, ""));
+    let name = head.trim_end_matches("[]");
+    let field = message.field(name).unwrap();
+    let (inner, below) = match field.ty.message() {
+        Some(inner) if !rest.is_empty() => only(inner, rest, value),
+        _ => (value(field), String::new()),
+    };
+    let dot = if below.is_empty() { "" } else { "." };
+    let (inner, index) = match field.shape {
+        Shape::List => (json!([inner]), if below.is_empty() { "" } else { "[0]" }),
+        _ => (inner, ""),
+    };
+    (json!({name: inner}), format!("{name}{index}{dot}{below}"))
+}
+
+/// At run time each leaf gets what the list says of it, in pods and in templates.
+#[test]
+fn every_leaf_that_is_not_carried_out_is_told_of() {
+    let (mut warned, mut refused) = (0, 0);
+    for kind in KINDS {
+        let message = facts::message(kind.message).unwrap();
+        leaves(kind, &mut |leaf| {
+            let rule = leaf.rule.unwrap();
+            // Either value asks for what happens anyway.
+            if rule.fine.len() == 2 && type_at(message, leaf.path) == Type::Bool {
+                return;
+            }
+            let value = |field: &facts::Field| match field.ty {
+                Type::Str => "something else".into(),
+                Type::Bool => (!rule.fine.contains(&"true")).into(),
+                Type::Msg(_) => json!({}),
+                _ => 7.into(),
+            };
+            let (object, path) = only(message, leaf.path, value);
+            let (warnings, refusals) = review(kind, &object);
+            let warnings: Vec<_> = warnings
+                .iter()
+                .map(|w| w.text.split(':').next().unwrap())
+                .collect();
+            let refusals: Vec<_> = refusals.iter().map(|c| c.field.as_str()).collect();
+            match rule.verdict {
+                Verdict::Warned => {
+                    assert_eq!(
+                        (warnings, refusals),
+                        (vec![&*path], vec![]),
+                        "{} {path}",
+                        kind.kind
+                    );
+                    warned += 1;
+                }
+                Verdict::Refused => {
+                    assert_eq!(
+                        (warnings, refusals),
+                        (vec![], vec![&*path]),
+                        "{} {path}",
+                        kind.kind
+                    );
+                    refused += 1;
+                }
+                Verdict::Honoured(_) | Verdict::Inside => {
+                    assert_eq!(
+                        (warnings.len(), refusals.len()),
+                        (0, 0),
+                        "{} {path}",
+                        kind.kind
+                    );
+                }
+            }
+        });
+    }
+    assert!(warned > 50 && refused > 100, "{warned} {refused}");
+}
+
+/// The type at the end of a schema path.
+fn type_at(message: &'static Message, path: &str) -> Type {
+    let (head, rest) = path.split_once('.').unwrap_or((path, ""));
+    let field = message.field(head.trim_end_matches("[]")).unwrap();
+    match field.ty.message() {
+        Some(inner) if !rest.is_empty() => type_at(inner, rest),
+        _ => field.ty,
+    }
+}
+
 #[test]
 fn every_leaf_of_a_status_comes_back_as_written() {
     let mut shown = BTreeSet::new();

@@ -4,6 +4,7 @@ mod admission;
 mod apply;
 mod bad_input;
 mod client;
+mod fields;
 mod kinds;
 mod limits;
 mod objects;
