@@ -177,7 +177,6 @@ fn value_warnings(kind: &Kind, object: &Value) -> Vec<Warning> {
             (object.pointer("/spec/template"), "spec.template")
         }
         "PodTemplate" => (object.get("template"), "template"),
-        "Node" => return node::warnings(object),
         _ => return Vec::new(),
     };
     template.map_or_else(Vec::new, |template| pod::warnings(template, path))

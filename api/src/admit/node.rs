@@ -1,10 +1,9 @@
 //! Nodes.
 
 use super::pod::{EFFECTS, list, text};
-use super::{Errors, Warning, kinds};
+use super::{Errors, kinds};
 use crate::metadata;
 use crate::status::Cause;
-use crate::support::NOT_SUPPORTED;
 use serde_json::{Map, Value};
 
 type Object = Map<String, Value>;
@@ -52,21 +51,6 @@ pub(super) fn validate(object: &Object, errors: &mut Errors) {
         let why = "may specify no more than one CIDR for each IP family";
         errors.invalid("spec.podCIDRs", &spec["podCIDRs"], why);
     }
-}
-
-/// A taint keeps new pods away, whatever its effect; those that run go on.
-pub(super) fn warnings(object: &Value) -> Vec<Warning> {
-    let taints = object
-        .get("spec")
-        .map_or(&[][..], |spec| list(spec, "taints"));
-    let evicting = |taint: &&Value| text(taint, "effect") == "NoExecute";
-    let warning = |taint: &Value| Warning {
-        text: format!(
-            "spec.taints[{}]: NoExecute: {NOT_SUPPORTED}: running pods are not evicted by taints",
-            text(taint, "key")
-        ),
-    };
-    taints.iter().filter(evicting).map(warning).collect()
 }
 
 /// What is set once may not change.

@@ -94,6 +94,13 @@ pub enum Action {
         /// Event on success.
         note: Option<Note>,
     },
+    /// Delete an object in the foreground: it waits for its dependents.
+    DeleteForeground {
+        /// Which.
+        target: Target,
+        /// Only the object with this UID.
+        uid: String,
+    },
     /// Remove an object at once: nothing of it is left anywhere.
     Remove {
         /// Which.

@@ -13,11 +13,14 @@
 //! | [`replicaset`] | the pods of a ReplicaSet |
 //! | [`schedule`] | the node of a pod, or why there is none |
 //! | [`deletion`] | what a deletion does to an object |
-//! | [`lifecycle`] | garbage collection, the end of a namespace |
+//! | [`lease`] | a node's Lease |
+//! | [`lifecycle`] | garbage collection |
+//! | [`namespace`] | the end of a namespace |
 //! | [`document`] | what a node is told: its pods and their configuration |
 //! | [`status`] | what a node's report makes of a pod |
 //! | [`node`] | Ready or not, from a node's presence |
 //! | [`endpoints`] | where Services lead |
+//! | [`eviction`] | what becomes of the pods of a node that is not there |
 //! | [`event`] | which Events are written |
 //! | [`nodelink`] | the node protocol |
 //! | [`rbac`] | who may do what |
@@ -32,8 +35,11 @@ pub mod deployment;
 pub mod document;
 pub mod endpoints;
 pub mod event;
+pub mod eviction;
 pub mod kinds;
+pub mod lease;
 pub mod lifecycle;
+pub mod namespace;
 pub mod node;
 pub mod nodelink;
 pub mod rbac;

@@ -1,11 +1,17 @@
-//! The end of objects after [`crate::deletion`]: garbage collection, finalizers, namespaces.
+//! The end of objects after [`crate::deletion`]: what becomes of those that are owned.
+//!
+//! In: an object, what is known of its owners, and who names it as an owner. Out: deletions, and
+//! references and finalizers that have done their service. Nothing here knows a kind by name: owners
+//! are found by their UIDs. Upstream's counterpart is
+//! `pkg/controller/garbagecollector/garbagecollector.go`.
 
+use bramble_api::kind::Kind;
 use bramble_api::view::{Metadata, OwnerReference};
 use serde_json::json;
 
-use crate::action::{Action, Durability, Observed, Target, owner_references};
-use bramble_api::kind::Kind;
-
+use crate::action::{
+    Action, Durability, Note, Observed, Regarding, Target, owner_references, release,
+};
 pub use crate::deletion::{FOREGROUND, ORPHAN};
 
 /// What is known of an owner.
@@ -17,7 +23,13 @@ pub enum Owner {
     WaitsForDependents,
     /// There is no object with that UID.
     Absent,
+    /// There is one in another namespace, which can't own this one.
+    Elsewhere,
+    /// It lives in a namespace, and what it is to own does not: nobody can say which is meant.
+    Unresolvable,
 }
+
+type Dependent<'a> = (&'static Kind, &'a Observed<Metadata>);
 
 /// What garbage collection does with an object. `owner` looks an owner up; `dependents` are the
 /// objects that name this one as an owner.
@@ -25,142 +37,147 @@ pub fn collect(
     kind: &'static Kind,
     object: &Observed<Metadata>,
     owner: &dyn Fn(&OwnerReference) -> Owner,
-    dependents: &[(&'static Kind, &Observed<Metadata>)],
+    dependents: &[Dependent<'_>],
 ) -> Vec<Action> {
     if object.is_deleting() {
         return let_go(kind, object, dependents);
     }
-    if object.owner_references.is_empty() {
-        return Vec::new();
+    let states: Vec<(&OwnerReference, Owner)> = object
+        .owner_references
+        .iter()
+        .map(|reference| (reference, owner(reference)))
+        .collect();
+    let invalid = |owner: &Owner| matches!(owner, Owner::Elsewhere | Owner::Unresolvable);
+    let mut actions: Vec<Action> = states
+        .iter()
+        .filter(|(_, state)| invalid(state))
+        .map(|(owner, _)| Action::Event(invalid_namespace(kind, object, owner)))
+        .collect();
+    let stays = |owner: Owner| matches!(owner, Owner::Present | Owner::Unresolvable);
+    if states.iter().all(|(_, state)| stays(*state)) {
+        return actions;
     }
-    let states: Vec<_> = object.owner_references.iter().map(owner).collect();
-    let delete = || {
-        vec![Action::Delete {
-            target: Target::of(kind, &object.object),
+    let target = Target::of(kind, &object.object);
+    if states.iter().any(|(_, state)| stays(*state)) {
+        let kept = states.iter().filter(|(_, state)| stays(*state));
+        let kept = owner_references(kept.map(|(owner, _)| *owner));
+        actions.push(references(kind, object, kept));
+        return actions;
+    }
+    let waits = states
+        .iter()
+        .any(|(_, state)| *state == Owner::WaitsForDependents);
+    if !waits || dependents.is_empty() {
+        actions.push(Action::Delete {
+            target,
             uid: object.uid.clone(),
             note: None,
-        }]
-    };
-    if !states.contains(&Owner::Present) {
-        return delete();
+        });
+        return actions;
     }
-    if states.iter().all(|state| *state == Owner::Present) {
-        return Vec::new();
+    // It goes as its owner does. Where it is its own owner's owner, nobody would ever be the first.
+    let blocking = object
+        .owner_references
+        .iter()
+        .any(|o| o.block_owner_deletion);
+    let circle = dependents
+        .iter()
+        .any(|(_, d)| d.is_deleting() && d.finalizers.iter().any(|f| f == FOREGROUND));
+    if circle && blocking {
+        let unblocked: Vec<OwnerReference> = object
+            .owner_references
+            .iter()
+            .map(|owner| OwnerReference {
+                block_owner_deletion: false,
+                ..owner.clone()
+            })
+            .collect();
+        actions.push(references(kind, object, owner_references(&unblocked)));
     }
-    let kept = object.owner_references.iter().zip(&states);
-    let kept = kept
-        .filter(|(_, state)| **state == Owner::Present)
-        .map(|(owner, _)| owner);
-    vec![Action::Patch {
-        target: Target::of(kind, &object.object),
-        revision: object.revision,
-        patch: json!({"metadata": {"ownerReferences": owner_references(kept)}}),
-        durability: Durability::Hard,
-        note: None,
-    }]
+    actions.push(Action::DeleteForeground {
+        target,
+        uid: object.uid.clone(),
+    });
+    actions
 }
 
-/// An owner that is being deleted in the foreground waits for the dependents that block it; one that
-/// orphans frees them first.
+fn references(
+    kind: &'static Kind,
+    object: &Observed<Metadata>,
+    owners: serde_json::Value,
+) -> Action {
+    Action::Patch {
+        target: Target::of(kind, &object.object),
+        revision: object.revision,
+        patch: json!({"metadata": {"ownerReferences": owners}}),
+        durability: Durability::Hard,
+        note: None,
+    }
+}
+
+fn invalid_namespace(kind: &'static Kind, object: &Metadata, owner: &OwnerReference) -> Note {
+    let OwnerReference {
+        api_version,
+        kind: owner_kind,
+        name,
+        uid,
+        ..
+    } = owner;
+    let namespace = &object.namespace;
+    Note {
+        regarding: Regarding::of(kind, object),
+        warning: true,
+        reason: "OwnerRefInvalidNamespace",
+        message: format!(
+            "ownerRef [{api_version}/{owner_kind}, namespace: {namespace}, name: {name}, uid: {uid}] \
+             does not exist in namespace \"{namespace}\""
+        ),
+        component: "garbage-collector-controller",
+        host: String::new(),
+    }
+}
+
+/// An owner that is being deleted in the foreground waits for the dependents that block it, which
+/// are looked at themselves; one that orphans frees them first.
 fn let_go(
     kind: &'static Kind,
     object: &Observed<Metadata>,
-    dependents: &[(&'static Kind, &Observed<Metadata>)],
+    dependents: &[Dependent<'_>],
 ) -> Vec<Action> {
     let has = |name: &str| object.finalizers.iter().any(|finalizer| finalizer == name);
-    let ours = |owner: &&OwnerReference| owner.uid == object.uid;
-    if has(ORPHAN) && !dependents.is_empty() {
-        let free = |(kind, dependent): &(&'static Kind, &Observed<Metadata>)| Action::Patch {
+    if has(ORPHAN) {
+        let free = |(kind, dependent): &Dependent<'_>| Action::Patch {
             target: Target::of(kind, &dependent.object),
             revision: dependent.revision,
-            patch: crate::action::release(&object.uid, &dependent.object),
+            patch: release(&object.uid, &dependent.object),
             durability: Durability::Hard,
             note: None,
         };
-        return dependents.iter().map(free).collect();
-    }
-    if has(FOREGROUND) {
-        let waiting = dependents.iter().any(|(_, dependent)| {
-            dependent
-                .owner_references
-                .iter()
-                .find(ours)
-                .is_some_and(|o| o.block_owner_deletion)
-        });
-        let deletions: Vec<_> = dependents
-            .iter()
-            .filter(|(_, dependent)| !dependent.is_deleting())
-            .map(|(kind, dependent)| Action::Delete {
-                target: Target::of(kind, &dependent.object),
-                uid: dependent.uid.clone(),
-                note: None,
-            })
-            .collect();
-        if waiting || !deletions.is_empty() {
-            return deletions;
+        if !dependents.is_empty() {
+            return dependents.iter().map(free).collect();
         }
+        return without_finalizer(kind, object, ORPHAN);
     }
-    if !has(ORPHAN) && !has(FOREGROUND) {
-        return Vec::new();
+    let blocks = |dependent: &Metadata| {
+        let mut owners = dependent.owner_references.iter();
+        owners.any(|o| o.uid == object.uid && o.block_owner_deletion)
+    };
+    if has(FOREGROUND) && !dependents.iter().any(|(_, dependent)| blocks(dependent)) {
+        return without_finalizer(kind, object, FOREGROUND);
     }
-    without_finalizers(kind, object, &[ORPHAN, FOREGROUND])
+    Vec::new()
 }
 
-/// Takes finalizers away; the object goes when none is left.
-fn without_finalizers(
-    kind: &'static Kind,
-    object: &Observed<Metadata>,
-    names: &[&str],
-) -> Vec<Action> {
-    let rest: Vec<&String> = object
-        .finalizers
-        .iter()
-        .filter(|f| !names.contains(&f.as_str()))
-        .collect();
-    let target = Target::of(kind, &object.object);
-    if rest.is_empty() {
-        return vec![Action::Remove {
-            target,
-            uid: object.uid.clone(),
-        }];
-    }
+/// Takes a finalizer away; the edge removes an object that nothing keeps any more.
+fn without_finalizer(kind: &'static Kind, object: &Observed<Metadata>, name: &str) -> Vec<Action> {
+    let rest: Vec<&String> = object.finalizers.iter().filter(|f| *f != name).collect();
     vec![Action::Patch {
-        target,
+        target: Target::of(kind, &object.object),
         revision: object.revision,
         patch: json!({"metadata": {"finalizers": rest}}),
         durability: Durability::Hard,
         note: None,
     }]
-}
-
-/// What a namespace that is being deleted needs: its content deleted, then its own end. Nodes' pods
-/// take their time, so a second look deletes nothing twice.
-pub fn end_namespace(
-    kind: &'static Kind,
-    namespace: &Observed<Metadata>,
-    content: &[(&'static Kind, &Observed<Metadata>)],
-) -> Vec<Action> {
-    if !namespace.is_deleting() {
-        return Vec::new();
-    }
-    if content.is_empty() {
-        let target = Target::of(kind, &namespace.object);
-        return match namespace.finalizers.as_slice() {
-            [] => vec![Action::Remove {
-                target,
-                uid: namespace.uid.clone(),
-            }],
-            _ => vec![],
-        };
-    }
-    let deletions = content.iter().filter(|(_, object)| !object.is_deleting());
-    deletions
-        .map(|(kind, object)| Action::Delete {
-            target: Target::of(kind, &object.object),
-            uid: object.uid.clone(),
-            note: None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

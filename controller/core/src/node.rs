@@ -17,6 +17,9 @@ pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// Taint of a node that says that it is not ready.
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
+/// Why a node is not ready whose agent said good-bye.
+pub const AGENT_STOPPED: &str = "AgentStopped";
+
 /// A Node for a board that joined. It is not ready until it is heard.
 pub fn create(name: &str, pod_cidr: &str, facts: &NodeFacts, now: Timestamp) -> Value {
     let mut node = json!({
@@ -37,7 +40,7 @@ pub fn create(name: &str, pod_cidr: &str, facts: &NodeFacts, now: Timestamp) -> 
         now,
     )];
     let mut status = facts_status(name, facts);
-    status.insert("conditions".into(), conditions_json(&list, now));
+    status.insert("conditions".into(), conditions_json(&list));
     node["status"] = Value::Object(status);
     node
 }
@@ -49,7 +52,7 @@ pub fn heartbeat(node: &view::Node, facts: Option<&NodeFacts>, now: Timestamp) -
     if !is(node, "True", "KubeletReady") {
         let message = "the agent is connected and posting status";
         let list = replaced(node, ready("True", "KubeletReady", message, now));
-        status.insert("conditions".into(), conditions_json(&list, now));
+        status.insert("conditions".into(), conditions_json(&list));
     }
     if let Some(facts) = facts {
         let name = &node.metadata.name;
@@ -85,23 +88,30 @@ pub fn lost(node: &view::Node, absence: Absence, now: Timestamp) -> Option<Value
     let (status, reason, message, key) = match absence {
         Absence::Stopped => (
             "False",
-            "AgentStopped",
+            AGENT_STOPPED,
             "the agent said that it stops; containers go on",
             NOT_READY,
         ),
         Absence::Lost => (
             "Unknown",
             "NodeStatusUnknown",
-            "the agent can't be heard",
+            "Kubelet stopped posting node status.",
             UNREACHABLE,
         ),
     };
     let mut patch = Map::new();
     if !is(node, status, reason) {
-        let list = replaced(node, ready(status, reason, message, now));
+        // When it was heard last is all that is known, and does not change now.
+        let heard = conditions::find(&node.status.conditions, "Ready")
+            .and_then(|c| c.last_heartbeat_time.or(c.last_transition_time));
+        let new = Condition {
+            last_heartbeat_time: heard.or(Some(now)),
+            ..ready(status, reason, message, now)
+        };
+        let list = replaced(node, new);
         patch.insert(
             "status".into(),
-            json!({"conditions": conditions_json(&list, now)}),
+            json!({"conditions": conditions_json(&list)}),
         );
     }
     let effects = ["NoSchedule", "NoExecute"];
@@ -137,7 +147,10 @@ fn is(node: &view::Node, status: &str, reason: &str) -> bool {
 }
 
 fn ready(status: &str, reason: &str, message: &str, now: Timestamp) -> Condition {
-    conditions::now("Ready", status, reason, message, now)
+    Condition {
+        last_heartbeat_time: Some(now),
+        ..conditions::now("Ready", status, reason, message, now)
+    }
 }
 
 fn replaced(node: &view::Node, new: Condition) -> Vec<Condition> {
@@ -146,10 +159,13 @@ fn replaced(node: &view::Node, new: Condition) -> Vec<Condition> {
     list
 }
 
-fn conditions_json(list: &[Condition], now: Timestamp) -> Value {
+fn conditions_json(list: &[Condition]) -> Value {
     let mut out = conditions::to_json(list, false);
-    for entry in out.as_array_mut().into_iter().flatten() {
-        entry["lastHeartbeatTime"] = now.rfc3339().into();
+    let entries = out.as_array_mut().into_iter().flatten();
+    for (entry, condition) in entries.zip(list) {
+        if let Some(heard) = condition.last_heartbeat_time {
+            entry["lastHeartbeatTime"] = heard.rfc3339().into();
+        }
     }
     out
 }

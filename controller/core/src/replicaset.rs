@@ -1,4 +1,5 @@
-//! ReplicaSets: keep so many pods of a template.
+//! ReplicaSets and ReplicationControllers: keep so many pods of a template. The two differ in name
+//! only; the older one's plain selector is read as a ReplicaSet's.
 //!
 //! In: one ReplicaSet and the pods of its namespace that it owns or could own. Out: adoptions,
 //! releases, creations, deletions in upstream's order of preference, and the status.
@@ -6,6 +7,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
+use bramble_api::kind::Kind;
 use bramble_api::time::Timestamp;
 use bramble_api::view::{Condition, Pod, ReplicaSet, ReplicaSetStatus};
 use serde_json::{Value, json};
@@ -19,12 +21,13 @@ use crate::{conditions, kinds};
 /// Most pods made or deleted in one round, as upstream.
 pub const BURST: usize = 500;
 
-const COMPONENT: &str = "replicaset-controller";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// What a ReplicaSet is decided on.
 #[derive(Debug)]
 pub struct Input<'a> {
+    /// Its kind.
+    pub kind: &'static Kind,
     /// It.
     pub replica_set: &'a Observed<ReplicaSet>,
     /// The pods of its namespace that it controls, or that nobody controls.
@@ -50,23 +53,28 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let set = input.replica_set;
     let mut owned = Vec::new();
     for pod in input.pods {
-        claim(set, pod, &mut owned, &mut plan);
+        claim(input, pod, &mut owned, &mut plan);
     }
+    let terminating = owned
+        .iter()
+        .filter(|pod| pod.metadata.is_deleting() && !pod.is_terminated())
+        .count();
     owned.retain(|pod| pod.is_active());
     if !set.metadata.is_deleting() {
         scale(input, &owned, now, &mut plan);
     }
-    update_status(input, &owned, now, &mut plan);
+    update_status(input, &owned, terminating, now, &mut plan);
     plan
 }
 
 /// Takes a matching orphan over and lets go of a pod that no longer matches.
 fn claim<'a>(
-    set: &Observed<ReplicaSet>,
+    input: &Input<'_>,
     pod: &'a Observed<Pod>,
     owned: &mut Vec<&'a Observed<Pod>>,
     plan: &mut Plan,
 ) {
+    let set = input.replica_set;
     let matches = set.spec.selector.matches(&pod.metadata.labels);
     let ours = pod
         .metadata
@@ -85,7 +93,7 @@ fn claim<'a>(
                 && !set.spec.selector.is_empty() =>
         {
             owned.push(pod);
-            adopt(kinds::replica_set(), &set.metadata, &pod.metadata)
+            adopt(input.kind, &set.metadata, &pod.metadata)
         }
         (false, _) => return,
     };
@@ -105,12 +113,12 @@ fn scale(input: &Input<'_>, owned: &[&Observed<Pod>], now: Timestamp, plan: &mut
         Ordering::Equal => {}
         Ordering::Greater => {
             let count = (wanted - owned.len()).min(BURST);
-            let object = pod_of(set);
+            let object = pod_of(input);
             plan.actions.extend((0..count).map(|_| Action::Create {
                 kind: kinds::pod(),
                 namespace: set.metadata.namespace.clone(),
                 object: object.clone(),
-                note: Some(note(set, "SuccessfulCreate", "Created pod: {}".into())),
+                note: Some(note(input, "SuccessfulCreate", "Created pod: {}".into())),
             }));
         }
         Ordering::Less => {
@@ -121,7 +129,7 @@ fn scale(input: &Input<'_>, owned: &[&Observed<Pod>], now: Timestamp, plan: &mut
                     target: Target::of(kinds::pod(), &pod.metadata),
                     uid: pod.metadata.uid.clone(),
                     note: Some(note(
-                        set,
+                        input,
                         "SuccessfulDelete",
                         format!("Deleted pod: {}", pod.metadata.name),
                     )),
@@ -130,19 +138,22 @@ fn scale(input: &Input<'_>, owned: &[&Observed<Pod>], now: Timestamp, plan: &mut
     }
 }
 
-fn note(set: &ReplicaSet, reason: &'static str, message: String) -> Note {
+fn note(input: &Input<'_>, reason: &'static str, message: String) -> Note {
     Note {
-        regarding: Regarding::of(kinds::replica_set(), &set.metadata),
+        regarding: Regarding::of(input.kind, &input.replica_set.metadata),
         warning: false,
         reason,
         message,
-        component: COMPONENT,
+        component: match input.kind.kind {
+            "ReplicationController" => "replication-controller",
+            _ => "replicaset-controller",
+        },
         host: String::new(),
     }
 }
 
 /// The event that tells of a failed creation or deletion.
-pub fn failure_note(set: &ReplicaSet, failure: &Failure) -> Note {
+pub fn failure_note(input: &Input<'_>, failure: &Failure) -> Note {
     let (reason, verb) = if failure.creating {
         ("FailedCreate", "creating")
     } else {
@@ -151,16 +162,17 @@ pub fn failure_note(set: &ReplicaSet, failure: &Failure) -> Note {
     let message = format!("Error {verb}: {}", failure.message);
     Note {
         warning: true,
-        ..note(set, reason, message)
+        ..note(input, reason, message)
     }
 }
 
-fn pod_of(set: &ReplicaSet) -> Value {
+fn pod_of(input: &Input<'_>) -> Value {
+    let set = input.replica_set;
     let template = set.spec.template.value();
     let mut metadata = json!({
         "generateName": format!("{}-", set.metadata.name),
         "namespace": set.metadata.namespace,
-        "ownerReferences": [controller_reference(kinds::replica_set(), &set.metadata)],
+        "ownerReferences": [controller_reference(input.kind, &set.metadata)],
     });
     for key in ["labels", "annotations", "finalizers"] {
         if let Some(value) = template["metadata"]
@@ -255,13 +267,21 @@ pub fn available(
     if due <= now { Ok(()) } else { Err(Some(due)) }
 }
 
-fn update_status(input: &Input<'_>, owned: &[&Observed<Pod>], now: Timestamp, plan: &mut Plan) {
+fn update_status(
+    input: &Input<'_>,
+    owned: &[&Observed<Pod>],
+    terminating: usize,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     let set = input.replica_set;
     let labels = set.spec.template.labels();
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let mut status = ReplicaSetStatus {
         observed_generation: set.metadata.generation,
         replicas: count(owned.len()),
+        // ReplicationControllers do not tell.
+        terminating_replicas: (input.kind.kind == "ReplicaSet").then(|| count(terminating)),
         conditions: set.status.conditions.clone(),
         ..Default::default()
     };
@@ -283,7 +303,7 @@ fn update_status(input: &Input<'_>, owned: &[&Observed<Pod>], now: Timestamp, pl
         return;
     }
     plan.actions.push(Action::Patch {
-        target: Target::of(kinds::replica_set(), &set.metadata),
+        target: Target::of(input.kind, &set.metadata),
         revision: set.revision,
         patch: json!({"status": status_json(&status)}),
         durability: Durability::Soft,
@@ -322,6 +342,7 @@ fn status_json(status: &ReplicaSetStatus) -> Value {
         "fullyLabeledReplicas": count(status.fully_labeled_replicas),
         "readyReplicas": count(status.ready_replicas),
         "availableReplicas": count(status.available_replicas),
+        "terminatingReplicas": status.terminating_replicas,
         "observedGeneration": status.observed_generation,
         "conditions": conditions,
     })

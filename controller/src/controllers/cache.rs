@@ -5,7 +5,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bramble_api::kind::{KINDS, Kind};
-use bramble_api::view::{self, Deployment, Metadata, Node, Pod, ReplicaSet};
+use bramble_api::view::{
+    self, Deployment, Metadata, Node, Pod, ReplicaSet, ReplicationController, Service,
+};
 use bramble_controller_core::action::{Observed, Target};
 
 use crate::store::{Entry, Key, Scope};
@@ -70,9 +72,11 @@ pub(super) fn scopes() -> impl Iterator<Item = Scope> {
 #[derive(Debug)]
 pub(super) enum View {
     Pod(Observed<Pod>),
+    /// Also of a ReplicationController.
     ReplicaSet(Observed<ReplicaSet>),
     Deployment(Observed<Deployment>),
     Node(Observed<Node>),
+    Service(Observed<Service>),
     /// Only what garbage collection needs.
     Other(Observed<Metadata>),
 }
@@ -93,6 +97,14 @@ impl View {
             "replicasets" => Self::ReplicaSet(observed(entry)?),
             "deployments" => Self::Deployment(observed(entry)?),
             "nodes" => Self::Node(observed(entry)?),
+            "services" => Self::Service(observed(entry)?),
+            "replicationcontrollers" => {
+                let seen: Observed<ReplicationController> = observed(entry)?;
+                Self::ReplicaSet(Observed {
+                    revision: seen.revision,
+                    object: seen.object.into(),
+                })
+            }
             _ => {
                 let seen: Observed<view::Object> = observed(entry)?;
                 let mut object = seen.object.metadata;
@@ -112,6 +124,7 @@ impl View {
             Self::ReplicaSet(set) => &set.object.metadata,
             Self::Deployment(deployment) => &deployment.object.metadata,
             Self::Node(node) => &node.object.metadata,
+            Self::Service(service) => &service.object.metadata,
             Self::Other(metadata) => &metadata.object,
         }
     }
@@ -122,6 +135,7 @@ impl View {
             Self::ReplicaSet(set) => set.revision,
             Self::Deployment(deployment) => deployment.revision,
             Self::Node(node) => node.revision,
+            Self::Service(service) => service.revision,
             Self::Other(metadata) => metadata.revision,
         };
         Observed {
@@ -149,6 +163,14 @@ impl View {
     pub(super) fn deployment(&self) -> Option<&Observed<Deployment>> {
         if let Self::Deployment(deployment) = self {
             Some(deployment)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn service(&self) -> Option<&Observed<Service>> {
+        if let Self::Service(service) = self {
+            Some(service)
         } else {
             None
         }

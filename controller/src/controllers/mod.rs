@@ -14,8 +14,10 @@
 //! the next due moment, if there is any.
 
 mod cache;
+mod endpoints;
 mod equip;
 mod expiry;
+mod nodes;
 mod queue;
 mod reconcile;
 mod roles;
@@ -23,6 +25,7 @@ mod roles;
 mod tests;
 mod write;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bramble_api::time::Timestamp;
@@ -33,7 +36,7 @@ use tokio::time::Instant;
 
 use crate::object;
 use crate::store::{Error, Store, Watcher};
-use cache::Cache;
+use cache::{Cache, Id};
 pub use equip::{Addresses, ApiPlace};
 use queue::{Queue, Work};
 
@@ -99,11 +102,16 @@ struct Controllers {
     recorder: Recorder,
     /// Events in the cache.
     events: usize,
+    /// When it was last decided where a Service leads; for its changes to be gathered.
+    led: HashMap<Id, Instant>,
+    /// Nodes that are lost, and since when.
+    watch: nodes::Watch,
 }
 
 impl Controllers {
     /// Lists everything, watches from there, and queues all of it once.
     fn open(store: Arc<dyn Store>, clock: Clock, settings: Settings) -> Result<Self, Error> {
+        let now = clock();
         let mut this = Self {
             store,
             clock,
@@ -114,6 +122,8 @@ impl Controllers {
             queue: Queue::default(),
             recorder: Recorder::default(),
             events: 0,
+            led: HashMap::new(),
+            watch: nodes::Watch::new(now),
         };
         let mut entries = Vec::new();
         for scope in cache::scopes() {

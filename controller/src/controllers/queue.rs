@@ -22,7 +22,7 @@ const PARK_MAX: Duration = Duration::from_secs(10);
 pub(super) enum Work {
     /// A Deployment.
     Deployment(Id),
-    /// A ReplicaSet.
+    /// A ReplicaSet or ReplicationController.
     ReplicaSet(Id),
     /// A pod without a node.
     Schedule(Id),
@@ -42,6 +42,14 @@ pub(super) enum Work {
     Api,
     /// ClusterRoles that are put together from others.
     Roles,
+    /// Where a Service leads.
+    Endpoints(Id),
+    /// A Service that was deleted may have left its Endpoints behind.
+    LeftEndpoints(Id),
+    /// A pod that its node's absence or taints may concern.
+    OnNode(Id),
+    /// The Lease of a node.
+    Lease(Id),
 }
 
 /// The queue.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bramble_api::time::Timestamp;
-use bramble_api::view::{Metadata, OwnerReference, Pod};
+use bramble_api::view::{Metadata, Namespace, OwnerReference, Pod};
 use bramble_controller_core::action::{Action, Plan, Target};
 use bramble_controller_core::lifecycle::{self, Owner};
 use bramble_controller_core::replicaset::{self, Failure};
-use bramble_controller_core::{deployment, event, schedule};
+use bramble_controller_core::{deployment, event, namespace, schedule};
 use tokio::time::Instant;
 
 use super::Controllers;
@@ -32,9 +32,11 @@ impl Controllers {
         self.queue_collection(&change);
         let Change { id, before, after } = &change;
         self.queue_equipment(id, before.is_none(), after.is_none());
+        self.queue_endpoints(&change);
+        self.queue_on_node(&change);
         match id.resource {
             "pods" => self.handle_pod(id, before.as_deref(), after.as_deref()),
-            "replicasets" => {
+            "replicasets" | "replicationcontrollers" => {
                 self.queue.push(Work::ReplicaSet(id.clone()));
                 for view in [before, after].into_iter().flatten() {
                     self.queue_owner(id, view.metadata());
@@ -52,6 +54,10 @@ impl Controllers {
                     pods.into_iter()
                         .for_each(|pod| self.queue.push(Work::Stray(pod)));
                 }
+            }
+            "namespaces" => {
+                let labels = after.as_ref().map(|view| &view.metadata().labels);
+                self.cluster.handle_namespace(&id.name, labels);
             }
             "events" => {
                 match (before.is_some(), after.is_some()) {
@@ -77,6 +83,8 @@ impl Controllers {
                 Work::Stray(id.clone()),
                 Work::Namespace(id.clone()),
                 Work::Equip(id.clone()),
+                Work::OnNode(id.clone()),
+                Work::Lease(id.clone()),
             ] {
                 self.queue.forget(&work);
             }
@@ -92,6 +100,22 @@ impl Controllers {
             if held || !metadata.owner_references.is_empty() {
                 self.queue.push(Work::Collect(id.clone()));
             }
+            // Its dependents go before it does, each by its own decision.
+            if held
+                && metadata
+                    .finalizers
+                    .iter()
+                    .any(|f| f == lifecycle::FOREGROUND)
+            {
+                let dependents: Vec<_> = self
+                    .cache
+                    .dependents(&metadata.uid)
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                dependents
+                    .into_iter()
+                    .for_each(|id| self.queue.push(Work::Collect(id)));
+            }
             if id.resource == "namespaces" && metadata.is_deleting() {
                 self.queue.push(Work::Namespace(id.clone()));
             }
@@ -106,12 +130,16 @@ impl Controllers {
             dependents
                 .into_iter()
                 .for_each(|id| self.queue.push(Work::Collect(id)));
-            for owner in &metadata.owner_references {
-                let waiting = self.cache.by_uid(&owner.uid);
-                if let Some((id, _)) = waiting.filter(|(_, view)| view.metadata().is_deleting()) {
-                    let id = id.clone();
-                    self.queue.push(Work::Collect(id));
-                }
+        }
+        // An owner that waits may have waited for this very one.
+        for owner in before
+            .iter()
+            .flat_map(|view| &view.metadata().owner_references)
+        {
+            let waiting = self.cache.by_uid(&owner.uid);
+            if let Some((id, _)) = waiting.filter(|(_, view)| view.metadata().is_deleting()) {
+                let id = id.clone();
+                self.queue.push(Work::Collect(id));
             }
         }
         if !id.namespace.is_empty()
@@ -167,12 +195,14 @@ impl Controllers {
                 works.extend(work_of(owner));
             }
         } else {
-            let resource = if id.resource == "pods" {
-                "replicasets"
-            } else {
-                "deployments"
+            let resources: &[&str] = match id.resource {
+                "pods" => &["replicasets", "replicationcontrollers"],
+                "replicasets" => &["deployments"],
+                _ => &[],
             };
-            let candidates = self.cache.namespaced(resource, &id.namespace);
+            let candidates = resources
+                .iter()
+                .flat_map(|resource| self.cache.namespaced(resource, &id.namespace));
             let matching = candidates.filter(|(_, view)| match &***view {
                 View::ReplicaSet(set) => set.spec.selector.matches(&metadata.labels),
                 View::Deployment(owner) => owner.spec.selector.matches(&metadata.labels),
@@ -199,12 +229,16 @@ impl Controllers {
             Work::ReplicaSet(id) => self.reconcile_replica_set(work, id, now),
             Work::Schedule(id) => self.reconcile_pending(work, id, now),
             Work::Collect(id) => self.collect(id),
-            Work::Namespace(id) => self.end_namespace(id),
+            Work::Namespace(id) => self.end_namespace(id, now),
             Work::Stray(id) => self.remove_stray(id),
             Work::Terminated => self.bound_terminated(),
             Work::Equip(id) => self.equip(id),
             Work::Api => self.announce_api(),
             Work::Roles => self.gather_roles(),
+            Work::Endpoints(id) => self.reconcile_endpoints(id),
+            Work::LeftEndpoints(id) => self.remove_left_endpoints(id),
+            Work::OnNode(id) => self.reconcile_on_node(id, now),
+            Work::Lease(id) => self.renew_lease(id, now),
             Work::Events => {
                 self.expire_events(now);
                 Ok(())
@@ -229,7 +263,7 @@ impl Controllers {
     }
 
     /// Carries a plan out, in order, up to the first failure.
-    fn carry_out(&mut self, work: &Work, plan: &Plan) -> Result<(), Error> {
+    pub(super) fn carry_out(&mut self, work: &Work, plan: &Plan) -> Result<(), Error> {
         if let Some(at) = plan.next_wake {
             self.later(work.clone(), at);
         }
@@ -292,6 +326,7 @@ impl Controllers {
         pods.dedup_by(|a, b| a.metadata.uid == b.metadata.uid);
         let related = self.related(set.metadata.controller(), uid);
         let input = replicaset::Input {
+            kind: id.kind(),
             replica_set: set,
             pods: &pods,
             related_on_node: &related,
@@ -309,7 +344,7 @@ impl Controllers {
                     creating,
                     message: error.to_string(),
                 };
-                self.tell(Some(&replicaset::failure_note(set, &failure)));
+                self.tell(Some(&replicaset::failure_note(&input, &failure)));
                 let input = replicaset::Input {
                     failure: Some(&failure),
                     ..input
@@ -382,8 +417,12 @@ impl Controllers {
 
     fn owner_state(&self, dependent: &Id, owner: &OwnerReference) -> Owner {
         let (group, version) = bramble_api::kind::split_api_version(&owner.api_version);
-        if bramble_api::kind::find_kind(group, version, &owner.kind).is_none() {
+        let Some(kind) = bramble_api::kind::find_kind(group, version, &owner.kind) else {
+            // Nobody can say that it is gone.
             return Owner::Present;
+        };
+        if kind.namespaced && dependent.namespace.is_empty() {
+            return Owner::Unresolvable;
         }
         match self.cache.by_uid(&owner.uid) {
             Some((id, view)) if id.namespace.is_empty() || id.namespace == dependent.namespace => {
@@ -398,9 +437,10 @@ impl Controllers {
                     Owner::Present
                 }
             }
+            Some(_) => Owner::Elsewhere,
             // An owner that does not decode is there all the same.
-            _ if self.is_stored(dependent, owner) => Owner::Present,
-            _ => Owner::Absent,
+            None if self.is_stored(dependent, owner) => Owner::Present,
+            None => Owner::Absent,
         }
     }
 
@@ -427,8 +467,15 @@ impl Controllers {
         })
     }
 
-    fn end_namespace(&mut self, id: &Id) -> Result<(), Error> {
-        let Some(view) = self.cache.get(id).cloned() else {
+    fn end_namespace(&mut self, id: &Id, now: Timestamp) -> Result<(), Error> {
+        if !self
+            .cache
+            .get(id)
+            .is_some_and(|view| view.metadata().is_deleting())
+        {
+            return Ok(());
+        }
+        let Some(namespace) = self.stored::<Namespace>(id) else {
             return Ok(());
         };
         let content: Vec<_> = self
@@ -438,16 +485,43 @@ impl Controllers {
             .map(|(id, view)| (id.kind(), view.observed_metadata()))
             .collect();
         let content: Vec<_> = content.iter().map(|(kind, view)| (*kind, view)).collect();
+        let mut failures = Vec::new();
         // What does not decode is content all the same; somebody has to look at it first.
-        if content.is_empty() && view.metadata().is_deleting() && self.holds_more(&id.name)? {
-            return Ok(());
+        if content.is_empty() {
+            failures.extend(self.holds_more(&id.name)?);
         }
-        let actions = lifecycle::end_namespace(id.kind(), &view.observed_metadata(), &content);
-        actions.iter().try_for_each(|action| self.act(action))
+        let input = namespace::Input {
+            namespace: &namespace,
+            content: &content,
+            failures: &failures,
+        };
+        let mut first = None;
+        let mut told = Vec::new();
+        for action in namespace::end(&input, now) {
+            match self.act(&action) {
+                Ok(()) | Err(Error::Stale) => {}
+                Err(error) => {
+                    told.push(error.to_string());
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        let Some(error) = first else { return Ok(()) };
+        let input = namespace::Input {
+            failures: &told,
+            ..input
+        };
+        for action in namespace::end(&input, now) {
+            if let Action::Patch { .. } = action {
+                // Best effort: the next try writes it again.
+                let _ = self.act(&action);
+            }
+        }
+        Err(error)
     }
 
     /// Whether the store has objects in a namespace that the cache left out.
-    fn holds_more(&self, namespace: &str) -> Result<bool, Error> {
+    fn holds_more(&self, namespace: &str) -> Result<Option<String>, Error> {
         let page = crate::store::Page {
             limit: Some(1),
             ..crate::store::Page::default()
@@ -460,10 +534,10 @@ impl Controllers {
             let listing = self.store.list(&scope, &page)?;
             if let Some(entry) = listing.entries.first() {
                 tracing::warn!(object = %entry.key, "keeps its namespace from ending");
-                return Ok(true);
+                return Ok(Some(format!("{} can't be read", entry.key)));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// A pod on a node that is not there has nobody who could confirm its end.
@@ -500,7 +574,7 @@ impl Controllers {
 
 fn work_of(id: &Id) -> Option<Work> {
     match id.resource {
-        "replicasets" => Some(Work::ReplicaSet(id.clone())),
+        "replicasets" | "replicationcontrollers" => Some(Work::ReplicaSet(id.clone())),
         "deployments" => Some(Work::Deployment(id.clone())),
         _ => None,
     }

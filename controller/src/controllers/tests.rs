@@ -182,10 +182,10 @@ impl World {
     }
 
     fn key(resource: &str, namespace: &str, name: &str) -> Key {
-        let group = if matches!(resource, "deployments" | "replicasets") {
-            "apps"
-        } else {
-            ""
+        let group = match resource {
+            "deployments" | "replicasets" => "apps",
+            "endpointslices" => "discovery.k8s.io",
+            _ => "",
         };
         Key::new(group, resource, namespace, name)
     }
@@ -500,7 +500,8 @@ fn a_pod_without_a_place_says_why_and_gets_one_when_there_is_one() {
             let pod = w.get("pods", "d", "p").unwrap();
             condition(&pod, "PodScheduled", "message").to_owned()
         };
-        let why = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.";
+        let why = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. \
+                   preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
         world.until("refused", |w| message(w) == why).await;
         assert!(world.reasons().contains("FailedScheduling"));
         world.add_node("n2");
@@ -527,7 +528,8 @@ fn a_removed_pod_makes_room_for_a_waiting_one() {
             })
             .await;
         world.create(kinds::pod(), "d", pod("b"));
-        let waits = "0/1 nodes are available: 1 Insufficient memory.";
+        let waits = "0/1 nodes are available: 1 Insufficient memory. \
+                     preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
         world
             .until("waits", |w| {
                 condition(&w.get("pods", "d", "b").unwrap(), "PodScheduled", "message") == waits
@@ -649,5 +651,183 @@ fn a_namespace_is_equipped_and_stays_so() {
         world.until("put right", |w| has(w, "the CA")).await;
         world.delete("configmaps", "d", "kube-root-ca.crt");
         world.until("made again", |w| has(w, "the CA")).await;
+    });
+}
+
+fn addresses(world: &World, field: &str) -> Vec<String> {
+    let endpoints = world.get("endpoints", "d", "web").unwrap_or_default();
+    let subsets = endpoints["subsets"].as_array().cloned().unwrap_or_default();
+    let addresses = subsets
+        .iter()
+        .flat_map(|s| s[field].as_array().cloned().unwrap_or_default());
+    addresses.map(|a| text(&a, "/ip").to_owned()).collect()
+}
+
+#[test]
+fn a_service_leads_to_its_pods_and_leaves_nothing_behind() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80}]});
+        world.create(
+            kinds::service(),
+            "d",
+            json!({"metadata": {"name": "web"}, "spec": spec}),
+        );
+        world.deploy("web", 3, json!({}));
+        world.until("rolled out", |w| w.rolled_out("web", 3)).await;
+        for (at, pod) in world.list("pods").iter().enumerate() {
+            world.change("pods", "d", text(pod, "/metadata/name"), |pod| {
+                pod["status"]["podIP"] = format!("10.42.0.{at}").into();
+            });
+        }
+        world
+            .until("led", |w| addresses(w, "addresses").len() == 3)
+            .await;
+        let slices = world.list("endpointslices");
+        assert_eq!(slices.len(), 1, "{slices:?}");
+        assert_eq!(slices[0]["endpoints"].as_array().unwrap().len(), 3);
+        let name = text(&world.list("pods")[0], "/metadata/name").to_owned();
+        world.change("pods", "d", &name, |pod| {
+            pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+        });
+        world
+            .until("one is not ready", |w| {
+                addresses(w, "notReadyAddresses").len() == 1 && addresses(w, "addresses").len() == 2
+            })
+            .await;
+        world.delete("services", "d", "web");
+        world
+            .until("nothing is left", |w| {
+                w.get("endpoints", "d", "web").is_none() && w.list("endpointslices").is_empty()
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_replication_controller_keeps_its_pods() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        let template = json!({"metadata": {"labels": {"app": "old"}},
+            "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+        world.create(
+            kinds::replication_controller(),
+            "d",
+            json!({"metadata": {"name": "old"},
+                "spec": {"replicas": 2, "selector": {"app": "old"}, "template": template}}),
+        );
+        let ready = |w: &World| {
+            let controller = w.get("replicationcontrollers", "d", "old").unwrap();
+            controller["status"]["readyReplicas"].as_i64().unwrap_or(0)
+        };
+        world.until("two", |w| ready(w) == 2).await;
+        let victim = text(&world.list("pods")[0], "/metadata/name").to_owned();
+        world.delete("pods", "d", &victim);
+        world
+            .until("two again", |w| {
+                ready(w) == 2 && w.list("pods").len() == 2 && w.get("pods", "d", &victim).is_none()
+            })
+            .await;
+    });
+}
+
+fn set_node(world: &World, ready: bool) {
+    let now = (world.clock)().rfc3339();
+    world.change("nodes", "", "n1", |node| {
+        let status = if ready { "True" } else { "Unknown" };
+        node["status"]["conditions"] =
+            json!([{"type": "Ready", "status": status, "lastTransitionTime": now}]);
+        node["spec"]["taints"] = match ready {
+            true => json!([]),
+            false => json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute",
+                "timeAdded": now}]),
+        };
+    });
+}
+
+#[test]
+fn pods_of_a_lost_node_are_marked_in_time_and_replaced_unless_most_nodes_are_lost() {
+    virtually(async {
+        let world = World::new(&["n1", "n2"]).start();
+        for node in ["n1", "n2"] {
+            world.change("nodes", "", node, |node| {
+                node["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+            });
+        }
+        world.create(
+            kinds::pod(),
+            "d",
+            json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n1",
+                "tolerations": [{"key": "node.kubernetes.io/unreachable", "operator": "Exists",
+                    "effect": "NoExecute", "tolerationSeconds": 20}],
+                "containers": [{"name": "c", "image": "i"}]}}),
+        );
+        world.change("pods", "d", "p", |pod| {
+            pod["status"] = json!({"phase": "Running", "conditions": [
+                {"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}]});
+        });
+        let ready =
+            |w: &World| condition(&w.get("pods", "d", "p").unwrap(), "Ready", "status").to_owned();
+        set_node(&world, false);
+        world.until("not ready", |w| ready(w) == "False").await;
+        set_node(&world, true);
+        world.until("ready again", |w| ready(w) == "True").await;
+        set_node(&world, false);
+        let lost = (world.clock)();
+        let marked = |w: &World| {
+            let pod = w.get("pods", "d", "p").unwrap();
+            pod.pointer("/metadata/deletionTimestamp").is_some()
+        };
+        world.until("marked", marked).await;
+        assert_eq!((world.clock)().since(lost), 20, "when its time is over");
+        assert!(world.reasons().contains("TaintManagerEviction"));
+        assert!(world.reasons().contains("NodeNotReady"));
+        assert!(
+            world.get("pods", "d", "p").is_some(),
+            "its node has the last word"
+        );
+    });
+}
+
+#[test]
+fn a_namespace_ends_with_all_that_is_in_it() {
+    virtually(async {
+        let world = World::new(&["n1"]).start().with_nodes();
+        world.deploy("web", 2, json!({}));
+        world.until("rolled out", |w| w.rolled_out("web", 2)).await;
+        world.create(
+            kinds::config_map(),
+            "d",
+            json!({"metadata": {"name": "held", "finalizers": ["x/y"]}}),
+        );
+        world.change("namespaces", "", "d", |namespace| {
+            namespace["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+            namespace["status"]["phase"] = "Terminating".into();
+        });
+        let says = |w: &World, kind: &str| {
+            let namespace = w.get("namespaces", "", "d").unwrap();
+            condition(&namespace, kind, "message").to_owned()
+        };
+        world
+            .until("it says what is left", |w| {
+                says(w, "NamespaceFinalizersRemaining")
+                    == "Some finalizers are remaining: x/y in 1 resource instances"
+                    && says(w, "NamespaceContentRemaining")
+                        == "Some resources are remaining: configmaps. has 1 resource instances"
+            })
+            .await;
+        world.delete("configmaps", "d", "held");
+        world
+            .until("gone", |w| w.get("namespaces", "", "d").is_none())
+            .await;
+        for resource in [
+            "pods",
+            "replicasets",
+            "deployments",
+            "serviceaccounts",
+            "configmaps",
+        ] {
+            assert!(world.list(resource).is_empty(), "{resource}");
+        }
     });
 }

@@ -4,7 +4,7 @@ use bramble_api::admit;
 use bramble_api::kind::Kind;
 use bramble_api::{metadata, patch};
 use bramble_controller_core::action::{Action, Durability as Class, Note, Target};
-use bramble_controller_core::deletion::{self, Deletion};
+use bramble_controller_core::deletion::{self, Deletion, Propagation};
 use serde_json::Value;
 
 use super::Controllers;
@@ -78,9 +78,12 @@ impl Controllers {
                 self.tell(note.as_ref());
             }
             Action::Delete { target, uid, note } => {
-                if self.delete(target, uid)? {
+                if self.delete(target, uid, Propagation::Background)? {
                     self.tell(note.as_ref());
                 }
+            }
+            Action::DeleteForeground { target, uid } => {
+                self.delete(target, uid, Propagation::Foreground)?;
             }
             Action::Remove { target, uid } => {
                 if let Some(entry) = self.find(target, uid)? {
@@ -129,7 +132,7 @@ impl Controllers {
         Err(Error::Stale)
     }
 
-    fn put(
+    pub(super) fn put(
         &self,
         key: Key,
         object: &Value,
@@ -187,11 +190,8 @@ impl Controllers {
                 .unwrap_or(0);
             new["metadata"]["generation"] = (generation + 1).into();
         }
-        let finalizers = |object: &Value| {
-            let list = metadata(object, "finalizers");
-            list.as_ref().and_then(Value::as_array).map_or(0, Vec::len)
-        };
-        if marked(&new) && finalizers(&old) > 0 && finalizers(&new) == 0 && kind.kind != "Pod" {
+        // Whoever held it last has let go.
+        if deletion::is_finished(kind, &new) {
             return self.remove(entry);
         }
         let durability = match class {
@@ -212,17 +212,16 @@ impl Controllers {
     }
 
     /// Deletes as the API server does; true when that began or ended something.
-    fn delete(&self, target: &Target, uid: &str) -> Result<bool, Error> {
+    fn delete(&self, target: &Target, uid: &str, propagation: Propagation) -> Result<bool, Error> {
         let Some(entry) = self.find(target, uid)? else {
             return Ok(false);
         };
         let old = decode(&entry)?;
-        match deletion::decide(
-            target.kind,
-            &old,
-            &deletion::Options::BACKGROUND,
-            (self.clock)(),
-        ) {
+        let options = deletion::Options {
+            grace: None,
+            propagation: Some(propagation),
+        };
+        match deletion::decide(target.kind, &old, &options, (self.clock)()) {
             Deletion::Pending => return Ok(false),
             Deletion::Mark(new) if new == old => return Ok(false),
             Deletion::Mark(new) => {

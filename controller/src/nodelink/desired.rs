@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::PodUid;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::watch::Source;
 use crate::join::NodeKey;
@@ -42,6 +43,30 @@ struct PlacedSpec {
     node_name: String,
 }
 
+/// Whether two states of an object differ in nothing that a document is made of: not in the status,
+/// nor in what the API keeps for itself. Doubt is a difference.
+fn same_but_status(a: &[u8], b: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Parts<'a> {
+        #[serde(borrow)]
+        metadata: BTreeMap<&'a str, &'a RawValue>,
+        #[serde(borrow)]
+        spec: &'a RawValue,
+    }
+    let parts = |json| {
+        let mut parts: Parts<'_> = serde_json::from_slice(json).ok()?;
+        parts.metadata.remove("resourceVersion");
+        parts.metadata.remove("managedFields");
+        let metadata: Vec<_> = parts
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key, value.get()))
+            .collect();
+        Some((metadata, parts.spec.get()))
+    };
+    parts(a).is_some_and(|a| parts(b) == Some(a))
+}
+
 /// The index. Entries are shared with the store.
 #[derive(Debug, Default)]
 pub(super) struct Desired {
@@ -75,6 +100,15 @@ impl Desired {
     }
 
     fn apply_pod(&mut self, gone: bool, entry: &Arc<Entry>) {
+        if !gone
+            && let Some((node, _)) = self.places.get(&entry.key)
+            && let Some(known) = self.pods.get_mut(node).and_then(|p| p.get_mut(&entry.key))
+            && same_but_status(&known.json, &entry.json)
+        {
+            // Most writes of a pod are what its node reported: no news to the node.
+            *known = Arc::clone(entry);
+            return;
+        }
         if let Some((node, uid)) = self.places.remove(&entry.key) {
             self.uids.remove(&uid);
             if let Some(pods) = self.pods.get_mut(&node) {
@@ -235,6 +269,31 @@ mod tests {
         assert_eq!(dirty(&mut desired), ["n1"]);
         assert!(desired.pod_of(&node("n1"), &uid).is_none());
         assert_eq!(desired.pods(&node("n1")).count(), 0);
+    }
+
+    #[test]
+    fn a_status_is_no_news_to_the_node_that_reported_it() {
+        let pod = |revision: u64, label: &str, rest: &str| {
+            let json = format!(
+                r#"{{"metadata":{{"uid":"{UID}","resourceVersion":"{revision}","labels":{{"l":"{label}"}}}},"spec":{{"nodeName":"n1"}}{rest}}}"#
+            );
+            entry("pods", "a", &json)
+        };
+        let mut desired = Desired::default();
+        for (revision, label, rest, news) in [
+            (1, "1", "", true),
+            (2, "1", r#","status":{"phase":"Running"}"#, false),
+            (3, "2", r#","status":{"phase":"Running"}"#, true),
+        ] {
+            desired.apply(
+                Source::Pods,
+                EventKind::Modified,
+                &pod(revision, label, rest),
+            );
+            assert_eq!(!dirty(&mut desired).is_empty(), news, "{revision}");
+            let kept = desired.pods(&node("n1")).next().unwrap();
+            assert!(String::from_utf8_lossy(&kept.json).contains(&format!("\"{revision}\"")));
+        }
     }
 
     #[test]

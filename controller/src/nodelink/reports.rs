@@ -377,7 +377,10 @@ fn op(entry: &Entry, value: &Value, action: &Action) -> Result<Option<Op>, Error
             })
         }
         // A report asks for neither.
-        Action::Create { .. } | Action::Delete { .. } | Action::Event(_) => None,
+        Action::Create { .. }
+        | Action::Delete { .. }
+        | Action::DeleteForeground { .. }
+        | Action::Event(_) => None,
     })
 }
 

@@ -98,6 +98,12 @@ pub fn selects(service: &Service, labels: &Labels) -> bool {
     service.selects() && wanted.all(|(key, value)| labels.get(key) == Some(value))
 }
 
+/// Whether Endpoints were made here, for a Service with a selector.
+pub fn is_ours(endpoints: &Endpoints) -> bool {
+    let by = endpoints.metadata.labels.get(subsets::MANAGED_BY);
+    by.is_some_and(|by| by == subsets::CONTROLLER)
+}
+
 /// Whether two states of a pod are the same to every Service.
 pub fn same_endpoint(a: &Pod, b: &Pod) -> bool {
     let face = |pod: &Pod| (is_endpoint(pod), pod.is_ready(), pod.metadata.is_deleting());

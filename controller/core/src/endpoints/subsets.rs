@@ -9,8 +9,8 @@ use crate::kinds;
 
 /// Most addresses, as upstream.
 const ADDRESSES_MAX: usize = 1000;
-const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
-const CONTROLLER: &str = "endpoint-controller";
+pub(super) const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+pub(super) const CONTROLLER: &str = "endpoint-controller";
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 
 /// What to do about the Endpoints of a Service.

@@ -22,63 +22,81 @@ fn owners(names: &[&str]) -> Value {
     json!({"ownerReferences": names.iter().map(owner).collect::<Vec<_>>()})
 }
 
-fn say(actions: &[Action]) -> Vec<String> {
-    let line = |action: &Action| match action {
+fn say(action: &Action) -> String {
+    match action {
         Action::Delete { target, .. } => format!("delete {}", target.name),
-        Action::Remove { target, .. } => format!("remove {}", target.name),
+        Action::DeleteForeground { target, .. } => format!("foreground {}", target.name),
+        Action::Event(note) => note.message.clone(),
         Action::Patch { target, patch, .. } => {
             let owners = patch["metadata"]["ownerReferences"].as_array();
-            let names: Vec<_> = owners
-                .into_iter()
-                .flatten()
-                .map(|o| o["name"].as_str().unwrap())
-                .collect();
+            let name = |o: &Value| {
+                let blocks = if o["blockOwnerDeletion"] == true {
+                    ""
+                } else {
+                    " free"
+                };
+                format!("{}{blocks}", o["name"].as_str().unwrap())
+            };
+            let names: Vec<_> = owners.into_iter().flatten().map(name).collect();
             match patch["metadata"].get("finalizers") {
                 Some(rest) => format!("{} keeps {rest}", target.name),
                 None => format!("{} of {names:?}", target.name),
             }
         }
         other => panic!("{other:?}"),
-    };
-    actions.iter().map(line).collect()
+    }
 }
 
-fn check_collect(
-    subject: &Observed<Metadata>,
-    present: &[&str],
-    dependents: &[&Observed<Metadata>],
-    want: &[&str],
-) {
-    let owner = |owner: &OwnerReference| match owner.name.as_str() {
-        name if present.contains(&name) => Owner::Present,
-        "foreground" => Owner::WaitsForDependents,
-        _ => Owner::Absent,
+#[track_caller]
+fn check(subject: &Observed<Metadata>, dependents: &[&Observed<Metadata>], want: &[&str]) {
+    // Names say what is known of an owner.
+    let owner = |owner: &OwnerReference| match owner.name.chars().next() {
+        Some('a') => Owner::Absent,
+        Some('w') => Owner::WaitsForDependents,
+        Some('e') => Owner::Elsewhere,
+        Some('u') => Owner::Unresolvable,
+        _ => Owner::Present,
     };
     let dependents: Vec<_> = dependents.iter().map(|d| (kinds::pod(), *d)).collect();
-    assert_eq!(
-        say(&collect(kinds::pod(), subject, &owner, &dependents)),
-        want
-    );
+    let actions = collect(kinds::pod(), subject, &owner, &dependents);
+    assert_eq!(actions.iter().map(say).collect::<Vec<_>>(), want);
 }
 
 #[test]
 fn what_lost_all_its_owners_goes() {
-    check_collect(&object("p", json!({})), &[], &[], &[]);
-    check_collect(&object("p", owners(&["a"])), &["a"], &[], &[]);
-    check_collect(&object("p", owners(&["a"])), &[], &[], &["delete p"]);
-    check_collect(
-        &object("p", owners(&["a", "b"])),
-        &["b"],
+    check(&object("p", json!({})), &[], &[]);
+    check(&object("p", owners(&["here"])), &[], &[]);
+    check(&object("p", owners(&["a"])), &[], &["delete p"]);
+    check(
+        &object("p", owners(&["a", "here"])),
         &[],
-        &["p of [\"b\"]"],
+        &["p of [\"here\"]"],
     );
-    check_collect(&object("p", owners(&["a", "b"])), &[], &[], &["delete p"]);
-    check_collect(
-        &object("p", owners(&["foreground"])),
+    check(&object("p", owners(&["a", "a2"])), &[], &["delete p"]);
+    check(&object("p", owners(&["waits"])), &[], &["delete p"]);
+    check(
+        &object("p", owners(&["waits", "here"])),
         &[],
-        &[],
-        &["delete p"],
+        &["p of [\"here\"]"],
     );
+}
+
+#[test]
+fn an_owner_in_another_namespace_owns_nothing_and_is_told_of() {
+    let told = |name: &str| {
+        format!(
+            "ownerRef [apps/v1/ReplicaSet, namespace: d, name: {name}, uid: uid-{name}] does not \
+             exist in namespace \"d\""
+        )
+    };
+    check(
+        &object("p", owners(&["else"])),
+        &[],
+        &[&told("else"), "delete p"],
+    );
+    let both = [&*told("else"), "p of [\"here\"]"];
+    check(&object("p", owners(&["else", "here"])), &[], &both);
+    check(&object("p", owners(&["u"])), &[], &[&told("u")]);
 }
 
 fn leaving(name: &str, finalizers: &[&str]) -> Observed<Metadata> {
@@ -87,48 +105,40 @@ fn leaving(name: &str, finalizers: &[&str]) -> Observed<Metadata> {
 }
 
 #[test]
-fn a_foreground_deletion_waits_for_its_dependents() {
+fn a_foreground_deletion_waits_for_the_dependents_that_block_it() {
     let owner = leaving("o", &[FOREGROUND]);
     let child = object("c", owners(&["o"]));
-    check_collect(&owner, &[], &[&child], &["delete c"]);
-    let mut going = owners(&["o"]);
-    going["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-    check_collect(&owner, &[], &[&object("c", going)], &[]);
-    check_collect(&owner, &[], &[], &["remove o"]);
-    check_collect(
+    check(&owner, &[&child], &[]);
+    let mut free = child.clone();
+    free.object.owner_references[0].block_owner_deletion = false;
+    check(&owner, &[&free], &["o keeps []"]);
+    check(&owner, &[], &["o keeps []"]);
+    check(
         &leaving("o", &[FOREGROUND, "x/y"]),
-        &[],
         &[],
         &["o keeps [\"x/y\"]"],
     );
-    check_collect(&leaving("o", &["x/y"]), &[], &[&child], &[]);
+    check(&leaving("o", &["x/y"]), &[&child], &[]);
+}
+
+#[test]
+fn what_has_dependents_goes_in_the_foreground_too() {
+    let middle = object("m", owners(&["waits"]));
+    let leaf = object("l", owners(&["m"]));
+    check(&middle, &[&leaf], &["foreground m"]);
+    let mut circle = leaving("waits", &[FOREGROUND]);
+    circle.object.owner_references = object("x", owners(&["m"])).object.owner_references;
+    check(
+        &middle,
+        &[&circle],
+        &["m of [\"waits free\"]", "foreground m"],
+    );
 }
 
 #[test]
 fn an_orphaning_deletion_frees_its_dependents() {
     let owner = leaving("o", &[ORPHAN]);
-    check_collect(
-        &owner,
-        &[],
-        &[&object("c", owners(&["o", "b"]))],
-        &["c of [\"b\"]"],
-    );
-    check_collect(&owner, &[], &[], &["remove o"]);
-}
-
-#[test]
-fn a_namespace_goes_after_its_content() {
-    let check = |namespace: &Observed<Metadata>, content: &[&Observed<Metadata>], want: &[&str]| {
-        let content: Vec<_> = content.iter().map(|c| (kinds::pod(), *c)).collect();
-        assert_eq!(
-            say(&end_namespace(kinds::namespace(), namespace, &content)),
-            want
-        );
-    };
-    let (a, b) = (object("a", json!({})), leaving("b", &[]));
-    check(&object("n", json!({})), &[&a], &[]);
-    check(&leaving("n", &[]), &[&a, &b], &["delete a"]);
-    check(&leaving("n", &[]), &[&b], &[]);
-    check(&leaving("n", &[]), &[], &["remove n"]);
-    check(&leaving("n", &["x/y"]), &[], &[]);
+    let child = object("c", owners(&["o", "b"]));
+    check(&owner, &[&child], &["c of [\"b\"]"]);
+    check(&owner, &[], &["o keeps []"]);
 }

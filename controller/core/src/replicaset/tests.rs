@@ -64,6 +64,7 @@ fn plan_of(set: &Observed<ReplicaSet>, pods: &[Observed<Pod>], failure: Option<&
     let related = BTreeMap::new();
     plan(
         &Input {
+            kind: kinds::replica_set(),
             replica_set: set,
             pods: &pods,
             related_on_node: &related,
@@ -279,6 +280,7 @@ fn a_pod_is_available_after_it_was_ready_for_long_enough() {
         Some(Timestamp::from_seconds(NOW.seconds + 20))
     );
     assert_eq!(status(&early)["readyReplicas"], 1);
+    assert_eq!(status(&early)["fullyLabeledReplicas"], 1);
     assert_eq!(status(&early)["availableReplicas"], Value::Null);
     let due = plan_of(&set, &[since(30)], None);
     assert_eq!(due.next_wake, None);
@@ -303,7 +305,7 @@ fn a_failure_shows_until_it_is_over() {
     );
     let set = set(
         0,
-        json!({"status": {"observedGeneration": 2, "conditions": [condition]}}),
+        json!({"status": {"observedGeneration": 2, "terminatingReplicas": 0, "conditions": [condition]}}),
     );
     assert_eq!(
         plan_of(&set, &[], Some(&failure)).actions,
@@ -314,11 +316,68 @@ fn a_failure_shows_until_it_is_over() {
         panic!("the condition stays")
     };
     assert_eq!(patch["status"]["conditions"], Value::Null);
-    let note = failure_note(&set, &failure);
+    let note = failure_note(
+        &Input {
+            kind: kinds::replica_set(),
+            replica_set: &set,
+            pods: &[],
+            related_on_node: &BTreeMap::new(),
+            failure: None,
+        },
+        &failure,
+    );
     assert_eq!(
         (note.warning, note.reason, note.message.as_str()),
         (true, "FailedCreate", "Error creating: no room")
     );
+}
+
+#[test]
+fn those_that_go_are_counted_and_a_replication_controller_speaks_for_itself() {
+    let leaving = pod(
+        "b",
+        &[("/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"))],
+    );
+    let plan = plan_of(&set(1, json!({})), &[pod("a", &[]), leaving.clone()], None);
+    let Some(Action::Patch { patch, .. }) = plan.actions.last() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(patch["status"]["terminatingReplicas"], 1);
+
+    let controller = json!({
+        "metadata": {"name": "web", "namespace": "d", "uid": "R", "generation": 2},
+        "spec": {"replicas": 2, "selector": {"app": "web"},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": []}}},
+    });
+    let controller: bramble_api::view::ReplicationController =
+        serde_json::from_str(&controller.to_string()).unwrap();
+    let controller = Observed {
+        revision: 1,
+        object: controller.into(),
+    };
+    let input = Input {
+        kind: kinds::replication_controller(),
+        replica_set: &controller,
+        pods: &[&pod("a", &[]), &leaving],
+        related_on_node: &BTreeMap::new(),
+        failure: None,
+    };
+    let plan = super::plan(&input, NOW);
+    let [
+        Action::Create { object, note, .. },
+        Action::Patch { target, patch, .. },
+    ] = &plan.actions[..]
+    else {
+        panic!("{plan:?}")
+    };
+    let owner = &object["metadata"]["ownerReferences"][0];
+    assert_eq!(
+        (&owner["kind"], &owner["apiVersion"]),
+        (&json!("ReplicationController"), &json!("v1"))
+    );
+    assert_eq!(note.as_ref().unwrap().component, "replication-controller");
+    assert_eq!(target.kind.kind, "ReplicationController");
+    assert_eq!(patch["status"]["terminatingReplicas"], Value::Null);
 }
 
 proptest! {
