@@ -19,6 +19,7 @@ mod equip;
 mod expiry;
 mod nodes;
 mod queue;
+mod quota;
 mod reconcile;
 mod roles;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use bramble_controller_core::schedule::Cluster;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::apiserver::admission::Admission;
 use crate::object;
 use crate::store::{Error, Store, Watcher};
 use cache::{Cache, Id};
@@ -67,7 +69,12 @@ pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<JoinHand
     first.catch_up()?;
     first.equip_first();
     store.settled(store.revision()).wait().await?;
-    Ok(tokio::spawn(run(first)))
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            error = run(first) => error,
+            error = quota::run(store) => error,
+        }
+    }))
 }
 
 /// Runs until the store fails, and says how.
@@ -95,6 +102,7 @@ struct Controllers {
     store: Arc<dyn Store>,
     clock: Clock,
     settings: Settings,
+    admission: Admission,
     watchers: Vec<Watcher>,
     cache: Cache,
     cluster: Cluster,
@@ -113,6 +121,7 @@ impl Controllers {
     fn open(store: Arc<dyn Store>, clock: Clock, settings: Settings) -> Result<Self, Error> {
         let now = clock();
         let mut this = Self {
+            admission: Admission::without_services(store.clone()),
             store,
             clock,
             settings,

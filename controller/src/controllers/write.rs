@@ -2,6 +2,7 @@
 
 use bramble_api::admit;
 use bramble_api::kind::Kind;
+use bramble_api::status::Status;
 use bramble_api::{metadata, patch};
 use bramble_controller_core::action::{Action, Durability as Class, Note, Target};
 use bramble_controller_core::deletion::{self, Deletion, Propagation};
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use super::Controllers;
 use super::cache::Id;
+use crate::apiserver::admission::{Attributes, Mutated};
 use crate::object;
 use crate::store::{Body, Durability, Entry, Error as StoreError, Expect, Key, Op, Revision};
 
@@ -95,7 +97,12 @@ impl Controllers {
         Ok(())
     }
 
-    fn create(&self, kind: &Kind, namespace: &str, object: &Value) -> Result<String, Error> {
+    fn create(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        object: &Value,
+    ) -> Result<String, Error> {
         if kind.namespaced {
             let ending = match self.cache.namespace(namespace) {
                 Some((_, view)) => view.metadata().is_deleting(),
@@ -114,18 +121,35 @@ impl Controllers {
                 suffix: &suffix,
                 namespace: kind.namespaced.then_some(namespace),
             };
+            let refused = |status: Status| Error::Refused(status.message().to_owned());
+            let attributes = Attributes::created(kind, namespace);
+            let mut mutated = Mutated::default();
             // Warnings are for whoever wrote the template, and were given then.
-            admit::create(kind, &mut object, &context)
-                .map_err(|status| Error::Refused(status.message().to_owned()))?;
+            admit::create_with(kind, &mut object, &context, &mut |object| {
+                mutated = self.admission.mutate(&attributes, object, None)?;
+                Ok(())
+            })
+            .map_err(refused)?;
+            self.admission
+                .validate(&attributes, &object, None)
+                .map_err(refused)?;
+            let charged = self
+                .admission
+                .reserve(&attributes, &object, None)
+                .map_err(refused)?;
             let name = object["metadata"]["name"]
                 .as_str()
                 .unwrap_or_default()
                 .to_owned();
             let namespace = if kind.namespaced { namespace } else { "" };
             let key = Key::new(kind.storage_group, kind.plural, namespace, name.as_str());
-            match self.put(key, &object, Expect::Absent, Durability::Hard) {
-                Ok(()) => return Ok(name),
-                Err(StoreError::Exists(_)) => {}
+            let mut ops = vec![put(key, &object, Expect::Absent, Durability::Hard)];
+            ops.extend(charged);
+            // Nothing leaves the process from here: whoever shows it outside waits for the disk.
+            match self.store.commit(ops) {
+                Ok(_) => return Ok(name),
+                // The name is taken, or a quota that was counted on has moved.
+                Err(StoreError::Exists(_) | StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -139,19 +163,9 @@ impl Controllers {
         expect: Expect,
         durability: Durability,
     ) -> Result<(), StoreError> {
-        let canonical = metadata::canonical(object);
-        let body = Body {
-            json: canonical.bytes,
-            revision_at: canonical.revision_at,
-        };
         // Nothing leaves the process from here: whoever shows it outside waits for the disk.
         self.store
-            .commit(vec![Op::Put {
-                key,
-                expect,
-                body,
-                durability,
-            }])
+            .commit(vec![put(key, object, expect, durability)])
             .map(drop)
     }
 
@@ -278,6 +292,20 @@ impl Controllers {
         if let Err(error) = self.put(key, &object, Expect::Any, Durability::Memory) {
             tracing::debug!(%error, reason = note.reason, "an event was not written");
         }
+    }
+}
+
+fn put(key: Key, object: &Value, expect: Expect, durability: Durability) -> Op {
+    let canonical = metadata::canonical(object);
+    let body = Body {
+        json: canonical.bytes,
+        revision_at: canonical.revision_at,
+    };
+    Op::Put {
+        key,
+        expect,
+        body,
+        durability,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a user sees, on real parts: the real kubectl, the built programs, boards as network
 //! namespaces, containers that run. Each test has a cluster of its own.
 
+mod admission;
 mod apply;
 mod bad_input;
 mod deployment;

@@ -24,8 +24,10 @@ use bramble_controller_core::admission::{account, priority};
 use serde_json::Value;
 
 use super::request::{Info, key};
+pub(crate) use super::write::put;
 use crate::join::Cidr;
 use crate::store::{Error, Op, Page, Scope, Store};
+pub(crate) use quotas::count;
 pub(crate) use services::Claim;
 
 /// How long a pod of a new namespace waits for the namespace's account.
@@ -98,14 +100,24 @@ pub(crate) struct Mutated {
 /// See the module.
 pub(crate) struct Admission {
     store: Arc<dyn Store>,
-    services: services::Services,
+    /// None where no Services are made.
+    services: Option<services::Services>,
     turn: Mutex<()>,
 }
 
 impl Admission {
     pub(crate) fn new(store: Arc<dyn Store>, service_cidr: Cidr) -> Self {
         Self {
-            services: services::Services::new(service_cidr),
+            services: Some(services::Services::new(service_cidr)),
+            store,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// For the controllers, whose only Service says itself what it has.
+    pub(crate) fn without_services(store: Arc<dyn Store>) -> Self {
+        Self {
+            services: None,
             store,
             turn: Mutex::new(()),
         }
@@ -152,8 +164,12 @@ impl Admission {
                 Some(old) => priority::preserve(object, old),
             }
         }
-        if attributes.is("", "services") {
-            mutated._claim = Some(self.services.allot(&*self.store, attributes, object, old)?);
+        if let Some(services) = self
+            .services
+            .as_ref()
+            .filter(|_| attributes.is("", "services"))
+        {
+            mutated._claim = Some(services.allot(&*self.store, attributes, object, old)?);
         }
         Ok(mutated)
     }

@@ -189,6 +189,12 @@ pub fn usage<'a>(
     status(&hard, &used)
 }
 
+/// Whether a change leaves what quotas count as it was.
+#[must_use]
+pub fn is_same(subject: Subject<'_>, old: &Value, new: &Value, now: Timestamp) -> bool {
+    subject.usage(old, now) == subject.usage(new, now) && scope::is_same(old, new)
+}
+
 /// Whether a quota has to do with objects of a resource.
 #[must_use]
 pub fn measured(quota: &Value, subject: Subject<'_>) -> bool {

@@ -24,6 +24,12 @@ pub(super) fn matches(quota: &Value, subject: Subject<'_>, object: &Value) -> bo
     plain && selected
 }
 
+/// Whether a changed pod is in the same scopes: of what decides, only this can change.
+pub(super) fn is_same(old: &Value, new: &Value) -> bool {
+    let deadline = |pod: &Value| is_terminating(part(pod, "spec"));
+    deadline(old) == deadline(new)
+}
+
 fn has(pod: &Value, scope: &str, operator: &str, values: &[Value]) -> bool {
     let spec = part(pod, "spec");
     match scope {
