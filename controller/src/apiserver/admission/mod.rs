@@ -206,7 +206,12 @@ impl Admission {
         object: &Value,
         old: Option<&Value>,
     ) -> Result<Vec<Op>, Status> {
-        self.charge(attributes, object, old)
+        let mut writes = self.charge(attributes, object, old)?;
+        if attributes.dry_run {
+            // A trial is counted and leaves no trace.
+            writes.clear();
+        }
+        Ok(writes)
     }
 
     /// One decision about shared amounts at a time. Never held across an await.
