@@ -4,6 +4,7 @@
 mod admission;
 mod apply;
 mod bad_input;
+mod controllers;
 mod deployment;
 mod durability;
 mod fields;
