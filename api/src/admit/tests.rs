@@ -289,24 +289,6 @@ fn what_is_not_supported_is_refused_by_name_or_warned_about() {
 }
 
 #[test]
-fn nothing_is_evicted_and_that_is_said() {
-    let mut spec = container(json!({}));
-    spec["tolerations"] = json!([{"key": "k", "operator": "Exists", "effect": "NoExecute",
-        "tolerationSeconds": 5}]);
-    let (_, warnings) = created("pods", pod(spec)).unwrap();
-    let [warning] = &warnings[..] else {
-        panic!("{warnings:?}")
-    };
-    assert!(
-        warning
-            .text
-            .starts_with("spec.tolerations[0].tolerationSeconds: not supported"),
-        "{}",
-        warning.text
-    );
-}
-
-#[test]
 fn limits_on_storage_are_warned_about() {
     let rest = json!({"resources": {"limits": {"ephemeral-storage": "1Gi"}}});
     let (_, warnings) = created("pods", pod(container(rest))).unwrap();

@@ -101,9 +101,8 @@ pub(super) fn validate_update(kind: &Kind, old: &Object, new: &Object, errors: &
 
 /// Rules of a status that a client or controller writes.
 pub(super) fn validate_status(kind: &Kind, object: &Object, errors: &mut Errors) {
-    match kind.kind {
-        "ResourceQuota" => quota::validate_status(object, errors),
-        _ => {}
+    if kind.kind == "ResourceQuota" {
+        quota::validate_status(object, errors);
     }
 }
 

@@ -42,7 +42,11 @@ pub(super) static RULES: &[Rules] = &[
             honoured("addresses_and_families", "ipFamilies ipFamilyPolicy"),
             honoured("types_and_policies", "externalName"),
             inside("ports"),
-            kept("publishNotReadyAddresses selector"),
+            honoured(
+                "who_leaves_serves_still_but_takes_nothing_new",
+                "publishNotReadyAddresses",
+            ),
+            honoured("a_service_leads_to_its_ready_pods", "selector"),
             warned(NO_BALANCER, "allocateLoadBalancerNodePorts").fine(&["true", "false"]),
             warned(
                 NO_BALANCER,

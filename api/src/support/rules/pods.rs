@@ -130,8 +130,8 @@ pub(super) static RULES: &[Rules] = &[
         "core.v1.Toleration",
         &[
             honoured(PLACED, "effect key operator value"),
-            warned(
-                "running pods are not evicted by taints",
+            honoured(
+                "a_pod_is_marked_when_it_has_borne_the_taint_for_long_enough",
                 "tolerationSeconds",
             ),
         ],

@@ -4,6 +4,7 @@ use super::{ALL_THREE, Rules, TYPE, honoured, inside, kept, kept_status};
 
 const MADE: &str = "pods_are_made_until_there_are_enough";
 const AVAILABLE: &str = "a_pod_is_available_after_it_was_ready_for_long_enough";
+const CONTROLLER: &str = "a_replication_controller_keeps_its_pods";
 const BOUNDS: &str = "bounds_round_as_upstream";
 const THROUGH: &str = "a_rollout_that_is_through_says_so_in_upstreams_words";
 
@@ -79,7 +80,10 @@ pub(super) static RULES: &[Rules] = &[
                 "availableReplicas fullyLabeledReplicas observedGeneration readyReplicas replicas",
             ),
             inside("conditions"),
-            kept_status("terminatingReplicas"),
+            honoured(
+                "those_that_go_are_counted_and_a_replication_controller_speaks_for_itself",
+                "terminatingReplicas",
+            ),
         ],
     ),
     (
@@ -94,15 +98,16 @@ pub(super) static RULES: &[Rules] = &[
         "core.v1.ReplicationControllerSpec",
         &[
             inside("template"),
-            kept("minReadySeconds replicas selector"),
+            honoured(CONTROLLER, "replicas selector"),
+            kept("minReadySeconds"),
         ],
     ),
     (
         "core.v1.ReplicationControllerStatus",
-        &[kept_status(
-            "availableReplicas conditions fullyLabeledReplicas observedGeneration readyReplicas \
-             replicas",
-        )],
+        &[
+            honoured(CONTROLLER, "readyReplicas replicas"),
+            kept_status("availableReplicas conditions fullyLabeledReplicas observedGeneration"),
+        ],
     ),
     ("core.v1.PodTemplate", &[TYPE, inside("metadata template")]),
     (
