@@ -159,6 +159,14 @@ pub fn delete_options(content_type: Option<&str>, bytes: &[u8]) -> Result<Value,
     finish(parsed, expected, true, FieldValidation::Ignore).map(|d| d.value)
 }
 
+/// Any JSON, such as a patch: no deeper and of no more values than objects may be.
+///
+/// # Errors
+/// What the parser says.
+pub fn plain_json(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    json::parse(bytes).map(|parsed| parsed.value)
+}
+
 /// Parses a body without a schema: patches, and objects whose kind is not known yet.
 pub fn untyped(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Status> {
     limit(bytes)?;

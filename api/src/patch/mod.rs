@@ -15,6 +15,8 @@ use serde_json::Value;
 pub const MAX_JSON_OPERATIONS: usize = 10_000;
 /// Most operations that can make an object grow or deepen by more than the patch itself.
 const MAX_COPIES: usize = 64;
+/// Most items of lists that the operations of one JSON patch may move aside.
+const MAX_MOVED: usize = 20_000_000;
 
 /// Applies a JSON patch.
 pub fn json(_kind: &Kind, current: &Value, patch: &Value) -> Result<Value, Status> {
@@ -27,10 +29,17 @@ pub fn json(_kind: &Kind, current: &Value, patch: &Value) -> Result<Value, Statu
         )));
     }
     let mut out = current.clone();
-    let mut copies = 0;
+    let (mut copies, mut moved) = (0, 0);
     for operation in operations.iter() {
         if operation.path().tokens().count() > MAX_DEPTH {
             return Err(Status::unprocessable());
+        }
+        // Each insertion into a list, and each removal, moves all that come after.
+        let list = operation.path().as_str().rsplit_once('/');
+        let list = list.and_then(|(list, _)| out.pointer(list)?.as_array());
+        moved += list.map_or(0, Vec::len);
+        if moved > MAX_MOVED {
+            return Err(Status::too_large("the JSON patch moves too many items"));
         }
         json_patch::patch(&mut out, std::slice::from_ref(operation))
             .map_err(|_| Status::unprocessable())?;

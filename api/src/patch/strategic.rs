@@ -14,7 +14,7 @@
 
 use crate::facts::{Field, Merge, Message, Shape};
 use serde_json::{Map, Value};
-use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 /// Why a patch can't be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +84,8 @@ fn merge_map(
                 return Err(Error::NotAList(key));
             };
             if let Some(Value::Array(items)) = original.get_mut(list) {
-                items.retain(|item| !gone.contains(item));
+                let gone: HashSet<String> = gone.iter().map(Value::to_string).collect();
+                items.retain(|item| !gone.contains(&item.to_string()));
             }
             continue;
         }
@@ -154,7 +155,8 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), Error> {
     let Value::Array(keep) = list else {
         return Err(Error::NotAList(RETAIN.into()));
     };
-    let kept = |key: &str| keep.iter().any(|k| k.as_str() == Some(key));
+    let keep: HashSet<&str> = keep.iter().filter_map(Value::as_str).collect();
+    let kept = |key: &str| keep.contains(key);
     if let Some((key, _)) = patch
         .iter()
         .find(|(key, value)| !value.is_null() && !key.starts_with('$') && !kept(key))
@@ -213,29 +215,42 @@ fn set_element_orders(
 struct Pairing(Option<&'static str>);
 
 impl Pairing {
-    fn same(self, a: &Value, b: &Value) -> bool {
+    /// What tells an item from others; `None` for one without the key.
+    fn id(self, item: &Value) -> Option<String> {
         match self.0 {
-            Some(key) => a.get(key).is_some() && a.get(key) == b.get(key),
-            None => a == b,
+            Some(key) => item.get(key).map(Value::to_string),
+            None => Some(item.to_string()),
         }
     }
 
-    fn position(self, list: &[Value], item: &Value) -> Option<usize> {
-        list.iter().position(|other| self.same(other, item))
+    /// The first place of each item: a patch may hold hundreds of thousands, and looking for each
+    /// among all others would take minutes.
+    fn places(self, list: &[Value]) -> HashMap<String, usize> {
+        let mut places = HashMap::with_capacity(list.len());
+        for (at, item) in list.iter().enumerate() {
+            if let Some(id) = self.id(item) {
+                places.entry(id).or_insert(at);
+            }
+        }
+        places
     }
 
     /// The client's items in its order, the server's own in theirs, interleaved as they stood.
     fn ordered(self, merged: Vec<Value>, client: &[Value], server: &[Value]) -> Vec<Value> {
-        let (mut known, mut others): (Vec<Value>, Vec<Value>) = merged
-            .into_iter()
-            .partition(|item| self.position(client, item).is_some());
-        known.sort_by_key(|item| self.position(client, item));
-        others.sort_by(
-            |a, b| match (self.position(server, a), self.position(server, b)) {
-                (Some(a), Some(b)) => a.cmp(&b),
-                _ => Ordering::Equal,
-            },
-        );
+        let (client, server) = (self.places(client), self.places(server));
+        let (mut known, mut others) = (Vec::new(), Vec::new());
+        for item in merged {
+            let id = self.id(&item);
+            let place = |places: &HashMap<String, usize>| places.get(id.as_ref()?).copied();
+            let (mine, theirs) = (place(&client), place(&server));
+            match mine {
+                Some(mine) => known.push((mine, theirs, item)),
+                None => others.push((theirs, item)),
+            }
+        }
+        known.sort_by_key(|(mine, ..)| *mine);
+        // What neither has placed comes last: a sort panics at an order that contradicts itself.
+        others.sort_by_key(|(theirs, _)| theirs.unwrap_or(usize::MAX));
         let mut out = Vec::with_capacity(known.len() + others.len());
         let (mut known, mut others) = (known.into_iter().peekable(), others.into_iter().peekable());
         loop {
@@ -243,14 +258,14 @@ impl Pairing {
                 (None, None) => return out,
                 (Some(_), None) => true,
                 (None, Some(_)) => false,
-                (Some(a), Some(b)) => {
-                    matches!((self.position(server, a), self.position(server, b)), (Some(a), Some(b)) if a < b)
+                (Some((_, a, _)), Some((b, _))) => {
+                    matches!((a, b), (Some(a), Some(b)) if a < b)
                 }
             };
             out.extend(if client_first {
-                known.next()
+                known.next().map(|(_, _, item)| item)
             } else {
-                others.next()
+                others.next().map(|(_, item)| item)
             });
         }
     }
@@ -264,8 +279,9 @@ fn merge_list(
     match field {
         Some(field) if field.merge == Merge::Set => {
             let mut merged = original.clone();
+            let mut known: HashSet<String> = original.iter().map(Value::to_string).collect();
             for item in &patch {
-                if !merged.contains(item) {
+                if known.insert(item.to_string()) {
                     merged.push(item.clone());
                 }
             }
@@ -302,6 +318,7 @@ fn merge_keyed(
     let pairing = Pairing(Some(key));
     let mut merged = original.clone();
     let mut changes = Vec::with_capacity(patch.len());
+    let mut gone = HashSet::new();
     let mut replace = false;
     for mut item in patch {
         let directive = match &mut item {
@@ -319,7 +336,7 @@ fn merge_keyed(
             }
             Some(Some("delete")) => {
                 has_key(key, &item)?;
-                merged.retain(|old| !pairing.same(old, &item));
+                gone.extend(pairing.id(&item));
             }
             Some(other) => return Err(Error::Directive(format!("{other:?}"))),
         }
@@ -327,11 +344,17 @@ fn merge_keyed(
     if replace {
         return Ok(changes.into_iter().map(clean).collect());
     }
+    merged.retain(|old| pairing.id(old).is_none_or(|id| !gone.contains(&id)));
+    let mut places = pairing.places(&merged);
     for item in &changes {
         has_key(key, item)?;
-        match pairing.position(&merged, item) {
-            Some(at) => merge(field.ty.message(), &mut merged[at], item.clone())?,
-            None => merged.push(clean(item.clone())),
+        let id = pairing.id(item).unwrap_or_default();
+        match places.get(&id) {
+            Some(at) => merge(field.ty.message(), &mut merged[*at], item.clone())?,
+            None => {
+                places.insert(id, merged.len());
+                merged.push(clean(item.clone()));
+            }
         }
     }
     Ok(pairing.ordered(merged, &changes, &original))

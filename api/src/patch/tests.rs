@@ -320,3 +320,63 @@ proptest! {
         prop_assert_eq!(names.len(), unique.len());
     }
 }
+
+#[test]
+fn items_in_no_order_are_put_into_one() {
+    // What the client puts nowhere, half of it known to the server: an order that contradicts itself
+    // makes a sort panic.
+    const SIZE: usize = 20;
+    let kind = crate::kind::find("", "v1", "configmaps").unwrap();
+    let known: Vec<String> = (0..SIZE).map(|n| format!("k.io/s{n}")).collect();
+    let current = json!({"metadata": {"name": "a", "finalizers": known}});
+    let mut seed = 7u32;
+    for _ in 0..200 {
+        let mut items: Vec<String> = (0..SIZE)
+            .flat_map(|n| [format!("k.io/s{n}"), format!("k.io/n{n}")])
+            .collect();
+        for at in (1..items.len()).rev() {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            items.swap(at, (seed >> 8) as usize % (at + 1));
+        }
+        let patch = json!({"metadata": {"finalizers": items, "$setElementOrder/finalizers": []}});
+        let out = strategic(kind, &current, &patch).unwrap();
+        assert_eq!(
+            out["metadata"]["finalizers"].as_array().unwrap().len(),
+            2 * SIZE
+        );
+    }
+}
+
+#[test]
+fn long_lists_cost_no_more_than_long_bodies() {
+    let kind = crate::kind::find("", "v1", "configmaps").unwrap();
+    let long: Vec<String> = (0..10_000).map(|n| format!("k.io/{n}")).collect();
+    let owners: Vec<Value> = long.iter().map(|n| json!({"uid": n})).collect();
+    let reversed: Vec<&String> = long.iter().rev().collect();
+    let current = json!({"metadata": {"name": "a", "finalizers": long, "ownerReferences": owners}});
+    let deleted: Vec<Value> = (long.iter().rev())
+        .map(|n| json!({"uid": n, "$patch": "delete"}))
+        .collect();
+    let started = std::time::Instant::now();
+    for patch in [
+        json!({"metadata": {"finalizers": reversed, "$setElementOrder/finalizers": long}}),
+        json!({"metadata": {"$deleteFromPrimitiveList/finalizers": reversed}}),
+        json!({"metadata": {"ownerReferences": owners}}),
+        json!({"metadata": {"ownerReferences": deleted}}),
+    ] {
+        strategic(kind, &current, &patch).unwrap();
+    }
+    let mut operations = vec![json!({"op": "add", "path": "/data", "value": vec![1; 200_000]})];
+    operations.extend(vec![
+        json!({"op": "add", "path": "/data/0", "value": 1});
+        9_999
+    ]);
+    let refused = super::json(kind, &current, &operations.into()).unwrap_err();
+    assert_eq!(refused.code(), 413);
+    // Minutes, when each item was looked for among all others.
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+}
