@@ -23,7 +23,7 @@ impl Dice {
     }
 
     fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[usize::try_from(self.roll(from.len() as u64)).unwrap()]
+        from[usize::try_from(self.roll(from.len() as u64)).expect("an index")]
     }
 }
 
@@ -150,7 +150,11 @@ fn message(of: &'static Message, dice: &mut Dice, depth: u64) -> Value {
 }
 
 fn object(kind: &Kind, dice: &mut Dice) -> Value {
-    let mut object = message(facts::message(kind.message).unwrap(), dice, 9);
+    let mut object = message(
+        facts::message(kind.message).expect("a message of every kind"),
+        dice,
+        9,
+    );
     if dice.roll(10) > 0 {
         object["kind"] = kind.kind.into();
         object["apiVersion"] = kind.api_version().into();
@@ -164,7 +168,7 @@ fn object(kind: &Kind, dice: &mut Dice) -> Value {
 }
 
 fn decoded(kind: &Kind, object: &Value) -> Option<Value> {
-    let bytes = serde_json::to_vec(object).unwrap();
+    let bytes = serde_json::to_vec(object).expect("JSON");
     let body = decode::body(
         Some("application/json"),
         &bytes,
@@ -200,7 +204,7 @@ fn goes_through(kind: &'static Kind, seed: u64) {
             now: Timestamp::default(),
             subresource: None,
         };
-        admit::update(kind, &first, &mut again, &ctx).unwrap();
+        admit::update(kind, &first, &mut again, &ctx).expect("an object as it is");
         assert_eq!(again, first, "{}", kind.kind);
         let _ = metadata::canonical(&first);
     }

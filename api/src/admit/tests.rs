@@ -23,7 +23,11 @@ pub(super) fn created(plural: &str, mut object: Value) -> Result<(Value, Vec<War
 }
 
 /// Creates, then updates with what `change` makes of it.
-pub(super) fn updated(plural: &str, object: Value, change: impl Fn(&mut Value)) -> Result<Value, Status> {
+pub(super) fn updated(
+    plural: &str,
+    object: Value,
+    change: impl Fn(&mut Value),
+) -> Result<Value, Status> {
     let (old, _) = created(plural, object).unwrap();
     let mut new = old.clone();
     change(&mut new);

@@ -213,11 +213,6 @@ impl Request<'_> {
         }
         managers
     }
-
-    fn normalised(&self, object: &Value) -> Value {
-        decode::check(self.kind, object.clone(), FieldValidation::Ignore)
-            .map_or_else(|_| object.clone(), |decoded| decoded.value)
-    }
 }
 
 /// How upstream names an object in an error.

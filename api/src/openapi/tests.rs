@@ -147,7 +147,7 @@ fn one<'a>(message: &'a [u8], path: &[u64]) -> &'a [u8] {
     })
 }
 
-fn all<'a>(message: &'a [u8], number: u64) -> Vec<&'a [u8]> {
+fn all(message: &[u8], number: u64) -> Vec<&[u8]> {
     let of = fields(message).into_iter().filter(|f| f.0 == number);
     of.map(|f| f.1).collect()
 }

@@ -95,7 +95,7 @@ pub(crate) enum Shown {
     Nothing,
     /// A certificate that is not of our CA, or no longer.
     Foreign,
-    Certificate(Certified),
+    Certificate(Box<Certified>),
 }
 
 /// A client certificate of our CA.

@@ -90,7 +90,7 @@ impl Standing {
             ctx.refusals.note(Kind::Certified, certificate.user());
             return None;
         };
-        let shown = Shown::Certificate(certificate);
+        let shown = Shown::Certificate(Box::new(certificate));
         Some(Self::new(ctx, shown, Seat::Known { _seat: seat }, None))
     }
 

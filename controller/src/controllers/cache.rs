@@ -71,14 +71,14 @@ pub(super) fn scopes() -> impl Iterator<Item = Scope> {
 /// A view of an object.
 #[derive(Debug)]
 pub(super) enum View {
-    Pod(Observed<Pod>),
+    Pod(Box<Observed<Pod>>),
     /// Also of a ReplicationController.
-    ReplicaSet(Observed<ReplicaSet>),
-    Deployment(Observed<Deployment>),
-    Node(Observed<Node>),
-    Service(Observed<Service>),
+    ReplicaSet(Box<Observed<ReplicaSet>>),
+    Deployment(Box<Observed<Deployment>>),
+    Node(Box<Observed<Node>>),
+    Service(Box<Observed<Service>>),
     /// Only what garbage collection needs.
-    Other(Observed<Metadata>),
+    Other(Box<Observed<Metadata>>),
 }
 
 impl View {
@@ -93,27 +93,27 @@ impl View {
             })
         }
         Ok(match resource {
-            "pods" => Self::Pod(observed(entry)?),
-            "replicasets" => Self::ReplicaSet(observed(entry)?),
-            "deployments" => Self::Deployment(observed(entry)?),
-            "nodes" => Self::Node(observed(entry)?),
-            "services" => Self::Service(observed(entry)?),
+            "pods" => Self::Pod(Box::new(observed(entry)?)),
+            "replicasets" => Self::ReplicaSet(Box::new(observed(entry)?)),
+            "deployments" => Self::Deployment(Box::new(observed(entry)?)),
+            "nodes" => Self::Node(Box::new(observed(entry)?)),
+            "services" => Self::Service(Box::new(observed(entry)?)),
             "replicationcontrollers" => {
                 let seen: Observed<ReplicationController> = observed(entry)?;
-                Self::ReplicaSet(Observed {
+                Self::ReplicaSet(Box::new(Observed {
                     revision: seen.revision,
                     object: seen.object.into(),
-                })
+                }))
             }
             _ => {
                 let seen: Observed<view::Object> = observed(entry)?;
                 let mut object = seen.object.metadata;
                 // The only thing of size, and nobody asks a ConfigMap for it.
                 object.annotations.clear();
-                Self::Other(Observed {
+                Self::Other(Box::new(Observed {
                     revision: seen.revision,
                     object,
-                })
+                }))
             }
         })
     }

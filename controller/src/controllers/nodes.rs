@@ -71,7 +71,7 @@ impl Watch {
 
     fn remember(&mut self, name: &Arc<str>, node: Option<&Node>, now: Timestamp) {
         let known = self.tainted.remove(name).unwrap_or_default();
-        let taints = node.into_iter().flat_map(|node| executing(node));
+        let taints = node.into_iter().flat_map(executing);
         let seen: Vec<_> = taints
             .filter(|taint| taint.time_added.is_none())
             .map(|taint| {

@@ -93,7 +93,7 @@ fn plan_group(
     }
     let mut kept = false;
     for draft in drafts {
-        if draft.endpoints.is_empty() && !(placeholder && !kept) {
+        if draft.endpoints.is_empty() && (kept || !placeholder) {
             actions.push(delete(draft.slice));
             continue;
         }

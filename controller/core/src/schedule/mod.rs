@@ -171,7 +171,7 @@ impl HostPort {
 
 impl Resident {
     fn of(pod: &Pod) -> Self {
-        let concerns_pods = |affinity: &&Box<Affinity>| {
+        let concerns_pods = |affinity: &Affinity| {
             [&affinity.pod_affinity, &affinity.pod_anti_affinity]
                 .iter()
                 .any(|one| !one.required.is_empty() || !one.preferred.is_empty())
@@ -184,7 +184,9 @@ impl Resident {
             priority: pod.spec.priority,
             amount: Amount::of(pod),
             ports: HostPort::of(pod),
-            affinity: pod.spec.affinity.as_ref().filter(concerns_pods).cloned(),
+            affinity: (pod.spec.affinity.as_ref())
+                .filter(|affinity| concerns_pods(affinity))
+                .cloned(),
         }
     }
 }

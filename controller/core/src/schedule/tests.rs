@@ -418,7 +418,10 @@ fn only_pods_of_this_scheduler_that_are_neither_bound_nor_ended_wait() {
         ),
         (json!({"spec": {"schedulerName": "mine"}}), false),
         (json!({"spec": {"nodeName": "n"}}), false),
-        (json!({"spec": {"schedulingGates": [{"name": "a/b"}]}}), false),
+        (
+            json!({"spec": {"schedulingGates": [{"name": "a/b"}]}}),
+            false,
+        ),
         (
             json!({"metadata": {"deletionTimestamp": "2027-01-01T00:00:00Z"}}),
             false,

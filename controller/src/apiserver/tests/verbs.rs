@@ -308,7 +308,8 @@ async fn a_trial_changes_nothing_wherever_it_is_asked_for() {
     let deployments = format!("{DEPLOYMENTS}/d");
     let maps = CONFIG_MAPS.to_owned();
     let spaces = format!("{NAMESPACES}/x");
-    let cases: [(&str, String, &[(&str, &str)], String, u16); 11] = [
+    type Case<'a> = (&'a str, String, &'a [(&'a str, &'a str)], String, u16);
+    let cases: [Case<'_>; 11] = [
         ("POST", maps, &json, config_map("a").to_string(), 201),
         (
             "PATCH",
