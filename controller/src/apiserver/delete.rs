@@ -20,7 +20,7 @@ use super::write::{
 use super::{Context, gzip, rbac};
 use crate::join;
 use crate::object::now;
-use crate::store::{Durability, Entry, Error, Expect, Op};
+use crate::store::{Entry, Error, Expect, Op};
 
 /// `DeleteOptions`, from the body or else the query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -200,7 +200,11 @@ pub(crate) async fn delete_one(
                 return Ok(Outcome::Stays(marked.to_string().into()));
             }
             Deletion::Remove if options.dry_run => return Ok(Outcome::Gone(object)),
-            Deletion::Mark(marked) => vec![put(kind, entry.key.clone(), marked, expect)],
+            // A board that is to go is none from now on, whatever still holds its Node.
+            Deletion::Mark(marked) => join::ends_with(&*ctx.store, &entry.key)
+                .into_iter()
+                .chain([put(kind, entry.key.clone(), marked, expect)])
+                .collect(),
             Deletion::Remove => removal(ctx, kind, &entry),
         };
         let entries = match commit(ctx, ops).await {
@@ -258,23 +262,17 @@ fn check(kind: &Kind, name: &str, object: &Value, options: &Options) -> Result<(
         let why = "this namespace may not be deleted";
         return Err(Status::forbidden("", kind.plural, name, why));
     }
+    let system = matches!(name, "system-cluster-critical" | "system-node-critical");
+    if kind.kind == "PriorityClass" && system {
+        let why = "this is a system priority class and cannot be deleted";
+        return Err(Status::forbidden(kind.group, kind.plural, name, why));
+    }
     Ok(())
 }
 
 /// The operations that remove an object, its own removal last.
 fn removal(ctx: &Context, kind: &Kind, entry: &Entry) -> Vec<Op> {
-    let mut ops = Vec::new();
-    if kind.kind == "Node" {
-        // Removing the Node ends the board's membership: its keys open nothing any more.
-        let key = join::node_key(&entry.key.name);
-        if ctx.store.get(&key).is_some() {
-            ops.push(Op::Delete {
-                key,
-                expect: Expect::Any,
-                durability: Durability::Hard,
-            });
-        }
-    }
+    let mut ops = Vec::from_iter(join::ends_with(&*ctx.store, &entry.key));
     ops.push(Op::Delete {
         key: entry.key.clone(),
         expect: Expect::Revision(entry.modified),

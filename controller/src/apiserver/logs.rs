@@ -68,11 +68,7 @@ impl PodLogs for NoLogs {
 }
 
 pub(crate) async fn log(ctx: &Context, info: &Info) -> Result<Response<Body>, Status> {
-    let permit = ctx
-        .watches
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| watch::busy())?;
+    let permit = ctx.watches.take(&info.identity).ok_or_else(watch::busy)?;
     let entry = read(&*ctx.store, info).await?;
     let pod: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
     let request = request(info, &pod)?;

@@ -35,6 +35,7 @@ mod review;
 mod route;
 mod scale;
 mod serve;
+mod shares;
 mod stall;
 mod standing;
 mod strangers;
@@ -74,10 +75,15 @@ pub struct Limits {
     pub strangers_per_source: usize,
     /// Requests at once, watches and logs apart; one more is answered 429.
     pub requests: usize,
+    /// Of these, requests of one user, or of one namespace's service accounts; administrators have no
+    /// such bound, and the last eighth of all to themselves.
+    pub requests_per_user: usize,
     /// Joins at once; one more is answered 429. Apart from the requests, as anybody may try to join.
     pub joins: usize,
     /// Watches and log streams at once; one more is answered 429.
     pub watches: usize,
+    /// Of these, those of one user, as for requests.
+    pub watches_per_user: usize,
     /// The largest body; a larger one is answered 413.
     pub body_bytes: usize,
     /// How long TLS may take to be set up.
@@ -100,8 +106,10 @@ impl Default for Limits {
             strangers: 128,
             strangers_per_source: 32,
             requests: 128,
+            requests_per_user: 64,
             joins: 16,
             watches: 512,
+            watches_per_user: 256,
             body_bytes: bramble_api::decode::MAX_BODY,
             handshake: Duration::from_secs(5),
             header: Duration::from_secs(90),
@@ -135,9 +143,9 @@ pub struct Context {
     certified: Arc<Semaphore>,
     /// Connections of each user among them.
     users: Arc<Mutex<HashMap<String, usize>>>,
-    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) requests: shares::Shares,
     pub(crate) joins: Arc<Semaphore>,
-    pub(crate) watches: Arc<Semaphore>,
+    pub(crate) watches: shares::Shares,
     /// Turns true when the server stops: long answers end.
     pub(crate) stopping: Stopping,
 }

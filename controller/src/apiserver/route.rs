@@ -138,7 +138,7 @@ async fn resource(
     let permit = if long {
         None
     } else {
-        Some(ctx.requests.try_acquire().map_err(|_| watch::busy())?)
+        Some(ctx.requests.take(identity).ok_or_else(watch::busy)?)
     };
     let body = match info.verb {
         Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
@@ -191,7 +191,7 @@ async fn plain(
 ) -> Result<Response<Body>, Status> {
     let (method, headers) = (&parts.method, &parts.headers);
     if let ["bramble", "v1", "certificates"] = segments {
-        let _permit = ctx.requests.try_acquire().map_err(|_| watch::busy())?;
+        let _permit = ctx.requests.take(identity).ok_or_else(watch::busy)?;
         let body = bodies::read(body, headers, &ctx.limits).await?;
         return bramble::certificates(ctx, identity, method, &body);
     }
@@ -201,7 +201,7 @@ async fn plain(
             [id] => Some(*id),
             _ => return Err(Status::not_found_path()),
         };
-        let _permit = ctx.requests.try_acquire().map_err(|_| watch::busy())?;
+        let _permit = ctx.requests.take(identity).ok_or_else(watch::busy)?;
         let body = bodies::read(body, headers, &ctx.limits).await?;
         return bramble::tokens(ctx, method, id, &body).await;
     }

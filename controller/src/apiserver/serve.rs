@@ -21,6 +21,7 @@ use super::admission::Admission;
 use super::metrics::Metrics;
 use super::rbac::{self, Rbac};
 use super::refusals::Refusals;
+use super::shares::Shares;
 use super::{Context, Limits, PodLogs, Stopping, accept};
 use crate::join::Joiner;
 use crate::pki::Serving;
@@ -115,9 +116,9 @@ pub async fn start(
         refusals: Refusals::default(),
         certified: Arc::new(Semaphore::new(limits.connections)),
         users: Arc::default(),
-        requests: Arc::new(Semaphore::new(limits.requests)),
+        requests: Shares::new(limits.requests, limits.requests_per_user),
         joins: Arc::new(Semaphore::new(limits.joins)),
-        watches: Arc::new(Semaphore::new(limits.watches)),
+        watches: Shares::new(limits.watches, limits.watches_per_user),
         stopping: Stopping(stopping),
     });
     let task = tokio::spawn(accept::run(

@@ -13,13 +13,13 @@ use bramble_api::status::Status;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::conditions::{self, Selection, Wanted};
 use super::meta::Form;
 use super::request::Info;
 use super::respond::{self, Body, Broken};
+use super::shares::Share;
 use super::{Context, Stopping};
 use crate::pki::random;
 use crate::store::{Entry, Error, Event, EventKind, Page, Revision, Watcher};
@@ -36,11 +36,7 @@ pub(crate) async fn watch(
     info: &Info,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Status> {
-    let permit = ctx
-        .watches
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| busy())?;
+    let permit = ctx.watches.take(&info.identity).ok_or_else(busy)?;
     let form = Form::negotiate_watch(headers, &info.query)?;
     let query = &info.query;
     conditions::check_match(query, true)?;
@@ -154,7 +150,7 @@ struct Stream {
     deadline: Instant,
     stopping: Stopping,
     done: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: Share,
 }
 
 impl Stream {

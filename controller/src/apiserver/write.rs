@@ -22,8 +22,8 @@ use super::meta::Form;
 use super::request::{Info, Query};
 use super::respond::{self, Body};
 use super::{Context, apply, authorize, rbac};
-use crate::object;
 use crate::store::{self, Durability, Entry, Error, Expect, Key, Op};
+use crate::{join, object};
 
 /// How often a write without a revision of its own is tried again when others are faster.
 pub(crate) const TRIES: usize = 8;
@@ -365,7 +365,7 @@ pub(crate) async fn parse_patch<'a>(
         return Err(Status::unsupported_media_type(&PATCHES));
     }
     super::list::read(&*ctx.store, info).await?;
-    let patch = serde_json::from_slice(body)
+    let patch = decode::plain_json(body)
         .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
     Ok(Change::Patch {
         content_type,
@@ -558,16 +558,18 @@ pub(crate) async fn change(
             return answer(info, headers, 200, &json, &warnings);
         }
         let expect = Expect::Revision(entry.modified);
-        let op = if deletion::is_finished(kind, &new) {
-            Op::Delete {
+        let ops = if deletion::is_finished(kind, &new) {
+            let own = Op::Delete {
                 key: entry.key.clone(),
                 expect,
                 durability: durability(kind),
-            }
+            };
+            let with_it = join::ends_with(&*ctx.store, &entry.key);
+            std::iter::once(own).chain(with_it).collect()
         } else {
-            put(kind, entry.key.clone(), &new, expect)
+            vec![put(kind, entry.key.clone(), &new, expect)]
         };
-        match commit_admitted(ctx, &attributes, &new, Some(&old), vec![op]).await? {
+        match commit_admitted(ctx, &attributes, &new, Some(&old), ops).await? {
             Ok(entries) => return answer(info, headers, 200, &entries[0].json, &warnings),
             Err(Error::Conflict { .. }) if tries > 0 => {}
             Err(error) => return Err(store_error(kind, name, &error)),

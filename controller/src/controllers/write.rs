@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::Controllers;
 use super::cache::Id;
 use crate::apiserver::admission::{Attributes, Mutated};
-use crate::object;
 use crate::store::{Body, Durability, Entry, Error as StoreError, Expect, Key, Op, Revision};
+use crate::{join, object};
 
 /// Why an action was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -250,14 +250,14 @@ impl Controllers {
     fn remove(&self, entry: &Entry) -> Result<(), Error> {
         let expect = Expect::Revision(entry.modified);
         let (key, durability) = (entry.key.clone(), Durability::Hard);
-        Ok(self
-            .store
-            .commit(vec![Op::Delete {
-                key,
-                expect,
-                durability,
-            }])
-            .map(drop)?)
+        let own = Op::Delete {
+            key,
+            expect,
+            durability,
+        };
+        let with_it = join::ends_with(&*self.store, &entry.key);
+        let ops = std::iter::once(own).chain(with_it).collect();
+        Ok(self.store.commit(ops).map(drop)?)
     }
 
     /// Removes an Event.

@@ -20,7 +20,7 @@ pub(crate) use keys::key_of as node_key;
 pub use keys::{NodeKey, NodeKeys};
 
 use crate::pki::{Csr, Pki, certificate_pem};
-use crate::store::{Commit, Error as StoreError, Store};
+use crate::store::{Commit, Durability, Error as StoreError, Expect, Key, Op, Store};
 
 /// Group of the records in the store.
 pub const GROUP: &str = "bramble.internal";
@@ -90,6 +90,19 @@ impl Joiner {
     pub fn service_cidr(&self) -> Cidr {
         self.settings.service_cidr
     }
+}
+
+/// What goes with an object that is removed, however that comes about: a Node's end is the end of the
+/// board's membership, and its keys open nothing any more.
+pub(crate) fn ends_with(store: &dyn Store, object: &Key) -> Option<Op> {
+    let is_node = object.group.is_empty() && &*object.resource == "nodes";
+    let key = is_node.then(|| node_key(&object.name))?;
+    store.get(&key)?;
+    Some(Op::Delete {
+        key,
+        expect: Expect::Any,
+        durability: Durability::Hard,
+    })
 }
 
 fn unix_now() -> u64 {

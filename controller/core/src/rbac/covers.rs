@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::rule::{Words, has, path_covers, quoted};
 use super::{Rule, User};
 
-/// Rights that are compared one by one before we give up. A role of a megabyte can name more
-/// combinations of groups, resources and verbs than anybody can compare.
-const BUDGET: usize = 2_000_000;
+/// Words that are compared before we give up. A role of a megabyte can name more combinations of groups,
+/// resources and verbs than anybody can compare, and so can the writer's own.
+const BUDGET: usize = 20_000_000;
+/// Most missing rights that are told.
+const MOST: usize = 10_000;
 
 /// Why a role may not be handed on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,25 +63,55 @@ pub fn confirm(
 /// The parts of `wanted` that no rule of `own` contains, each a single right.
 fn missing(own: &[&Rule], wanted: &[Rule]) -> Result<Vec<Rule>, Error> {
     let mut budget = BUDGET;
+    let mut spend = |cost: usize| {
+        budget = budget.checked_sub(cost).ok_or(Error::TooMany)?;
+        Ok::<_, Error>(())
+    };
+    let each: usize = own.iter().map(|owner| words(owner)).sum();
     let mut out = Vec::new();
     for rule in wanted {
         // Most rules are contained in one, and are not taken apart.
+        for owner in own {
+            spend(comparisons(owner, rule))?;
+        }
         let whole = own.iter().any(|owner| covers(owner, rule));
         if whole && (rule.resources.is_empty() || rule.urls.is_empty()) {
             continue;
         }
-        if combinations(rule).saturating_mul(own.len().max(1)) > budget {
-            return Err(Error::TooMany);
+        spend(combinations(rule).saturating_mul(each.max(1)))?;
+        for part in break_down(rule) {
+            if own.iter().any(|owner| covers(owner, &part)) {
+                continue;
+            }
+            if out.len() == MOST {
+                return Err(Error::TooMany);
+            }
+            out.push(part);
         }
-        budget -= combinations(rule).saturating_mul(own.len().max(1));
-        let parts = break_down(rule);
-        out.extend(
-            parts
-                .into_iter()
-                .filter(|part| !own.iter().any(|owner| covers(owner, part))),
-        );
     }
     Ok(out)
+}
+
+fn lists(rule: &Rule) -> [&Words; 5] {
+    [
+        &rule.verbs,
+        &rule.api_groups,
+        &rule.resources,
+        &rule.resource_names,
+        &rule.urls,
+    ]
+}
+
+fn words(rule: &Rule) -> usize {
+    lists(rule).iter().map(|words| words.len()).sum()
+}
+
+/// What [`covers`] may have to compare.
+fn comparisons(owner: &Rule, wanted: &Rule) -> usize {
+    let pairs = lists(owner).into_iter().zip(lists(wanted));
+    pairs.fold(0, |sum: usize, (a, b)| {
+        sum.saturating_add(a.len().saturating_mul(b.len()))
+    })
 }
 
 fn combinations(rule: &Rule) -> usize {
@@ -93,38 +125,36 @@ fn combinations(rule: &Rule) -> usize {
     all.saturating_mul(rule.verbs.len())
 }
 
-/// A rule as single rights.
-fn break_down(rule: &Rule) -> Vec<Rule> {
+/// A rule as single rights, one at a time.
+fn break_down(rule: &Rule) -> impl Iterator<Item = Rule> {
     let one = |word: &Arc<str>| vec![word.clone()];
-    let mut out = Vec::new();
-    for group in &rule.api_groups {
-        for resource in &rule.resources {
-            for verb in &rule.verbs {
+    let objects = rule.api_groups.iter().flat_map(move |group| {
+        let resources = rule.resources.iter();
+        resources.flat_map(move |resource| {
+            rule.verbs.iter().flat_map(move |verb| {
                 let right = Rule {
                     verbs: one(verb),
                     api_groups: one(group),
                     resources: one(resource),
                     ..Rule::default()
                 };
-                if rule.resource_names.is_empty() {
-                    out.push(right);
-                    continue;
-                }
-                out.extend(rule.resource_names.iter().map(|name| Rule {
+                let bare = rule.resource_names.is_empty().then(|| right.clone());
+                let named = rule.resource_names.iter().map(move |name| Rule {
                     resource_names: one(name),
                     ..right.clone()
-                }));
-            }
-        }
-    }
-    for url in &rule.urls {
-        out.extend(rule.verbs.iter().map(|verb| Rule {
+                });
+                bare.into_iter().chain(named)
+            })
+        })
+    });
+    let paths = rule.urls.iter().flat_map(move |url| {
+        rule.verbs.iter().map(move |verb| Rule {
             verbs: one(verb),
             urls: one(url),
             ..Rule::default()
-        }));
-    }
-    out
+        })
+    });
+    objects.chain(paths)
 }
 
 fn has_all(set: &Words, wanted: &Words) -> bool {

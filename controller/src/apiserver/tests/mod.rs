@@ -2,6 +2,7 @@
 
 mod admission;
 mod apply;
+mod attacks;
 mod bad_input;
 mod client;
 mod fields;

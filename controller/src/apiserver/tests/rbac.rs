@@ -8,9 +8,9 @@ use crate::apiserver::rbac::ensure_roles;
 use crate::pki::Csr;
 use crate::store::{Body, Durability, Expect, Key, Op, Store as _};
 
-const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+pub(super) const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1";
-const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+pub(super) const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
 fn csr() -> (Csr, PrivateKeyDer<'static>) {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -20,7 +20,7 @@ fn csr() -> (Csr, PrivateKeyDer<'static>) {
     (Csr::parse(&pem).unwrap(), der)
 }
 
-fn person(cluster: &Cluster, user: &str, groups: &[&str]) -> Identity {
+pub(super) fn person(cluster: &Cluster, user: &str, groups: &[&str]) -> Identity {
     let (csr, key) = csr();
     let groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
     let cert = cluster.pki.sign_user(user, &groups, 4_000_000_000, csr);
@@ -31,7 +31,7 @@ fn person(cluster: &Cluster, user: &str, groups: &[&str]) -> Identity {
 }
 
 /// A board that is a member.
-fn board(cluster: &Cluster, name: &str) -> Identity {
+pub(super) fn board(cluster: &Cluster, name: &str) -> Identity {
     let (csr, key) = csr();
     let node = bramble_wire::name::NodeName::new(name).unwrap();
     let identity = Identity {
@@ -59,28 +59,28 @@ fn board(cluster: &Cluster, name: &str) -> Identity {
 }
 
 impl Cluster {
-    async fn get_as(&self, who: &Identity, path: &str) -> Reply {
+    pub(super) async fn get_as(&self, who: &Identity, path: &str) -> Reply {
         self.send_as(Some(who.clone()), "GET", path, &[], "").await
     }
 
-    async fn post_as(&self, who: &Identity, path: &str, body: &Value) -> Reply {
+    pub(super) async fn post_as(&self, who: &Identity, path: &str, body: &Value) -> Reply {
         self.send_as(Some(who.clone()), "POST", path, JSON, body.to_string())
             .await
     }
 
-    async fn put_as(&self, who: &Identity, path: &str, body: &Value) -> Reply {
+    pub(super) async fn put_as(&self, who: &Identity, path: &str, body: &Value) -> Reply {
         self.send_as(Some(who.clone()), "PUT", path, JSON, body.to_string())
             .await
     }
 
-    async fn patch_as(&self, who: &Identity, path: &str, body: &Value) -> Reply {
+    pub(super) async fn patch_as(&self, who: &Identity, path: &str, body: &Value) -> Reply {
         let headers = &[("content-type", "application/merge-patch+json")];
         self.send_as(Some(who.clone()), "PATCH", path, headers, body.to_string())
             .await
     }
 
     /// Binds a ClusterRole to a user in a namespace, or everywhere without one.
-    async fn bind(&self, namespace: &str, role: &str, user: &str) {
+    pub(super) async fn bind(&self, namespace: &str, role: &str, user: &str) {
         let kind = if namespace.is_empty() {
             "ClusterRoleBinding"
         } else {
@@ -101,7 +101,7 @@ impl Cluster {
     }
 }
 
-fn bindings(namespace: &str) -> String {
+pub(super) fn bindings(namespace: &str) -> String {
     if namespace.is_empty() {
         format!("{RBAC}/clusterrolebindings")
     } else {
@@ -109,7 +109,7 @@ fn bindings(namespace: &str) -> String {
     }
 }
 
-fn binding(kind: &str, name: &str, role_kind: &str, role: &str, user: &str) -> Value {
+pub(super) fn binding(kind: &str, name: &str, role_kind: &str, role: &str, user: &str) -> Value {
     let group = "rbac.authorization.k8s.io";
     json!({
         "kind": kind, "apiVersion": format!("{group}/v1"), "metadata": {"name": name},
@@ -118,13 +118,13 @@ fn binding(kind: &str, name: &str, role_kind: &str, role: &str, user: &str) -> V
     })
 }
 
-fn role(kind: &str, name: &str, rules: Value) -> Value {
+pub(super) fn role(kind: &str, name: &str, rules: Value) -> Value {
     json!({
         "kind": kind, "apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name}, "rules": rules,
     })
 }
 
-fn on(verbs: &[&str], resources: &[&str]) -> Value {
+pub(super) fn on(verbs: &[&str], resources: &[&str]) -> Value {
     json!({"verbs": verbs, "apiGroups": [""], "resources": resources})
 }
 
