@@ -1,30 +1,32 @@
-//! Events: counted instead of repeated, limited for each object, gone after an hour.
+//! Events: counted instead of repeated, combined when they differ by words alone, limited for each
+//! source and object, gone after an hour.
 //!
 //! In: notes of controllers. Out: Event objects to write. One task owns the recorder; it holds a
-//! bounded number of recent events so that the same note raises a count.
+//! bounded number of recent events so that the same note raises a count. The steps and their order
+//! are those of client-go's `EventCorrelator`.
 
 mod from_report;
-
-use std::collections::{BTreeMap, VecDeque};
+mod recent;
+mod similar;
 
 use bramble_api::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::action::{Note, Regarding};
 pub use from_report::from_report;
+use recent::Recent;
+use similar::{Allowance, Similar};
 
 /// Seconds that an Event is kept after it happened last.
 pub const TTL_S: i64 = 3600;
 /// Most Events kept; beyond it the oldest go.
 pub const MAX: usize = 2000;
-/// Notes that an object may bring at once, as upstream.
-const BURST: f64 = 25.0;
-/// Seconds in which an object gains one more.
-const REFILL_S: f64 = 300.0;
 /// Longest name of an object.
 const NAME_MAX: usize = 253;
 /// Text of an event is cut to this, as upstream.
 const MESSAGE_MAX: usize = 1024;
+/// What precedes the newest of combined messages.
+const COMBINED: &str = "(combined from similar events): ";
 
 /// An Event to write, whole.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,14 +39,27 @@ pub struct Write {
     pub object: Value,
 }
 
+/// Who speaks of what; the field path is left out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    regarding: Regarding,
-    warning: bool,
-    reason: &'static str,
-    message: String,
+struct Speaker {
     component: &'static str,
     host: String,
+    regarding: Regarding,
+}
+
+/// What is told, whatever the words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Matter {
+    speaker: Speaker,
+    warning: bool,
+    reason: &'static str,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    matter: Matter,
+    /// Field path and message; none for what is combined.
+    words: Option<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -55,143 +70,99 @@ struct Known {
     count: u64,
 }
 
-#[derive(Debug)]
-struct Bucket {
-    tokens: f64,
-    at: Timestamp,
-}
-
 /// Remembers recent events.
+///
+/// Three maps of at most 1024 entries each: an event at most about 2 KiB, a matter or an allowance
+/// at most about 1 KiB; a few hundred bytes as a rule.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    known: BTreeMap<Key, Known>,
-    /// Keys in the order in which they came, for the bound.
-    order: VecDeque<Key>,
-    /// Allowance by UID.
-    buckets: BTreeMap<String, Bucket>,
+    known: Recent<Key, Known>,
+    similar: Recent<Matter, Similar>,
+    allowances: Recent<Speaker, Allowance>,
     serial: u64,
     dropped: u64,
 }
 
 impl Recorder {
-    /// The write that a note calls for; none when its object talks too much.
+    /// The write that a note calls for; none when its source says too much about its object. It is
+    /// counted all the same, and seen when there is something to say again.
     pub fn record(&mut self, note: &Note, now: Timestamp) -> Option<Write> {
-        if !self.take(&note.regarding.uid, now) {
-            self.dropped += 1;
-            return None;
-        }
-        let mut message = note.message.clone();
-        if message.len() > MESSAGE_MAX {
-            let end = (0..=MESSAGE_MAX)
-                .rev()
-                .find(|at| message.is_char_boundary(*at));
-            message.truncate(end.unwrap_or(0));
-        }
-        let key = Key {
-            regarding: note.regarding.clone(),
-            warning: note.warning,
-            reason: note.reason,
-            message,
-            component: note.component,
-            host: note.host.clone(),
+        let matter = matter(note);
+        let speaker = matter.speaker.clone();
+        let similar = self.similar.of(matter.clone(), Similar::default);
+        let (message, words) = if similar.combines(&note.message, now) {
+            (cut(format!("{COMBINED}{}", note.message)), None)
+        } else {
+            let message = cut(note.message.clone());
+            let words = (note.regarding.field_path.clone(), message.clone());
+            (message, Some(words))
         };
-        if !self.known.contains_key(&key) {
-            self.add(key.clone(), now);
-        }
-        let known = self.known.get_mut(&key)?;
-        known.count += 1;
-        known.last = now;
-        Some(Write {
-            namespace: namespace(&key.regarding).to_owned(),
-            name: known.name.clone(),
-            object: object(&key, known),
-        })
-    }
-
-    fn add(&mut self, key: Key, now: Timestamp) {
-        if self.order.len() >= MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        // Time and a serial number: unique also across restarts, as upstream's nanoseconds are.
-        self.serial += 1;
-        let nanos = i128::from(now.seconds) * 1_000_000_000 + i128::from(now.nanos);
-        let suffix = format!(".{:x}{:03x}", nanos, self.serial & 0xfff);
-        let name = format!(
-            "{}{suffix}",
-            shortened(&key.regarding.name, NAME_MAX - suffix.len())
-        );
-        self.known.insert(
-            key.clone(),
+        let serial = &mut self.serial;
+        let known = self.known.of(Key { matter, words }, || {
+            *serial += 1;
             Known {
-                name,
+                name: name(&note.regarding, *serial, now),
                 first: now,
                 last: now,
                 count: 0,
-            },
-        );
-        self.order.push_back(key);
-    }
-
-    /// Token bucket by object.
-    fn take(&mut self, uid: &str, now: Timestamp) -> bool {
-        if self.buckets.len() >= MAX && !self.buckets.contains_key(uid) {
-            self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            // Nobody is full: the one who has spoken longest ago is forgotten.
-            if self.buckets.len() >= MAX
-                && let Some(oldest) = self
-                    .buckets
-                    .iter()
-                    .min_by_key(|(_, b)| b.at)
-                    .map(|(uid, _)| uid.clone())
-            {
-                self.buckets.remove(&oldest);
             }
-        }
-        let bucket = self.buckets.entry(uid.to_owned()).or_insert(Bucket {
-            tokens: BURST,
-            at: now,
         });
-        bucket.tokens = bucket.level(now);
-        bucket.at = now;
-        if bucket.tokens < 1.0 {
-            return false;
+        known.count += 1;
+        known.last = now;
+        let allowance = self.allowances.of(speaker, || Allowance::full(now));
+        if !allowance.take(now) {
+            self.dropped += 1;
+            return None;
         }
-        bucket.tokens -= 1.0;
-        true
+        Some(Write {
+            namespace: namespace(&note.regarding).to_owned(),
+            name: known.name.clone(),
+            object: object(note, &message, known),
+        })
     }
 
     /// Forgets what is over its time. The objects themselves are removed by whoever lists them.
     pub fn expire(&mut self, now: Timestamp) {
-        self.known.retain(|_, known| now.since(known.last) < TTL_S);
-        let known = &self.known;
-        self.order.retain(|key| known.contains_key(key));
-        self.buckets.retain(|_, bucket| !bucket.is_full(now));
+        self.known.retain(|known| now.since(known.last) < TTL_S);
+        self.similar.retain(|similar| !similar.is_silent(now));
+        self.allowances.retain(|allowance| !allowance.is_full(now));
     }
 
-    /// Notes dropped because their object talked too much.
+    /// Notes dropped because their source said too much about their object.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Whether it remembers anything.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.buckets.is_empty()
+        self.known.is_empty() && self.similar.is_empty() && self.allowances.is_empty()
     }
 }
 
-impl Bucket {
-    fn level(&self, now: Timestamp) -> f64 {
-        // Ages of hours: nowhere near where the conversion loses anything.
-        #[allow(clippy::cast_precision_loss)]
-        let gained = now.since(self.at).max(0) as f64 / REFILL_S;
-        (self.tokens + gained).min(BURST)
+fn matter(note: &Note) -> Matter {
+    let mut regarding = note.regarding.clone();
+    regarding.field_path = String::new();
+    Matter {
+        speaker: Speaker {
+            component: note.component,
+            host: note.host.clone(),
+            regarding,
+        },
+        warning: note.warning,
+        reason: note.reason,
     }
+}
 
-    fn is_full(&self, now: Timestamp) -> bool {
-        self.level(now) >= BURST
-    }
+fn cut(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+    message
+}
+
+/// Time and a serial number: unique also across restarts, as upstream's nanoseconds are.
+fn name(regarding: &Regarding, serial: u64, now: Timestamp) -> String {
+    let suffix = format!(".{:x}{:03x}", similar::nanos(now), serial & 0xfff);
+    let most = NAME_MAX - suffix.len();
+    format!("{}{suffix}", shortened(&regarding.name, most))
 }
 
 /// As much of a name as fits and is a name still.
@@ -209,8 +180,8 @@ fn namespace(regarding: &Regarding) -> &str {
     }
 }
 
-fn object(key: &Key, known: &Known) -> Value {
-    let regarding = &key.regarding;
+fn object(note: &Note, message: &str, known: &Known) -> Value {
+    let regarding = &note.regarding;
     let mut involved = json!({
         "kind": regarding.kind,
         "apiVersion": regarding.api_version,
@@ -223,11 +194,11 @@ fn object(key: &Key, known: &Known) -> Value {
     if !regarding.field_path.is_empty() {
         involved["fieldPath"] = regarding.field_path.as_str().into();
     }
-    let mut source = json!({"component": key.component});
-    if !key.host.is_empty() {
-        source["host"] = key.host.as_str().into();
+    let mut source = json!({"component": note.component});
+    if !note.host.is_empty() {
+        source["host"] = note.host.as_str().into();
     }
-    json!({
+    let mut object = json!({
         "kind": "Event",
         "apiVersion": "v1",
         "metadata": {
@@ -236,16 +207,24 @@ fn object(key: &Key, known: &Known) -> Value {
             "creationTimestamp": known.first.rfc3339(),
         },
         "involvedObject": involved,
-        "reason": key.reason,
-        "message": key.message,
+        "reason": note.reason,
+        "message": message,
         "source": source,
         "firstTimestamp": known.first.rfc3339(),
         "lastTimestamp": known.last.rfc3339(),
         "count": known.count,
-        "type": if key.warning { "Warning" } else { "Normal" },
-        "reportingComponent": key.component,
-        "reportingInstance": key.host,
-    })
+        "type": if note.warning { "Warning" } else { "Normal" },
+        "reportingComponent": note.component,
+        "reportingInstance": note.host,
+    });
+    // Readers of `events.k8s.io/v1` look here alone; for others it says what the count says.
+    if known.count > 1 {
+        object["series"] = json!({
+            "count": known.count,
+            "lastObservedTime": known.last.rfc3339_micro(),
+        });
+    }
+    object
 }
 
 #[cfg(test)]
