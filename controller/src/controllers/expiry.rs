@@ -63,10 +63,23 @@ impl Controllers {
         #[serde(rename_all = "camelCase")]
         struct Seen {
             last_timestamp: Option<String>,
+            event_time: Option<String>,
+            series: Option<Series>,
+        }
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Series {
+            last_observed_time: Option<String>,
         }
         let entry = self.store.get(&id.key())?;
         let seen = serde_json::from_slice::<Seen>(&entry.json).ok();
-        let last = seen.and_then(|seen| Timestamp::parse(&seen.last_timestamp?));
+        // The newer group's sources keep no `lastTimestamp`.
+        let last = seen.and_then(|seen| {
+            let observed = seen.series.and_then(|series| series.last_observed_time);
+            let stamps = [seen.last_timestamp, observed, seen.event_time];
+            let stamps = stamps.into_iter().flatten();
+            stamps.filter_map(|stamp| Timestamp::parse(&stamp)).max()
+        });
         Some(
             last.or(view.metadata().creation_timestamp)
                 .unwrap_or_default(),

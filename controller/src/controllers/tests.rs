@@ -635,6 +635,26 @@ fn an_idle_cluster_writes_nothing_but_the_end_of_its_events() {
 }
 
 #[test]
+fn an_event_in_series_ends_an_hour_after_it_was_seen_last() {
+    virtually(async {
+        let world = World::new(&[]).start();
+        let now = (world.clock)();
+        let last = Timestamp::from_seconds(now.seconds + 1800);
+        // As the sources of the newer group write it: no `lastTimestamp`.
+        let event = json!({
+            "metadata": {"name": "e", "namespace": "d", "creationTimestamp": now.rfc3339()},
+            "eventTime": now.rfc3339_micro(),
+            "series": {"count": 2, "lastObservedTime": last.rfc3339_micro()},
+        });
+        world.put(World::key("events", "d", "e"), &event, Expect::Absent);
+        tokio::time::sleep(Duration::from_secs(5300)).await;
+        assert!(world.get("events", "d", "e").is_some());
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert!(world.get("events", "d", "e").is_none());
+    });
+}
+
+#[test]
 fn a_namespace_is_equipped_and_stays_so() {
     virtually(async {
         let world = World::new(&[]).start();
