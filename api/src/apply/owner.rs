@@ -11,6 +11,7 @@ use super::schema::Schema;
 use super::set::{Element, Set};
 use super::typed::{fields, same};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A path of named fields.
 pub(super) fn path(names: &[&str]) -> Vec<Element> {
@@ -231,24 +232,30 @@ impl Write<'_> {
 /// that our own controllers wrote are nobody's.
 fn spare(schema: Schema, value: &Value, gone: &Set) -> Set {
     let mut out = Set::default();
+    // The items by what tells them apart: looking for each among all would take minutes.
+    let mut items: BTreeMap<Element, &Value> = BTreeMap::new();
+    if let (Schema::List { merge, .. }, Value::Array(list), false) =
+        (schema, value, gone.is_empty())
+    {
+        for item in list {
+            if let Ok(element) = super::typed::item_element(schema, merge, item) {
+                items.entry(element).or_insert(item);
+            }
+        }
+    }
     for (element, member, below) in gone.elements() {
         let (at, value) = match (element, value) {
             (Element::Field(name), Value::Object(map)) => {
                 let at = schema.member(name).unwrap_or(Schema::Any);
                 (at, map.get(name).unwrap_or(&Value::Null))
             }
-            (element, Value::Array(items)) => {
-                let Schema::List { merge, .. } = schema else {
+            (element, Value::Array(_)) => {
+                let Schema::List { .. } = schema else {
                     out.put(element.clone(), member, below.clone());
                     continue;
                 };
-                let is_it = |item: &&Value| {
-                    super::typed::item_element(schema, merge, item).as_ref() == Ok(element)
-                };
-                (
-                    schema.item(),
-                    items.iter().find(is_it).unwrap_or(&Value::Null),
-                )
+                let item = items.get(element).copied();
+                (schema.item(), item.unwrap_or(&Value::Null))
             }
             _ => (Schema::Any, &Value::Null),
         };
