@@ -5,6 +5,7 @@ use crate::kind::Kind;
 use crate::metadata;
 use crate::status::{Cause, Status};
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
 /// Largest total of annotation keys and values.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
@@ -246,7 +247,7 @@ pub(super) fn validate_update(
     if !deleting {
         return;
     }
-    let before = finalizers(old);
+    let before: HashSet<String> = finalizers(old).into_iter().collect();
     let added: Vec<String> = finalizers(new)
         .into_iter()
         .filter(|f| !before.contains(f))
