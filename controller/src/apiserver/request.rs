@@ -211,6 +211,10 @@ pub(crate) fn parse(
             let why = "ephemeral containers are not supported by this release";
             return Err(Status::not_found_subresource(why));
         }
+        [_, stream @ ("exec" | "attach" | "portforward")] if kind.kind == "Pod" => {
+            let why = format!("{stream} is not supported by this release");
+            return Err(Status::not_found_subresource(&why));
+        }
         [name, sub] => {
             let sub = kind.subresource(sub).ok_or_else(Status::not_found_path)?;
             (Some((*name).to_owned()), Some(sub))

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderValue, VARY};
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
+use serde_json::json;
 
 use super::authn::Identity;
 use super::bodies::Arriving;
@@ -20,6 +21,15 @@ use super::{
     Context, Limits, authorize, bodies, bramble, delete, documents, health, list, rbac, review,
     subresource, watch, write,
 };
+
+/// kubectl looks here for kinds that are not served and stops with an error about this list when it
+/// is not there, whatever else its file holds.
+const NO_DEFINITIONS: [&str; 4] = [
+    "apis",
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+];
 
 /// Answers a request; never fails.
 pub(crate) async fn answer(
@@ -98,6 +108,13 @@ async fn dispatch(
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let rest =
         |from: usize| -> Vec<String> { segments[from..].iter().map(|s| (*s).to_owned()).collect() };
+    if segments == NO_DEFINITIONS && parts.method == Method::GET && !query.has("watch") {
+        let list = json!({
+            "kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1",
+            "metadata": {"resourceVersion": ctx.store.revision().0.to_string()}, "items": [],
+        });
+        return Ok(respond::value(200, &list));
+    }
     let info = match segments.as_slice() {
         ["api", "v1", _, ..] => request::parse(&parts.method, "", "v1", &rest(2), query),
         ["apis", group, version, _, ..] => {

@@ -66,7 +66,12 @@ impl Reason {
     pub(super) fn ends_with_pods(&self) -> bool {
         matches!(
             self,
-            Self::Insufficient(_) | Self::TooManyPods | Self::Ports
+            Self::Insufficient(_)
+                | Self::TooManyPods
+                | Self::Ports
+                | Self::PodAntiAffinity
+                | Self::ExistingAntiAffinity
+                | Self::Spread
         )
     }
 }

@@ -463,9 +463,13 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
             set(&mut list, "True", "", "");
             let name = format!("{}/{}", pod.metadata.namespace, pod.metadata.name);
             let message = format!("Successfully assigned {name} to {node}");
+            let mut status = json!({"conditions": conditions::to_json(&list, false)});
+            if !pod.status.nominated_node_name.is_empty() {
+                // The room is taken now.
+                status["nominatedNodeName"] = serde_json::Value::Null;
+            }
             plan.actions.push(patch(
-                json!({"spec": {"nodeName": node},
-                    "status": {"conditions": conditions::to_json(&list, false)}}),
+                json!({"spec": {"nodeName": node}, "status": status}),
                 Durability::Hard,
                 Some(note(false, "Scheduled", message)),
             ));

@@ -6,7 +6,12 @@
 use bramble_api::view::Pod;
 
 use super::filter::{self, Reason};
+use super::peers::Peers;
 use super::{Amount, Cluster, Place, Resident};
+
+/// Nodes on which it is tried what other pods mean without those that would go: each costs a look at
+/// all pods for each of its pods.
+const CLOSE_LOOKS: usize = 32;
 
 /// A pod that has to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +53,20 @@ pub(super) fn find(
         return Preemption::Waiting;
     }
     let mut best: Option<((i32, usize), &str, Vec<Victim>)> = None;
+    let concerns_peers = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::PodAntiAffinity | Reason::ExistingAntiAffinity | Reason::Spread
+        )
+    };
+    // Who has wishes about other pods, or is kept away by theirs, is looked at closely.
+    let close = refusals
+        .iter()
+        .any(|(_, reasons)| reasons.iter().any(concerns_peers))
+        || pod.spec.affinity.is_some()
+        || !pod.spec.topology_spread_constraints.is_empty();
+    let mut scratch = close.then(|| cluster.clone());
+    let mut looks = 0;
     for (name, reasons) in refusals {
         let Some(place) = cluster.places.get(*name) else {
             continue;
@@ -55,7 +74,16 @@ pub(super) fn find(
         if !reasons.iter().all(Reason::ends_with_pods) {
             continue;
         }
-        let Some(victims) = victims(place, pod, wants) else {
+        let found = match &mut scratch {
+            Some(_) if looks >= CLOSE_LOOKS => continue,
+            Some(scratch) => {
+                looks += 1;
+                let mut agrees = |gone: &[&str]| without(scratch, name, gone, pod);
+                victims(place, pod, wants, &mut agrees)
+            }
+            None => victims(place, pod, wants, &mut |_| true),
+        };
+        let Some(victims) = found else {
             continue;
         };
         let highest = victims.iter().map(|(_, one)| one.priority).max();
@@ -77,8 +105,33 @@ pub(super) fn find(
     }
 }
 
+/// Whether other pods would let it onto a node that these have left.
+fn without(scratch: &mut Cluster, name: &str, gone: &[&str], pod: &Pod) -> bool {
+    let Some(place) = scratch.places.get_mut(name) else {
+        return false;
+    };
+    let taken: Vec<(String, Resident)> = (gone.iter())
+        .filter_map(|uid| place.residents.remove_entry(*uid))
+        .collect();
+    let peers = Peers::of(scratch, pod);
+    let Some(place) = scratch.places.get_mut(name) else {
+        return false;
+    };
+    place.residents.extend(taken);
+    place
+        .node
+        .as_ref()
+        .is_some_and(|node| peers.refuses(node).is_none())
+}
+
 /// The pods of a node that would have to go, least important first; `None` when that is no help.
-fn victims<'a>(place: &'a Place, pod: &Pod, wants: Amount) -> Option<Vec<(&'a str, &'a Resident)>> {
+/// `agrees` says whether other pods allow it once those are gone.
+fn victims<'a>(
+    place: &'a Place,
+    pod: &Pod,
+    wants: Amount,
+    agrees: &mut dyn FnMut(&[&str]) -> bool,
+) -> Option<Vec<(&'a str, &'a Resident)>> {
     let mut lower: Vec<(&str, &Resident)> = (place.residents.iter())
         .filter(|(_, one)| one.priority < pod.spec.priority && !one.deleting)
         .map(|(uid, one)| (uid.as_str(), one))
@@ -86,12 +139,13 @@ fn victims<'a>(place: &'a Place, pod: &Pod, wants: Amount) -> Option<Vec<(&'a st
     lower.sort_by_key(|(uid, one)| (one.priority, *uid));
     let reserved = place.reserved_before(pod);
     let mut gone: Vec<&str> = lower.iter().map(|(uid, _)| *uid).collect();
-    let fits = |gone: &[&str]| {
+    let mut fits = |gone: &[&str]| {
         let freed = gone.iter().filter_map(|uid| place.residents.get(*uid));
         let freed = freed.fold(Amount::default(), |sum, one| sum.plus(one.amount));
         let used = place.used.minus(freed).plus(reserved);
         filter::lacking(wants, used, place.allocatable).is_empty()
             && !place.has_port_of_without(pod, gone)
+            && agrees(gone)
     };
     if gone.is_empty() || !fits(&gone) {
         return None;

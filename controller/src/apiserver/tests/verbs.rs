@@ -497,3 +497,26 @@ async fn ephemeral_containers_are_refused_in_words() {
     let why = "ephemeral containers are not supported by this release";
     assert_eq!(reply["message"], why);
 }
+
+#[tokio::test]
+async fn streams_are_refused_in_words() {
+    let cluster = Cluster::start().await;
+    cluster.post(PODS, &pod("a")).await.expect(201);
+    for stream in ["exec", "attach", "portforward"] {
+        let reply = cluster.get(&format!("{PODS}/a/{stream}")).await;
+        let why = format!("{stream} is not supported by this release");
+        assert_eq!(reply.expect(404).message(), why);
+    }
+}
+
+#[tokio::test]
+async fn clients_that_look_for_definitions_of_kinds_find_none() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let list = cluster.get(path).await.expect(200).json();
+    assert_eq!(list["kind"], "CustomResourceDefinitionList");
+    assert_eq!(list["items"], json!([]));
+    cluster.post(path, &json!({})).await.expect(404);
+    let nobody = cluster.send_as(None, "GET", path, &[], "").await;
+    nobody.expect(401);
+}

@@ -93,6 +93,15 @@ fn room_that_was_made_is_kept_and_nobody_else_goes_meanwhile() {
     let great = of("great", 20, "100m", "");
     assert_eq!(place(&there, &great), Verdict::Bind("a".into()));
     assert_eq!(place(&there, &waits), Verdict::Bind("a".into()));
+    // Once it has its place nothing is kept for it any more.
+    let (bound, _) = plan(&there, &observed(waits.clone()), NOW);
+    let Action::Patch { patch, .. } = &bound.actions[0] else {
+        panic!("{bound:?}");
+    };
+    assert_eq!(
+        patch.pointer("/status/nominatedNodeName"),
+        Some(&Value::Null)
+    );
     there.handle_pod(Some(&waits), None);
     assert_eq!(place(&there, &small), Verdict::Bind("a".into()));
 }
@@ -119,4 +128,53 @@ fn victims_are_deleted_and_told_why() {
     assert_eq!(note.reason, "Preempted");
     assert_eq!(note.message, "Preempted by pod p on node a");
     assert_eq!(failed.reason, "FailedScheduling");
+}
+
+#[test]
+fn pods_that_keep_one_away_go_too_if_they_matter_less() {
+    let nodes = [node("a", json!({})), node("b", json!({}))];
+    let labelled = |name: &str, priority: i32, on: &str, app: &str| {
+        let mut pod = of(name, priority, "100m", on);
+        pod.metadata.labels = Labels::from([("app".to_owned(), app.to_owned())]);
+        pod
+    };
+    let away = |mut pod: Pod| {
+        let term = json!({"topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": {"app": "web"}}});
+        pod.spec.affinity = serde_json::from_value(json!({"podAntiAffinity":
+            {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}))
+        .unwrap();
+        pod
+    };
+    let newcomer = away(of("p", 10, "100m", ""));
+    // It wants to be away from them; the other on the node stays.
+    let there = [
+        labelled("1", 0, "a", "web"),
+        labelled("2", 0, "a", "db"),
+        labelled("3", 10, "b", "web"),
+    ];
+    victims(&nodes, &there, &newcomer, Some(("a", &["1"])));
+    // They want to be away from it.
+    let there = [
+        away(labelled("1", 0, "a", "db")),
+        away(labelled("2", 10, "b", "db")),
+    ];
+    let web = labelled("p", 10, "", "web");
+    victims(&nodes, &there, &web, Some(("a", &["1"])));
+    // The spread would be right without one.
+    let mut even = labelled("p", 10, "", "web");
+    even.spec.topology_spread_constraints = serde_json::from_value(json!([{
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "web"}}}]))
+    .unwrap();
+    let closed = [
+        node("a", json!({})),
+        node("b", json!({"spec": {"unschedulable": true}})),
+    ];
+    let there = [labelled("1", 0, "a", "web")];
+    victims(&closed, &there, &even, Some(("a", &["1"])));
+    // Those that matter as much are respected.
+    let there = [labelled("1", 10, "a", "web"), labelled("2", 10, "b", "web")];
+    victims(&nodes, &there, &newcomer, None);
 }
