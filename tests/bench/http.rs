@@ -36,7 +36,7 @@ impl Access {
             chain: vec![CertificateDer::from_pem_slice(&admin)?],
             key: PrivateKeyDer::from_pem_slice(&admin)?,
         };
-        let roots = [CertificateDer::from_pem_slice(&read("ca.pem")?)?];
+        let roots = [CertificateDer::from_pem_slice(&read("ca.crt")?)?];
         let config = tls::client_config(&roots, Some(identity), FloorClock::new(0))?;
         Ok(Self {
             address,
