@@ -26,9 +26,9 @@ use bramble_agent_core::session::Observation;
 use bramble_link::tls::FloorClock;
 use bramble_wire::local::SOCKET;
 use bramble_wire::name::NodeName;
-use bramble_wire::object::{ObjectId, SealedSecret};
+use bramble_wire::object::ObjectId;
 use bramble_wire::report::NodeFacts;
-use bramble_wire::seal::{self, Binding};
+use bramble_wire::seal::{self, Binding, Sealed};
 use bramble_wire::version::Boot;
 use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
@@ -366,17 +366,17 @@ fn host_name() -> anyhow::Result<NodeName> {
 /// Opens secrets with the node's key.
 fn opener(identity: &Identity) -> reconcile::Opener {
     let identity = identity.clone();
-    Box::new(move |id: &ObjectId, revision: u64, secret: &SealedSecret| {
+    Box::new(move |id: &ObjectId, revision: u64, sealed: &Sealed| {
         let binding = Binding {
             cluster: &identity.cluster,
             node: &identity.node,
             id,
             revision,
         };
-        match seal::open(&identity.sealing, binding, &secret.sealed) {
+        match seal::open(&identity.sealing, binding, sealed) {
             Ok(plain) => Some(plain),
             Err(error) => {
-                tracing::warn!(secret = %secret.name, %error, "secret not opened");
+                tracing::warn!(object = %id, %error, "secret not opened");
                 None
             }
         }

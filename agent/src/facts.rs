@@ -29,6 +29,7 @@ pub fn observe(data_dir: &Path, towards: Option<SocketAddr>) -> NodeFacts {
         pods: PODS,
         storage_bytes: rustix::fs::statvfs(data_dir)
             .map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize)),
+        ..NodeFacts::default()
     }
 }
 

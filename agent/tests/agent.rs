@@ -113,12 +113,7 @@ impl Node {
             state: state.clone(),
             clock: Arc::new(clock::now),
             opener: Box::new(|id, revision, secret| {
-                open(
-                    &sealing(),
-                    binding(id, revision).as_binding(),
-                    &secret.sealed,
-                )
-                .ok()
+                open(&sealing(), binding(id, revision).as_binding(), secret).ok()
             }),
             node_name: "node-1".into(),
         };
@@ -341,8 +336,8 @@ fn a_pod_gets_its_address_environment_configuration_and_secrets() {
             let mount = Mount {
                 volume: name.into(),
                 path: path.into(),
-                sub_path: String::new(),
                 read_only: true,
+                ..Mount::default()
             };
             (volume, mount)
         };
@@ -356,8 +351,7 @@ fn a_pod_gets_its_address_environment_configuration_and_secrets() {
         let data = Mount {
             volume: "data".into(),
             path: "/data".into(),
-            sub_path: String::new(),
-            read_only: false,
+            ..Mount::default()
         };
         let (conf, conf_mount) = files("conf", "/etc/conf", false);
         let (secret, secret_mount) = files("secret", "/etc/secret", true);

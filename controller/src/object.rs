@@ -1,11 +1,14 @@
 //! The edge's share of an object: the clock, fresh uids and random suffixes, which the pure
-//! libraries are handed.
+//! libraries are handed, and its way into the store.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bramble_api::metadata;
 use bramble_api::time::Timestamp;
+use serde_json::Value;
 
 use crate::pki::{self, random};
+use crate::store::{Body, Durability, Expect, Key, Op};
 
 /// The time, to the nanosecond.
 #[must_use]
@@ -52,6 +55,21 @@ pub fn suffix() -> Result<String, pki::Error> {
         rest /= 27;
     }
     Ok(text)
+}
+
+/// The put of an object as it is, its revision left to the store.
+pub(crate) fn put(key: Key, object: &Value, expect: Expect, durability: Durability) -> Op {
+    let canonical = metadata::canonical(object);
+    let body = Body {
+        json: canonical.bytes,
+        revision_at: canonical.revision_at,
+    };
+    Op::Put {
+        key,
+        expect,
+        body,
+        durability,
+    }
 }
 
 #[cfg(test)]

@@ -403,9 +403,10 @@ async fn broker_that_never_acknowledges_is_left_although_it_talks() {
     bed.subscribed().await;
     bed.link.put("out/x", "1").unwrap();
     let talk = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
         loop {
+            pace.tick().await;
             client.publish("in/chatter", b"...").await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::select! {

@@ -481,8 +481,8 @@ impl World {
 
     fn desired(&self, number: usize, document: &Document) -> Desired {
         let node = &self.nodes[number];
-        let open = |id: &ObjectId, revision, secret: &bramble_wire::object::SealedSecret| {
-            node.open(id, revision, &secret.sealed)
+        let open = |id: &ObjectId, revision, sealed: &bramble_wire::seal::Sealed| {
+            node.open(id, revision, sealed)
         };
         if self.mutation == Some(Mutation::DropUnclaimed) {
             let objects = document.objects.iter();

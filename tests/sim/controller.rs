@@ -256,6 +256,7 @@ impl Store {
 
 /// An object before it is compiled.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "few, and they do not wait")]
 pub enum Source {
     /// For everybody.
     Plain(Object),

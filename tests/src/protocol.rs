@@ -150,13 +150,8 @@ impl Both {
         let report = PodReport {
             uid: PodUid([number; 16]),
             phase,
-            reason: String::new(),
-            message: String::new(),
-            pod_ip: None,
-            started: UnixMs(0),
-            containers: Vec::new(),
             gone,
-            unclaimed: false,
+            ..PodReport::default()
         };
         self.pods.insert(report.uid, report);
         self.observe();

@@ -45,3 +45,9 @@ pub const STREAM_CREDIT_MAX: u32 = 64 * 1024;
 
 /// Longest free text in a report (reason, message), in bytes; longer ones are cut at a character.
 pub const TEXT_MAX: usize = 1024;
+
+/// Most events that wait for a report; then the oldest is dropped.
+pub const REPORT_EVENTS_MAX: usize = 64;
+
+/// Most images in a node's facts, the largest ones (as upstream's `nodeStatusMaxImages`).
+pub const NODE_IMAGES_MAX: usize = 50;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::document::{Digest, IndexEntry};
 use crate::envelope::Message;
 use crate::object::{ObjectId, PodUid};
-use crate::report::{NodeFacts, PodReport};
+use crate::report::{NodeFacts, PodEvent, PodReport, Usage};
 use crate::version::{Boot, HistoryId, Nonce, Version};
 
 /// Kind of a message, in the signed header; numbers are never used again for something else.
@@ -250,6 +250,11 @@ pub struct Report {
     pub pods: Vec<PodReport>,
     /// Facts, when they changed.
     pub facts: Option<NodeFacts>,
+    /// What happened since the last report; not repeated when the report is.
+    pub events: Vec<PodEvent>,
+    /// What containers use, when it changed enough to mean something; never a reason of its own to
+    /// write anything to a disk.
+    pub usage: Option<Usage>,
     /// Why the newest document was not accepted, else empty.
     pub rejected: String,
 }

@@ -20,6 +20,8 @@ pub enum ObjectId {
     ConfigMap(ObjectName),
     /// A Secret.
     Secret(ObjectName),
+    /// The service-account tokens of a pod's projected volumes.
+    Tokens(PodUid),
 }
 
 impl fmt::Display for ObjectId {
@@ -29,6 +31,7 @@ impl fmt::Display for ObjectId {
             Self::Pod(uid) => write!(f, "pod/{uid}"),
             Self::ConfigMap(name) => write!(f, "configmap/{name}"),
             Self::Secret(name) => write!(f, "secret/{name}"),
+            Self::Tokens(uid) => write!(f, "tokens/{uid}"),
         }
     }
 }
@@ -100,6 +103,10 @@ impl fmt::Debug for PodUid {
 
 /// One object of a document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one is decoded at a time; most are pods"
+)]
 pub enum Object {
     /// See [`NodeConfig`].
     Node(NodeConfig),
@@ -109,6 +116,37 @@ pub enum Object {
     ConfigMap(ConfigMap),
     /// See [`SealedSecret`].
     Secret(SealedSecret),
+    /// The tokens of a pod, sealed to this node. The plain text is the postcard encoding of
+    /// [`Tokens`].
+    Tokens(Sealed),
+}
+
+/// The service-account tokens of one pod, one for each audience and lifetime that its projected
+/// volumes ask for. The controller replaces the object when a token is at 80 % of its life; offline
+/// the last one stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tokens(pub Vec<Token>);
+
+/// One service-account token (a JWT); never logged.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Token {
+    /// As the volume asks; empty is the API server.
+    pub audience: String,
+    /// As the volume asks, seconds.
+    pub expiration_s: u64,
+    /// The token.
+    pub token: String,
+    /// When it ends, seconds of the Unix epoch.
+    pub expires_unix_s: i64,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("audience", &self.audience)
+            .field("expires_unix_s", &self.expires_unix_s)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the node itself needs to know.
@@ -196,6 +234,32 @@ pub struct Pod {
     pub containers: Vec<Container>,
     /// Volumes by name.
     pub volumes: Vec<Volume>,
+    /// Init containers, in the order of the manifest; those with [`Container::sidecar`] go on beside
+    /// what follows.
+    pub init_containers: Vec<Container>,
+    /// Ephemeral containers (`kubectl debug`), in the order they were added. Never started again.
+    pub ephemeral_containers: Vec<Container>,
+    /// Seconds after [`crate::report::PodReport::started`] at which the pod fails with
+    /// `DeadlineExceeded`.
+    pub active_deadline_s: Option<u32>,
+    /// All containers see each other's processes.
+    pub share_process_namespace: bool,
+    /// Uses the board's processes' namespace.
+    pub host_pid: bool,
+    /// Uses the board's IPC namespace.
+    pub host_ipc: bool,
+    /// `securityContext.sysctls`, names with dots.
+    pub sysctls: Vec<(String, String)>,
+    /// Group that volumes belong to, a further group of every container.
+    pub fs_group: Option<u32>,
+    /// Volumes that have the right group at their root are left as they are
+    /// (`fsGroupChangePolicy: OnRootMismatch`).
+    pub fs_group_on_root_mismatch: bool,
+    /// Further lines of `/etc/hosts`: address and names.
+    pub host_aliases: Vec<(String, Vec<String>)>,
+    /// Secrets (`kubernetes.io/dockerconfigjson`, `kubernetes.io/dockercfg`) of the pod's namespace
+    /// for pulling images.
+    pub pull_secrets: Vec<String>,
 }
 
 /// A request to end a pod.
@@ -246,6 +310,129 @@ pub struct Container {
     pub termination_message_path: String,
     /// A terminal is wanted.
     pub tty: bool,
+    /// Keep standard input open for those who attach.
+    pub stdin: bool,
+    /// Close standard input when the first who attached leaves.
+    pub stdin_once: bool,
+    /// An init container that goes on beside what follows (`restartPolicy: Always`).
+    pub sidecar: bool,
+    /// Of an ephemeral container: the container whose processes it sees.
+    pub target: Option<String>,
+    /// The last lines of the log stand in for an empty termination message after a failure
+    /// (`FallbackToLogsOnError`).
+    pub termination_message_from_logs: bool,
+    /// Declared ports: probes may mean them by name.
+    pub ports: Vec<Port>,
+    /// Restarts it when failing.
+    pub liveness: Option<Probe>,
+    /// Takes it out of Services when failing.
+    pub readiness: Option<Probe>,
+    /// Holds the other probes back until it succeeds; restarts when failing.
+    pub startup: Option<Probe>,
+    /// Run right after its start; a failure ends it.
+    pub post_start: Option<Handler>,
+    /// Run before TERM, within the grace.
+    pub pre_stop: Option<Handler>,
+    /// Signal instead of the image's or TERM (`lifecycle.stopSignal`), as `SIGUSR1`.
+    pub stop_signal: Option<String>,
+}
+
+/// A declared port.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Port {
+    /// Name; may be empty.
+    pub name: String,
+    /// Number in the pod.
+    pub port: u16,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Port of the board, or 0.
+    pub host_port: u16,
+    /// Address of the board for it; empty is every one.
+    pub host_ip: String,
+}
+
+/// `protocol` of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// A probe, its defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// What is tried.
+    pub handler: Handler,
+    /// Seconds from the container's start to the first try.
+    pub initial_delay_s: u32,
+    /// Seconds a try may take; at least 1.
+    pub timeout_s: u32,
+    /// Seconds between tries; at least 1.
+    pub period_s: u32,
+    /// Successes in a row that count; at least 1.
+    pub success_threshold: u32,
+    /// Failures in a row that count; at least 1.
+    pub failure_threshold: u32,
+    /// Grace when this probe ends the container; `None`: the pod's.
+    pub termination_grace_s: Option<u32>,
+}
+
+/// What a probe or a lifecycle hook does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Handler {
+    /// Runs a command in the container; 0 is success.
+    Exec(Vec<String>),
+    /// GETs; 200 to 399 is success.
+    Http(HttpGet),
+    /// Connects.
+    Tcp {
+        /// Name or address; empty is the pod's.
+        host: String,
+        /// Which port.
+        port: PortRef,
+    },
+    /// `grpc.health.v1.Health/Check`, in clear text (probes only).
+    Grpc {
+        /// Number.
+        port: u16,
+        /// Service asked for; may be empty.
+        service: String,
+    },
+    /// Waits (hooks only).
+    Sleep {
+        /// Seconds.
+        seconds: u32,
+    },
+}
+
+/// `httpGet`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpGet {
+    /// Name or address; empty is the pod's.
+    pub host: String,
+    /// Which port.
+    pub port: PortRef,
+    /// Path with query; begins with `/`.
+    pub path: String,
+    /// Over TLS, without looking at the certificate, as upstream.
+    pub https: bool,
+    /// Header lines; a `Host` among them stands for the host.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A port by number or by the name of a declared one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PortRef {
+    /// Number.
+    Number(u16),
+    /// Name.
+    Name(String),
 }
 
 /// `imagePullPolicy`.
@@ -314,6 +501,32 @@ pub enum EnvValue {
     },
     /// A field of the pod.
     Field(PodField),
+    /// A request or limit of a container.
+    Resource(ResourceField),
+}
+
+/// `resourceFieldRef`. A limit that is not set is what the node has to give.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceField {
+    /// Which container; empty is the one that asks.
+    pub container: String,
+    /// Which amount.
+    pub resource: ResourceName,
+    /// Of the limits, else of the requests.
+    pub limit: bool,
+    /// Unit, in thousandths; the result is rounded up. Never 0.
+    pub divisor_milli: u64,
+}
+
+/// Amounts that `resourceFieldRef` can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResourceName {
+    /// `cpu`
+    Cpu,
+    /// `memory`
+    Memory,
+    /// `ephemeral-storage`
+    EphemeralStorage,
 }
 
 /// Fields that `fieldRef` can name.
@@ -337,6 +550,14 @@ pub enum PodField {
     PodIp,
     /// `status.hostIP`
     HostIp,
+    /// `status.podIPs`
+    PodIps,
+    /// `status.hostIPs`
+    HostIps,
+    /// `metadata.labels`, as files only
+    Labels,
+    /// `metadata.annotations`, as files only
+    Annotations,
 }
 
 /// Requests and limits of a container; `None` is no limit.
@@ -350,6 +571,10 @@ pub struct Resources {
     pub memory_request_bytes: Option<u64>,
     /// Memory limit, bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// Requested disk (logs, root file system, emptyDir), bytes.
+    pub storage_request_bytes: Option<u64>,
+    /// Disk limit, bytes; over it the pod is evicted.
+    pub storage_limit_bytes: Option<u64>,
 }
 
 /// Rights of a container: pod and container `securityContext` merged by the controller.
@@ -373,6 +598,22 @@ pub struct Security {
     pub capabilities_add: Vec<String>,
     /// Capabilities removed from it; `ALL` empties it.
     pub capabilities_drop: Vec<String>,
+    /// System calls it may make.
+    pub seccomp: Seccomp,
+    /// `/proc` is shown whole (`procMount: Unmasked`).
+    pub proc_unmasked: bool,
+}
+
+/// `seccompProfile`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// All calls, as upstream where nothing is asked for.
+    #[default]
+    Unconfined,
+    /// Our default profile.
+    RuntimeDefault,
+    /// A profile on the board: path relative to the agent's `seccomp` directory, without `..`.
+    Localhost(String),
 }
 
 /// A volume of a pod.
@@ -398,6 +639,90 @@ pub enum VolumeSource {
     ConfigMap(KeyFiles),
     /// Keys of a Secret as files, in memory.
     Secret(KeyFiles),
+    /// A path of the board.
+    HostPath {
+        /// Absolute path.
+        path: String,
+        /// What must be there or is made.
+        kind: HostPathKind,
+    },
+    /// Fields of the pod as files.
+    DownwardApi {
+        /// Files.
+        items: Vec<FieldFile>,
+        /// Mode of files without one of their own.
+        default_mode: u32,
+    },
+    /// Several sources in one directory; on the same path the later one wins. In memory when it holds
+    /// a Secret or a token.
+    Projected {
+        /// Sources in order.
+        sources: Vec<Projection>,
+        /// Mode of files without one of their own.
+        default_mode: u32,
+    },
+}
+
+/// `hostPath.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum HostPathKind {
+    /// Nothing is checked.
+    #[default]
+    Any,
+    /// A directory, made (0755) if missing.
+    DirectoryOrCreate,
+    /// A directory.
+    Directory,
+    /// A file, made (0644) if missing; its directory is not.
+    FileOrCreate,
+    /// A file.
+    File,
+    /// A UNIX socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+/// One field as a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldFile {
+    /// Relative path, without `..`.
+    pub path: String,
+    /// What it says.
+    pub value: FieldSource,
+    /// Mode of the file.
+    pub mode: Option<u32>,
+}
+
+/// What a [`FieldFile`] says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FieldSource {
+    /// A field of the pod.
+    Field(PodField),
+    /// A request or limit.
+    Resource(ResourceField),
+}
+
+/// A source of a projected volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Projection {
+    /// Keys of a ConfigMap; its `default_mode` is the volume's.
+    ConfigMap(KeyFiles),
+    /// Keys of a Secret; its `default_mode` is the volume's.
+    Secret(KeyFiles),
+    /// Fields of the pod.
+    DownwardApi(Vec<FieldFile>),
+    /// A token of the pod's service account, from [`ObjectId::Tokens`] of the pod.
+    Token {
+        /// Empty is the API server.
+        audience: String,
+        /// Seconds.
+        expiration_s: u64,
+        /// Relative path, without `..`.
+        path: String,
+    },
 }
 
 /// Keys of an object as files.
@@ -425,7 +750,7 @@ pub struct KeyFile {
 }
 
 /// Where a volume appears in a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mount {
     /// Volume's name.
     pub volume: String,
@@ -435,4 +760,22 @@ pub struct Mount {
     pub sub_path: String,
     /// Not writable.
     pub read_only: bool,
+    /// Like `sub_path`, with `$(NAME)` of the container's environment; empty: none.
+    pub sub_path_expr: String,
+    /// Whether mounts made later are seen on the other side.
+    pub propagation: Propagation,
+    /// Mounts below are read-only too.
+    pub recursive_read_only: bool,
+}
+
+/// `mountPropagation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Propagation {
+    /// Neither way.
+    #[default]
+    None,
+    /// What the board mounts appears in the container.
+    HostToContainer,
+    /// Both ways (privileged containers only).
+    Bidirectional,
 }

@@ -15,7 +15,7 @@ use crate::object::PodUid;
 pub struct UnixMs(pub i64);
 
 /// State of one pod on its node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PodReport {
     /// Which pod.
     pub uid: PodUid,
@@ -37,6 +37,14 @@ pub struct PodReport {
     /// Runs although the document does not name it, because the epoch rose and nobody confirmed the
     /// difference ([`crate::object::NodeConfig::confirmed_epoch`]).
     pub unclaimed: bool,
+    /// One for each init container.
+    pub init_containers: Vec<ContainerReport>,
+    /// One for each ephemeral container.
+    pub ephemeral_containers: Vec<ContainerReport>,
+    /// Its shim, namespaces and network are there (condition `PodReadyToStartContainers`).
+    pub sandbox: bool,
+    /// Further conditions, as the token that ends soon.
+    pub conditions: Vec<Condition>,
 }
 
 impl PodReport {
@@ -123,7 +131,7 @@ pub enum ContainerState {
 }
 
 /// How a container's life ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Terminated {
     /// Exit code; 128 + signal for a signal, as Kubernetes has it.
     pub exit_code: i32,
@@ -139,6 +147,79 @@ pub struct Terminated {
     pub finished: UnixMs,
     /// Runtime's id of that life.
     pub container_id: String,
+}
+
+/// A condition of a pod or node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Condition {
+    /// Type.
+    pub kind: String,
+    /// `None` is `Unknown`.
+    pub status: Option<bool>,
+    /// CamelCase.
+    pub reason: String,
+    /// For a person.
+    pub message: String,
+}
+
+/// Something that happened to a pod, told once and lost without harm: becomes an Event. At most
+/// [`crate::limits::REPORT_EVENTS_MAX`] wait; then the oldest is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodEvent {
+    /// Which pod.
+    pub uid: PodUid,
+    /// Which container; empty is the pod as a whole.
+    pub container: String,
+    /// A warning, else normal.
+    pub warning: bool,
+    /// `Pulling`, `Pulled`, `Created`, `Started`, `Killing`, `Unhealthy`, `BackOff`, `FailedMount`, …
+    pub reason: String,
+    /// For a person.
+    pub message: String,
+    /// When it was last so.
+    pub at: UnixMs,
+    /// How often since it was last told.
+    pub count: u32,
+}
+
+/// What containers use, from their cgroups (`metrics.k8s.io`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// When it was measured.
+    pub at: UnixMs,
+    /// Over how long, milliseconds.
+    pub window_ms: u32,
+    /// The board as a whole.
+    pub node: Amounts,
+    /// Running containers, by pod.
+    pub pods: Vec<PodUsage>,
+}
+
+/// Usage of one pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PodUsage {
+    /// Which pod.
+    pub uid: PodUid,
+    /// Containers with their amounts.
+    pub containers: Vec<(String, Amounts)>,
+}
+
+/// Amounts in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Amounts {
+    /// Processor, billionths of a core.
+    pub cpu_nano: u64,
+    /// Working set (usage less inactive file pages), bytes.
+    pub memory_bytes: u64,
+}
+
+/// An image on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodeImage {
+    /// Names, digests among them.
+    pub names: Vec<String>,
+    /// Unpacked size, bytes.
+    pub size_bytes: u64,
 }
 
 /// Facts of a node, sent with its birth and when they change.
@@ -170,4 +251,18 @@ pub struct NodeFacts {
     pub pods: u32,
     /// Size of the file system of the data directory, bytes.
     pub storage_bytes: u64,
+    /// Kept for the board itself: processor, thousandths of a core.
+    pub reserved_cpu_milli: u64,
+    /// Kept for the board itself: memory, bytes.
+    pub reserved_memory_bytes: u64,
+    /// Kept for the board itself: disk, bytes.
+    pub reserved_storage_bytes: u64,
+    /// Platforms of container images that run here, best first: `linux/arm/v7`, `linux/arm/v6`.
+    pub platforms: Vec<String>,
+    /// Largest images, at most [`crate::limits::NODE_IMAGES_MAX`].
+    pub images: Vec<NodeImage>,
+    /// Conditions beside `Ready`: `MemoryPressure`, `DiskPressure`, `PIDPressure`, …
+    pub conditions: Vec<Condition>,
+    /// Every address of the board that others may use, the one in `address` first.
+    pub addresses: Vec<[u8; 4]>,
 }

@@ -26,8 +26,71 @@ pub struct Open {
 /// What a stream carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
-    /// A container's log.
+    /// A container's log. Output is channel [`channel::OUT`].
     Logs(Logs),
+    /// A command in a running container.
+    Exec(Exec),
+    /// The streams of a running container itself.
+    Attach(Attach),
+    /// Connections to a port in the pod's network: channel numbers are chosen by the controller, one
+    /// for each connection.
+    Forward(Forward),
+}
+
+/// Channels of a stream with several.
+pub mod channel {
+    /// Standard input (to the node).
+    pub const IN: u16 = 0;
+    /// Standard output.
+    pub const OUT: u16 = 1;
+    /// Standard error.
+    pub const ERR: u16 = 2;
+}
+
+/// Options of `kubectl exec` (PodExecOptions).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// Which pod.
+    pub pod: PodUid,
+    /// Which container.
+    pub container: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Channels that are wanted.
+    pub stdio: Stdio,
+}
+
+/// Options of `kubectl attach` (PodAttachOptions).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// Which pod.
+    pub pod: PodUid,
+    /// Which container.
+    pub container: String,
+    /// Channels that are wanted.
+    pub stdio: Stdio,
+}
+
+/// Which channels are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Stdio {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error; with a terminal it comes on standard output.
+    pub stderr: bool,
+    /// With a terminal.
+    pub tty: bool,
+}
+
+/// Options of `kubectl port-forward`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// Which pod.
+    pub pod: PodUid,
+    /// Ports that may be connected to.
+    pub ports: Vec<u16>,
 }
 
 /// Options of `kubectl logs` (PodLogOptions).
@@ -59,6 +122,44 @@ pub enum In {
     Credit(u64),
     /// Nobody reads any more.
     Close,
+    /// Bytes for a channel, at an offset from the start of that channel's input.
+    Data {
+        /// Which channel.
+        channel: u16,
+        /// Offset of the first byte.
+        offset: u64,
+        /// At most [`crate::limits::STREAM_FRAME_MAX`] bytes.
+        bytes: Vec<u8>,
+    },
+    /// No more input on a channel (half-close).
+    End {
+        /// Which channel.
+        channel: u16,
+        /// Offset at the end.
+        offset: u64,
+    },
+    /// Size of the terminal.
+    Resize {
+        /// Columns.
+        columns: u16,
+        /// Rows.
+        rows: u16,
+    },
+    /// Connect a new channel to a port ([`What::Forward`]).
+    Connect {
+        /// Number of the channel, not used before in this stream.
+        channel: u16,
+        /// One of [`Forward::ports`].
+        port: u16,
+    },
+    /// So many more bytes of a channel's output may be sent in all ([`What::Forward`]; else
+    /// [`In::Credit`] is for all channels together).
+    ChannelCredit {
+        /// Which channel.
+        channel: u16,
+        /// An absolute number.
+        credit: u64,
+    },
 }
 
 /// From the node to the controller (`cmd/<id>/out`).
@@ -77,6 +178,37 @@ pub enum Out {
         offset: u64,
         /// `None` when all is well, else what went wrong, for a person.
         error: Option<StreamError>,
+    },
+    /// So many bytes of input of a channel may be sent in all, counted from the channel's start.
+    Credit {
+        /// Which channel.
+        channel: u16,
+        /// An absolute number.
+        credit: u64,
+    },
+    /// Bytes of a channel other than [`channel::OUT`], at an offset from the start of that channel.
+    ChannelData {
+        /// Which channel.
+        channel: u16,
+        /// Offset of the first byte.
+        offset: u64,
+        /// At most [`crate::limits::STREAM_FRAME_MAX`] bytes.
+        bytes: Vec<u8>,
+    },
+    /// A channel of [`What::Forward`] is closed.
+    ChannelEnd {
+        /// Which channel.
+        channel: u16,
+        /// Offset at the end.
+        offset: u64,
+        /// Why, when it is an error.
+        error: Option<StreamError>,
+    },
+    /// The command ended ([`What::Exec`]), or the container did ([`What::Attach`]); [`Out::End`]
+    /// follows.
+    Exit {
+        /// Exit code; 128 + signal for a signal.
+        code: i32,
     },
 }
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bramble_wire::object::{
-    ConfigMap, NodeConfig, Object, ObjectId, ObjectName, Pod, PodUid, SealedSecret, SecretData,
+    ConfigMap, NodeConfig, Object, ObjectId, ObjectName, Pod, PodUid, SecretData, Tokens,
 };
+use bramble_wire::seal::Sealed;
 
 /// The node itself, as pods may ask for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +27,8 @@ pub struct Desired {
     pub config_maps: BTreeMap<ObjectName, ConfigMap>,
     /// Secrets by name; `None` when the seal could not be opened.
     pub secrets: BTreeMap<ObjectName, Option<SecretData>>,
+    /// Service-account tokens of pods; `None` when the seal could not be opened.
+    pub tokens: BTreeMap<PodUid, Option<Tokens>>,
     /// Pods of the document that this agent can't read. They are left as they are: not being able
     /// to read is not an order to stop.
     pub unreadable: BTreeSet<PodUid>,
@@ -34,10 +37,10 @@ pub struct Desired {
 impl Desired {
     /// Decodes the objects of a document. An object that does not decode never holds up the others.
     ///
-    /// `open` opens a seal; the plain text is the encoding of [`SecretData`].
+    /// `open` opens a seal; the plain text is the encoding of [`SecretData`] or [`Tokens`].
     pub fn from_objects<'a>(
         objects: impl IntoIterator<Item = (&'a ObjectId, u64, &'a [u8])>,
-        mut open: impl FnMut(&ObjectId, u64, &SealedSecret) -> Option<Vec<u8>>,
+        mut open: impl FnMut(&ObjectId, u64, &Sealed) -> Option<Vec<u8>>,
     ) -> Self {
         let mut desired = Self::default();
         for (id, revision, body) in objects {
@@ -51,12 +54,20 @@ impl Desired {
                     desired.config_maps.insert(name.clone(), map);
                 }
                 (ObjectId::Secret(name), Some(Object::Secret(secret))) => {
-                    let data = open(id, revision, &secret)
+                    let data = open(id, revision, &secret.sealed)
                         .and_then(|plain| bramble_wire::decode(&plain, "secret").ok());
                     desired.secrets.insert(name.clone(), data);
                 }
                 (ObjectId::Pod(uid), _) => {
                     desired.unreadable.insert(*uid);
+                }
+                (ObjectId::Tokens(uid), Some(Object::Tokens(sealed))) => {
+                    let tokens = open(id, revision, &sealed)
+                        .and_then(|plain| bramble_wire::decode(&plain, "tokens").ok());
+                    desired.tokens.insert(*uid, tokens);
+                }
+                (ObjectId::Tokens(uid), _) => {
+                    desired.tokens.insert(*uid, None);
                 }
                 (ObjectId::Secret(name), _) => {
                     desired.secrets.insert(name.clone(), None);

@@ -37,6 +37,9 @@ pub enum Error {
         /// Namespace and name.
         object: ObjectName,
     },
+    /// Not carried out by this agent.
+    #[error("{0} is not supported by this agent")]
+    Unsupported(&'static str),
 }
 
 /// The variables that the manifest gives a container.
@@ -97,6 +100,7 @@ pub fn resolve(
                 name,
             )?,
             EnvValue::Field(field) => Some(field_of(host, pod, address, field)),
+            EnvValue::Resource(_) => return Err(Error::Unsupported("resourceFieldRef")),
         };
         if let Some(value) = value {
             variables.insert(variable.name.clone(), value);
@@ -187,8 +191,10 @@ fn field_of(host: &Host, pod: &Pod, address: Option<[u8; 4]>, field: &PodField) 
         PodField::Annotation(key) => pod.annotations.get(key).cloned().unwrap_or_default(),
         PodField::NodeName => host.name.clone(),
         PodField::ServiceAccountName => pod.service_account.clone(),
-        PodField::PodIp => address.map(dotted).unwrap_or_default(),
-        PodField::HostIp => host.address.map(dotted).unwrap_or_default(),
+        PodField::PodIp | PodField::PodIps => address.map(dotted).unwrap_or_default(),
+        PodField::HostIp | PodField::HostIps => host.address.map(dotted).unwrap_or_default(),
+        // Refused by the API: they exist as files only.
+        PodField::Labels | PodField::Annotations => String::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use bramble_wire::report::{ContainerReport, ContainerState, Phase, PodReport, Te
 
 use crate::desired::{Desired, Host};
 use crate::memory::{ContainerMemory, Life, Memory, PodMemory};
-use crate::observed::{Observed, ObservedContainer, ObservedPod, Run};
+use crate::observed::{Observed, ObservedContainer, ObservedPod, Run, Sandbox};
 use crate::plan::{Waiting, restarts};
 
 /// The state of every pod that the node remembers, which is every pod that it has planned for.
@@ -66,6 +66,10 @@ pub fn pod_report(
         containers,
         gone: known.gone,
         unclaimed: false,
+        init_containers: Vec::new(),
+        ephemeral_containers: Vec::new(),
+        sandbox: seen.is_some_and(|seen| matches!(seen.sandbox, Sandbox::Ready { .. })),
+        conditions: Vec::new(),
     }
 }
 

@@ -84,6 +84,9 @@ pub fn compile(desired: &Desired, pod: &Pod) -> Result<Vec<VolumeInput>, Error> 
                 }),
                 VolumeSource::ConfigMap(keys) => files(desired, pod, keys, false),
                 VolumeSource::Secret(keys) => files(desired, pod, keys, true),
+                VolumeSource::HostPath { .. }
+                | VolumeSource::DownwardApi { .. }
+                | VolumeSource::Projected { .. } => Err("not supported by this agent".to_owned()),
             };
             content
                 .map(|content| VolumeInput {

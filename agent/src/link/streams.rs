@@ -71,7 +71,9 @@ impl Streams {
     }
 
     pub(super) fn open(&mut self, id: StreamId, open: Open) {
-        let What::Logs(request) = open.what;
+        let What::Logs(request) = open.what else {
+            return self.refuse(id);
+        };
         let (credit, allowed) = watch::channel(u64::from(open.credit));
         let sender = Sender {
             id,
@@ -110,7 +112,27 @@ impl Streams {
                 }
             }
             In::Close => self.close(id),
+            In::Data { .. }
+            | In::End { .. }
+            | In::Resize { .. }
+            | In::Connect { .. }
+            | In::ChannelCredit { .. } => {}
         }
+    }
+
+    /// Answers what this agent can't serve.
+    fn refuse(&mut self, id: StreamId) {
+        let (_, allowed) = watch::channel(0);
+        let sender = Sender {
+            id,
+            frames: self.frames.clone(),
+            allowed,
+            offset: 0,
+        };
+        tokio::spawn(async move {
+            let error = StreamError::Unavailable("this agent serves logs only".to_owned());
+            sender.end(Some(error)).await;
+        });
     }
 
     pub(super) fn close(&mut self, id: StreamId) {
@@ -290,6 +312,7 @@ mod tests {
                     assert_eq!((offset, error), (34, None));
                     break;
                 }
+                other => panic!("{other:?}"),
             }
         }
         assert_eq!(text, b"0123456789abcdef\n0123456789abcdef\n");

@@ -316,6 +316,7 @@ fn oom_score_adj(resources: &Resources, memory_bytes: u64) -> i32 {
         cpu_limit_milli: cpu_max,
         memory_request_bytes: memory,
         memory_limit_bytes: memory_max,
+        ..
     } = *resources;
     let guaranteed = |request: Option<u64>, limit: Option<u64>| {
         limit.is_some() && (request.is_none() || request == limit)
@@ -362,6 +363,7 @@ mod tests {
                 cpu_limit_milli: cpu_max,
                 memory_request_bytes: memory,
                 memory_limit_bytes: memory_max,
+                ..Resources::default()
             };
             oom_score_adj(&resources, 4 * gib)
         };

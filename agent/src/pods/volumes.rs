@@ -253,7 +253,7 @@ mod tests {
             volume: "v".into(),
             path: "/x".into(),
             sub_path: sub_path.into(),
-            read_only: false,
+            ..Mount::default()
         };
         let source = |sub_path| source(&directories, uid, &mount(sub_path));
         assert_eq!(source("").unwrap(), volume);

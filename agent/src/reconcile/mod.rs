@@ -23,8 +23,9 @@ use bramble_agent_core::plan::{Action, Durability, Plan, Record, plan};
 use bramble_agent_core::report;
 use bramble_agent_core::session::{Document, Observation};
 use bramble_agent_core::time::Moment;
-use bramble_wire::object::{ObjectId, PodUid, SealedSecret};
+use bramble_wire::object::{ObjectId, PodUid};
 use bramble_wire::report::NodeFacts;
+use bramble_wire::seal::Sealed;
 use bramble_wire::version::Version;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{Id, JoinSet};
@@ -47,7 +48,7 @@ const DISK_RETRY_MS: u64 = 10_000;
 /// Reads both clocks; in tests a virtual one.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 /// Opens a secret that is sealed to this node.
-pub type Opener = Box<dyn Fn(&ObjectId, u64, &SealedSecret) -> Option<Vec<u8>> + Send + Sync>;
+pub type Opener = Box<dyn Fn(&ObjectId, u64, &Sealed) -> Option<Vec<u8>> + Send + Sync>;
 
 /// What wakes the loop.
 pub struct Inputs {

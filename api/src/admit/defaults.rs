@@ -34,15 +34,15 @@ pub(super) fn apply(kind: &Kind, object: &mut Object) {
     }
 }
 
-fn set(object: &mut Object, key: &str, value: impl Into<Value>) {
+pub(super) fn set(object: &mut Object, key: &str, value: impl Into<Value>) {
     if !object.contains_key(key) {
         object.insert(key.into(), value.into());
     }
 }
 
-/// The object under `key`, made when missing; a stand-in that is thrown away when it is something
-/// else, which validation then reports.
-fn child<'a>(object: &'a mut Object, key: &str) -> &'a mut Object {
+/// The object under `key`, made when missing, and also in the place of what is none: decoding lets
+/// nothing like that through.
+pub(super) fn child<'a>(object: &'a mut Object, key: &str) -> &'a mut Object {
     let slot = object.entry(key).or_insert_with(|| json!({}));
     if !slot.is_object() {
         *slot = json!({});
@@ -53,7 +53,7 @@ fn child<'a>(object: &'a mut Object, key: &str) -> &'a mut Object {
     }
 }
 
-fn each(object: &mut Object, key: &str, mut change: impl FnMut(&mut Object)) {
+pub(super) fn each(object: &mut Object, key: &str, mut change: impl FnMut(&mut Object)) {
     let items = object
         .get_mut(key)
         .and_then(Value::as_array_mut)

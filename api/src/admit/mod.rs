@@ -90,8 +90,7 @@ pub fn create_with(
         _ => {}
     }
     kinds::prepare_create(kind, map);
-    defaults::apply(kind, map);
-    kinds::defaults(kind, map);
+    defaulted(kind, map);
     mutate(object)?;
     let map = object_of(object)?;
     if kind.kind == "Pod" {
@@ -153,8 +152,7 @@ pub fn update_with(
         carry(old, map, "spec");
     }
     kinds::prepare_update(kind, old, map);
-    defaults::apply(kind, map);
-    kinds::defaults(kind, map);
+    defaulted(kind, map);
     mutate(new)?;
     let map = object_of(new)?;
     let mut errors = Errors::default();

@@ -1,6 +1,6 @@
 //! What changed between two objects, as sets of fields.
 
-use super::merge::Error;
+use super::merge::{Error, is_empty};
 use super::schema::Schema;
 use super::set::{Element, Set};
 use super::typed::{item_element, same};
@@ -43,15 +43,20 @@ struct Walk {
     out: Comparison,
 }
 
-fn is_empty(value: Option<&Value>) -> bool {
-    match value {
-        Some(Value::Object(map)) => map.is_empty(),
-        Some(Value::Array(items)) => items.is_empty(),
-        _ => true,
-    }
+/// Items of a list by what tells them apart.
+type Items<'a> = BTreeMap<Element, Vec<&'a Value>>;
+
+fn first<'a>(items: &Items<'a>, element: &Element) -> Option<&'a Value> {
+    items.get(element)?.first().copied()
 }
 
 impl Walk {
+    fn path_to(&self, element: &Element) -> Vec<Element> {
+        let mut path = self.path.clone();
+        path.push(element.clone());
+        path
+    }
+
     fn visit(
         &mut self,
         schema: Schema,
@@ -113,7 +118,6 @@ impl Walk {
         old: Option<&Value>,
         new: Option<&Value>,
     ) -> Result<(), Error> {
-        type Items<'a> = BTreeMap<Element, Vec<&'a Value>>;
         let mut items: [Items<'_>; 2] = [Items::new(), Items::new()];
         for (side, list) in items.iter_mut().zip([old, new]) {
             let list = list.and_then(Value::as_array).into_iter().flatten();
@@ -127,17 +131,10 @@ impl Walk {
         let elements: BTreeSet<&Element> = old.keys().chain(new.keys()).collect();
         for element in elements {
             let of = |side: &Items<'_>| side.get(element).map_or(0, Vec::len);
-            let first = |side: &Items<'_>| -> Option<Value> {
-                side.get(element)
-                    .and_then(|v| v.first())
-                    .map(|v| (*v).clone())
-            };
-            let mut path = self.path.clone();
-            path.push(element.clone());
             match (of(&old), of(&new)) {
                 (0 | 1, 0 | 1) => {
-                    let (old, new) = (first(&old), first(&new));
-                    self.at(element.clone(), schema.item(), old.as_ref(), new.as_ref())?;
+                    let (old, new) = (first(&old, element), first(&new, element));
+                    self.at(element.clone(), schema.item(), old, new)?;
                 }
                 // Items that come twice count as one thing.
                 (2.., 2..) => {
@@ -145,20 +142,20 @@ impl Walk {
                     let equal =
                         old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b));
                     if !equal {
-                        self.out.modified.insert(&path);
+                        self.out.modified.insert(&self.path_to(element));
                     }
                 }
                 (2.., _) => {
-                    if let Some(new) = first(&new) {
-                        self.at(element.clone(), schema.item(), None, Some(&new))?;
+                    if let Some(new) = first(&new, element) {
+                        self.at(element.clone(), schema.item(), None, Some(new))?;
                     }
-                    self.out.removed.insert(&path);
+                    self.out.removed.insert(&self.path_to(element));
                 }
                 (_, 2..) => {
-                    if let Some(old) = first(&old) {
-                        self.at(element.clone(), schema.item(), Some(&old), None)?;
+                    if let Some(old) = first(&old, element) {
+                        self.at(element.clone(), schema.item(), Some(old), None)?;
                     }
-                    self.out.added.insert(&path);
+                    self.out.added.insert(&self.path_to(element));
                 }
             }
         }

@@ -21,12 +21,17 @@ pub(super) fn merge(schema: Schema, live: &Value, config: &Value) -> Result<Valu
     both(schema, Some(live), Some(config)).map(Option::unwrap_or_default)
 }
 
-fn is_empty(value: Option<&Value>) -> bool {
+/// Whether nothing is in a value that has parts; what has none counts as empty too.
+pub(super) fn is_empty(value: Option<&Value>) -> bool {
     match value {
         Some(Value::Object(map)) => map.is_empty(),
         Some(Value::Array(items)) => items.is_empty(),
         _ => true,
     }
+}
+
+fn items(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 fn both(
@@ -40,13 +45,7 @@ fn both(
     }
     match schema {
         Schema::List { merge, .. } => {
-            let items = |side: Option<&Value>| {
-                side.and_then(Value::as_array)
-                    .map_or(&[][..], Vec::as_slice)
-                    .to_vec()
-            };
-            let (left, right) = (items(left), items(right));
-            let out = Lists::new(schema, merge, &left, &right)?.merge()?;
+            let out = Lists::new(schema, merge, items(left), items(right))?.merge()?;
             Ok((!out.is_empty()).then_some(Value::Array(out)))
         }
         _ => {

@@ -135,12 +135,7 @@ pub fn is_same(old: &Value, new: &Value) -> bool {
     if !managed::same_but_times(live_managers(old), live_managers(new)) {
         return false;
     }
-    let without = |object: &Value| {
-        let mut object = object.clone();
-        set_managed_fields(&mut object, None);
-        object
-    };
-    without(old) == without(new)
+    without_managed(old) == without_managed(new)
 }
 
 fn without_managed(object: &Value) -> Value {
@@ -231,6 +226,31 @@ fn gvk(api_version: &str, kind: &str) -> String {
     format!("{group}/{version}, Kind={kind}")
 }
 
+/// A configuration says what it is about.
+fn expect_type(wanted: (&str, &str), config: &Value) -> Result<(), Status> {
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if (api_version, kind) == wanted {
+        return Ok(());
+    }
+    let found = gvk(api_version, kind);
+    Err(Status::bad_request(format!("invalid object type: {found}")))
+}
+
+/// A configuration that fits its schema, with its quantities as they are stored.
+fn checked(schema: Schema, of: (&str, &str), config: &Value) -> Result<Value, Status> {
+    let mut config = config.clone();
+    let problems = typed::validate(schema, &mut config);
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    Err(Status::unknown(format!(
+        "failed to create typed patch object ({}): {}",
+        named(of, &config),
+        typed::joined(&problems)
+    )))
+}
+
 /// Applies a configuration to an object, or to nothing when it is not there yet.
 pub fn apply(
     request: &Request<'_>,
@@ -238,27 +258,14 @@ pub fn apply(
     config: &Value,
 ) -> Result<Applied, Status> {
     let kind = request.kind;
-    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
-    if text("apiVersion") != kind.api_version() || text("kind") != kind.kind {
-        return Err(Status::bad_request(format!(
-            "invalid object type: {}",
-            gvk(text("apiVersion"), text("kind"))
-        )));
-    }
+    let api_version = kind.api_version();
+    expect_type((&api_version, kind.kind), config)?;
     if live_managers(config).is_some_and(|list| !list.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let normalise = |object: &Value| defaulted(kind, object);
     let write = request.write(Operation::Apply, &normalise)?;
-    let mut typed = config.clone();
-    let problems = typed::validate(write.schema, &mut typed);
-    if !problems.is_empty() {
-        return Err(Status::unknown(format!(
-            "failed to create typed patch object ({}): {}",
-            named((&write.api_version, kind.kind), config),
-            typed::joined(&problems)
-        )));
-    }
+    let typed = checked(write.schema, (&api_version, kind.kind), config)?;
     let mut managers = Managers::decode(live.and_then(live_managers)).unwrap_or_default();
     let old = live.map_or_else(|| Value::Object(Map::new()), without_managed);
     let client_side = match request.subresource {
@@ -339,22 +346,10 @@ fn after_update(
 /// What a configuration of the `scale` subresource says about the object itself.
 pub fn scale_config(kind: &Kind, config: &Value) -> Result<Value, Status> {
     const SCALE: (&str, &str) = ("autoscaling/v1", "Scale");
-    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
-    let (api_version, name) = (text("apiVersion"), text("kind"));
-    if (api_version, name) != SCALE {
-        let found = gvk(api_version, name);
-        return Err(Status::bad_request(format!("invalid object type: {found}")));
-    }
+    expect_type(SCALE, config)?;
     let message = facts::message("io.k8s.api.autoscaling.v1.Scale")
         .ok_or_else(|| Status::internal("no descriptor for Scale"))?;
-    let problems = typed::validate(Schema::object(message), &mut config.clone());
-    if !problems.is_empty() {
-        return Err(Status::unknown(format!(
-            "failed to create typed patch object ({}): {}",
-            named(SCALE, config),
-            typed::joined(&problems)
-        )));
-    }
+    checked(Schema::object(message), SCALE, config)?;
     let mut out = json!({"apiVersion": kind.api_version(), "kind": kind.kind});
     for key in ["metadata", "spec"] {
         if let Some(value) = config.get(key) {

@@ -9,7 +9,7 @@ use super::managed::{Id, Managers, Operation, Owned};
 use super::merge::{Error, merge, remove};
 use super::schema::Schema;
 use super::set::{Element, Set};
-use super::typed::{fields, same};
+use super::typed::{fields, item_element, same};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -134,11 +134,10 @@ impl Write<'_> {
                 return Err(Failure::Conflicts(listed(&conflicts)));
             }
         }
-        let taken: Vec<(Id, Set)> = conflicts;
         managers.0.retain(|id, owned| {
             if others(id) {
                 let mut left = std::mem::take(&mut owned.fields);
-                if let Some((_, set)) = taken.iter().find(|(of, _)| of == id) {
+                if let Some((_, set)) = conflicts.iter().find(|(of, _)| of == id) {
                     left = left.difference(set);
                 }
                 owned.fields = left.difference(&found.removed);
@@ -238,7 +237,7 @@ fn spare(schema: Schema, value: &Value, gone: &Set) -> Set {
         (schema, value, gone.is_empty())
     {
         for item in list {
-            if let Ok(element) = super::typed::item_element(schema, merge, item) {
+            if let Ok(element) = item_element(schema, merge, item) {
                 items.entry(element).or_insert(item);
             }
         }

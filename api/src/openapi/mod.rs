@@ -109,16 +109,20 @@ pub fn v2_protobuf() -> &'static Document {
     })
 }
 
+/// Where a group-version is served, without the first slash.
+fn root(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        format!("api/{version}")
+    } else {
+        format!("apis/{group}/{version}")
+    }
+}
+
 fn v3(group: &str, version: &str) -> Document {
     let kinds: Vec<&'static Kind> = KINDS
         .iter()
         .filter(|k| k.group == group && k.version == version)
         .collect();
-    let path = if group.is_empty() {
-        format!("api/{version}")
-    } else {
-        format!("apis/{group}/{version}")
-    };
     let mut out = Writer::new();
     out.text("{\"openapi\":\"3.0.0\",");
     out.head();
@@ -126,7 +130,7 @@ fn v3(group: &str, version: &str) -> Document {
     out.text("},\"components\":{\"schemas\":{");
     out.definitions(&kinds, Version::V3);
     out.text("}}}");
-    out.finish(path)
+    out.finish(root(group, version))
 }
 
 impl Document {

@@ -103,11 +103,7 @@ const LOG: &[Parameter] = &[
 
 /// Every path of a kind.
 pub(super) fn paths(kind: &'static Kind) -> Vec<Path> {
-    let root = if kind.group.is_empty() {
-        format!("/api/{}", kind.version)
-    } else {
-        format!("/apis/{}/{}", kind.group, kind.version)
-    };
+    let root = format!("/{}", super::root(kind.group, kind.version));
     let mut out = Vec::new();
     let has = |verb: &str| kind.verbs.contains(&verb);
     let (base, variables) = if kind.namespaced {
@@ -281,11 +277,7 @@ fn typed(mut parameter: Value, ty: &str, version: Version) -> Value {
 }
 
 fn reference(name: &str, version: Version) -> Value {
-    let prefix = match version {
-        Version::V2 => "#/definitions/",
-        Version::V3 => "#/components/schemas/",
-    };
-    json!({"$ref": format!("{prefix}{name}")})
+    json!({"$ref": format!("{}{name}", version.prefix())})
 }
 
 impl Operation {

@@ -15,7 +15,7 @@ pub(super) enum Version {
 }
 
 impl Version {
-    fn prefix(self) -> &'static str {
+    pub(super) fn prefix(self) -> &'static str {
         match self {
             Self::V2 => "#/definitions/",
             Self::V3 => "#/components/schemas/",
@@ -40,6 +40,7 @@ pub(super) struct Schema {
     pub(super) extensions: Vec<(&'static str, Value)>,
 }
 
+const MAP_TYPE: &str = "x-kubernetes-map-type";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
 /// Definitions that are no messages: name, type, format, either.
@@ -157,36 +158,10 @@ fn of_message(message: &'static Message) -> Schema {
         out.extensions
             .push(("x-kubernetes-group-version-kind", kinds.into()));
     }
-    if is_atomic(message.name) {
-        out.extensions
-            .push(("x-kubernetes-map-type", "atomic".into()));
+    if message.is_atomic() {
+        out.extensions.push((MAP_TYPE, "atomic".into()));
     }
     out
-}
-
-/// Structures that are always replaced whole (upstream's `+structType=atomic`).
-fn is_atomic(message: &str) -> bool {
-    [
-        "core.v1.ConfigMapKeySelector",
-        "core.v1.LocalObjectReference",
-        "core.v1.NodeSelector",
-        "core.v1.NodeSelectorTerm",
-        "core.v1.ObjectFieldSelector",
-        "core.v1.ObjectReference",
-        "core.v1.ResourceFieldSelector",
-        "core.v1.ScopeSelector",
-        "core.v1.ScopedResourceSelectorRequirement",
-        "core.v1.SecretKeySelector",
-        "core.v1.SecretReference",
-        "core.v1.TypedLocalObjectReference",
-        "discovery.v1.EndpointPort",
-        "meta.v1.LabelSelector",
-        "meta.v1.OwnerReference",
-        "rbac.v1.RoleRef",
-        "rbac.v1.Subject",
-    ]
-    .iter()
-    .any(|name| message.ends_with(name))
 }
 
 /// What a message is the body of, in every group.
@@ -270,8 +245,14 @@ fn property(message: &Message, field: &Field) -> Schema {
         Shape::MapOfLists => map(array(one)),
     };
     out.description = description(message, field);
-    out.extensions
-        .extend(merge(field.merge, field.flags, field.merge_key()));
+    out.extensions.extend(merge(
+        message.list_type(field),
+        field.flags,
+        field.merge_key(),
+    ));
+    if field.shape == Shape::Map && message.is_atomic_field(field) {
+        out.extensions.push((MAP_TYPE, "atomic".into()));
+    }
     out
 }
 

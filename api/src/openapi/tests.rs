@@ -37,6 +37,27 @@ fn documents_carry_what_apply_needs() {
         schemas["io.k8s.api.core.v1.Pod"]["x-kubernetes-group-version-kind"],
         json!([{"group": "", "version": "v1", "kind": "Pod"}])
     );
+    let property = |message: &str, field: &str| {
+        schemas[format!("io.k8s.api.core.v1.{message}")]["properties"][field].clone()
+    };
+    for (message, field, keys) in [
+        ("Container", "ports", ["containerPort", "protocol"]),
+        ("ServiceSpec", "ports", ["port", "protocol"]),
+        (
+            "PodSpec",
+            "topologySpreadConstraints",
+            ["topologyKey", "whenUnsatisfiable"],
+        ),
+    ] {
+        let list = property(message, field);
+        assert_eq!(list["x-kubernetes-list-type"], "map");
+        assert_eq!(list["x-kubernetes-list-map-keys"], json!(keys));
+        assert_eq!(list["x-kubernetes-patch-merge-key"], keys[0]);
+    }
+    let node_selector = property("PodSpec", "nodeSelector");
+    assert_eq!(node_selector["x-kubernetes-map-type"], "atomic");
+    let selector = &schemas["io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"];
+    assert_eq!(selector["x-kubernetes-map-type"], "atomic");
     let patch = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
     assert!(
         patch["parameters"]

@@ -147,7 +147,7 @@ fn look_up(id: &ObjectId, configuration: &dyn Configuration) -> Option<Compiled>
         ObjectId::Secret(name) => configuration
             .secret(name)
             .map(|found| Compiled::secret(found.revision, &SecretData(found.object.bytes()))),
-        ObjectId::Node | ObjectId::Pod(_) => None,
+        ObjectId::Node | ObjectId::Pod(_) | ObjectId::Tokens(_) => None,
     }
 }
 
@@ -182,7 +182,7 @@ fn refer(pod: &Pod, references: &mut BTreeSet<ObjectId>) {
                 EnvValue::SecretKey { name, .. } => {
                     references.insert(ObjectId::Secret(named(name)));
                 }
-                EnvValue::Literal(_) | EnvValue::Field(_) => {}
+                EnvValue::Literal(_) | EnvValue::Field(_) | EnvValue::Resource(_) => {}
             }
         }
     }
@@ -194,7 +194,10 @@ fn refer(pod: &Pod, references: &mut BTreeSet<ObjectId>) {
             VolumeSource::Secret(keys) => {
                 references.insert(ObjectId::Secret(named(&keys.name)));
             }
-            VolumeSource::EmptyDir { .. } => {}
+            VolumeSource::EmptyDir { .. }
+            | VolumeSource::HostPath { .. }
+            | VolumeSource::DownwardApi { .. }
+            | VolumeSource::Projected { .. } => {}
         }
     }
 }
@@ -240,6 +243,7 @@ fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
         service_account: spec.service_account_name.clone(),
         containers: containers.collect::<Result<_, _>>()?,
         volumes: spec.volumes.iter().map(volume).collect::<Result<_, _>>()?,
+        ..Pod::default()
     })
 }
 
@@ -282,11 +286,14 @@ fn container(from: &view::Container, pod: &view::PodSecurity) -> Result<Containe
             cpu_limit_milli: resources.limits.milli("cpu"),
             memory_request_bytes: resources.requests.units("memory"),
             memory_limit_bytes: resources.limits.units("memory"),
+            storage_request_bytes: resources.requests.units("ephemeral-storage"),
+            storage_limit_bytes: resources.limits.units("ephemeral-storage"),
         },
         security: security(&from.security_context, pod)?,
         mounts: from.volume_mounts.iter().map(mount).collect(),
         termination_message_path: message_path.to_owned(),
         tty: from.tty,
+        ..Container::default()
     })
 }
 
@@ -377,6 +384,7 @@ fn security(from: &view::ContainerSecurity, pod: &view::PodSecurity) -> Result<S
         read_only_root: from.read_only_root_filesystem,
         capabilities_add: plain(&from.capabilities.add),
         capabilities_drop: plain(&from.capabilities.drop),
+        ..Security::default()
     })
 }
 
@@ -386,6 +394,7 @@ fn mount(from: &view::VolumeMount) -> Mount {
         path: from.mount_path.clone(),
         sub_path: from.sub_path.clone(),
         read_only: from.read_only,
+        ..Mount::default()
     }
 }
 

@@ -13,10 +13,12 @@ use http::{HeaderMap, Response};
 use serde_json::Value;
 
 use super::Context;
+use super::create::{self, New};
 use super::meta::Form;
+use super::options::Options;
 use super::request::Info;
 use super::respond::Body;
-use super::write::{self, Change, Options, TRIES};
+use super::write::{self, Change, TRIES};
 use crate::object;
 
 /// The media type of apply configurations.
@@ -160,11 +162,11 @@ async fn create(
     }
     check_name(info, &object, true)?;
     let decoded = decode::check(info.kind, object, FieldValidation::Ignore)?;
-    let new = write::New {
+    let new = New {
         value: &decoded.value,
         managed_fields,
     };
-    write::insert(ctx, info, headers, options, new, warnings).await
+    create::insert(ctx, info, headers, options, new, warnings).await
 }
 
 /// Upstream's `checkName`; a configuration of something that is there may leave its name out.

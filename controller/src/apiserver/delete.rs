@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 use super::conditions::Selection;
 use super::list::{read, render, select};
 use super::meta::Form;
+use super::options::dry_run_cause;
 use super::request::Info;
 use super::respond::{self, Body};
-use super::write::{
-    TRIES, answer, commit, content_type, dry_run_cause, durability, put, store_error,
-};
+use super::write::{TRIES, answer, commit, content_type, durability, put, store_error};
 use super::{Context, gzip, rbac};
 use crate::join;
 use crate::object::now;

@@ -13,13 +13,14 @@ use serde_json::json;
 use super::authn::Identity;
 use super::bodies::Arriving;
 use super::metrics::{self, Label};
+use super::options::Options;
 use super::refusals::Kind;
 use super::request::{self, Info, Query, Verb};
 use super::respond::{self, Body};
 use super::standing::Standing;
 use super::{
-    Context, Limits, authorize, bodies, bramble, delete, documents, health, list, rbac, review,
-    subresource, watch, write,
+    Context, Limits, authorize, bodies, bramble, create, delete, documents, health, list, rbac,
+    review, subresource, watch, write,
 };
 
 /// kubectl looks here for kinds that are not served and stops with an error about this list when it
@@ -169,7 +170,7 @@ async fn resource(
         (None, Verb::Create) if !info.kind.stored => {
             question(ctx, identity, info, headers, &body).await
         }
-        (None, Verb::Create) => write::create(ctx, info, headers, &body).await,
+        (None, Verb::Create) => create::create(ctx, info, headers, &body).await,
         (None, Verb::Update) => write::update(ctx, info, headers, &body).await,
         (None, Verb::Patch) => write::patch(ctx, info, headers, &body).await,
         (None, Verb::Delete) => delete::delete(ctx, info, headers, &body).await,
@@ -189,7 +190,7 @@ async fn question(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let options = write::Options::parse(&info.query, "CreateOptions")?;
+    let options = Options::parse(&info.query, "CreateOptions")?;
     let content_type = write::content_type(headers);
     let decoded = decode::body(content_type, body, info.kind, options.validation)?;
     let answer = review::create(ctx, identity, info, decoded.value).await?;

@@ -9,11 +9,10 @@ use http::{HeaderMap, Response};
 use serde_json::{Value, json};
 
 use super::list::read;
+use super::options::Options;
 use super::request::{Info, Verb};
 use super::respond::{self, Body};
-use super::write::{
-    Change, Options, TRIES, commit, content_type, parse_patch, patched, put, store_error,
-};
+use super::write::{Change, TRIES, commit, content_type, parse_patch, patched, put, store_error};
 use super::{Context, apply};
 use crate::object;
 use crate::store::{Error, Expect};

@@ -8,9 +8,10 @@ use http::{HeaderMap, Response};
 use serde_json::{Value, json};
 
 use super::list::read;
+use super::options::Options;
 use super::request::{Info, Verb};
 use super::respond::{self, Body};
-use super::write::{self, Options, commit, content_type, durability, put, store_error};
+use super::write::{self, commit, content_type, durability, put, store_error};
 use super::{Context, delete, logs, scale, token};
 use crate::object;
 use crate::store::{Expect, Op};

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::authn::Identity;
+use super::options::Options;
 use super::request::Info;
 use super::respond::{self, Body};
-use super::write::{Options, content_type};
+use super::write::content_type;
 use super::{Context, rbac};
 use crate::object;
 use crate::tokens::{API_AUDIENCES, Bound, DEFAULT_SECONDS, Minter as _, Request};

@@ -1,4 +1,5 @@
-//! Create, update and patch: decode, admit, commit, and answer once it is durable.
+//! Update and patch: decode, admit, commit, and answer once it is durable. New objects are in
+//! [`super::create`].
 
 use std::sync::Arc;
 
@@ -17,73 +18,18 @@ use http::{HeaderMap, Response};
 use serde_json::Value;
 
 use super::admission::{Attributes, Mutated, Operation};
+use super::create::{New, insert};
 use super::list::{served, shown};
 use super::meta::Form;
-use super::request::{Info, Query};
+use super::options::Options;
+use super::request::Info;
 use super::respond::{self, Body};
-use super::{Context, apply, authorize, rbac};
+use super::{Context, apply, rbac};
 use crate::store::{self, Durability, Entry, Error, Expect, Key, Op};
 use crate::{join, object};
 
 /// How often a write without a revision of its own is tried again when others are faster.
 pub(crate) const TRIES: usize = 8;
-
-/// What every write may say in its query.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Options {
-    pub(crate) dry_run: bool,
-    pub(crate) validation: FieldValidation,
-}
-
-impl Options {
-    /// `what` is the kind of options that upstream's refusal names, such as `CreateOptions`.
-    pub(crate) fn parse(query: &Query, what: &str) -> Result<Self, Status> {
-        let mut causes = field_manager_causes(query.get("fieldManager").unwrap_or_default());
-        let trials: Vec<&str> = query.all("dryRun").collect();
-        causes.extend(dry_run_cause(&trials));
-        let validation = match query.get("fieldValidation") {
-            None | Some("Warn") => FieldValidation::Warn,
-            Some("Strict") => FieldValidation::Strict,
-            Some("Ignore") => FieldValidation::Ignore,
-            Some(other) => {
-                let supported = ["", "Ignore", "Strict", "Warn"];
-                let other = Value::from(other);
-                causes.push(Cause::not_supported("fieldValidation", &other, &supported));
-                FieldValidation::Warn
-            }
-        };
-        if !causes.is_empty() {
-            return Err(Status::invalid("meta.k8s.io", what, "", causes));
-        }
-        Ok(Self {
-            dry_run: !trials.is_empty(),
-            validation,
-        })
-    }
-}
-
-/// What is wrong with the name of a field manager; upstream's `ValidateFieldManager`.
-pub(crate) fn field_manager_causes(name: &str) -> Vec<Cause> {
-    const MAX: usize = 128;
-    let mut causes = Vec::new();
-    if name.len() > MAX {
-        causes.push(Cause::too_long("fieldManager", MAX));
-    }
-    for (at, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
-        let detail = format!(
-            "invalid character U+{:04X} (at position {at})",
-            u32::from(c)
-        );
-        causes.push(Cause::invalid("fieldManager", &name.into(), &detail));
-    }
-    causes
-}
-
-/// Upstream's `ValidateDryRun`: there is one way to try.
-pub(crate) fn dry_run_cause(values: &[&str]) -> Option<Cause> {
-    let wrong = values.iter().any(|value| *value != "All");
-    wrong.then(|| Cause::not_supported("dryRun", &values.into(), &["All"]))
-}
 
 pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok())
@@ -178,138 +124,6 @@ pub(crate) fn answer(
     let mut response = shown(info.kind, form, json, code)?;
     respond::warn(&mut response, warnings);
     Ok(response)
-}
-
-/// 404 when the namespace is not there, 403 when it is going. The operation makes the commit fail
-/// when either happens meanwhile, so that a namespace that is found empty stays so.
-pub(crate) fn check_namespace(
-    ctx: &Context,
-    info: &Info,
-    name: &str,
-) -> Result<Option<Op>, Status> {
-    let Some(namespace) = info.namespace.as_deref() else {
-        return Ok(None);
-    };
-    let key = Key::new("", "namespaces", "", namespace);
-    let Some(entry) = ctx.store.get(&key) else {
-        return Err(Status::not_found("", "namespaces", namespace));
-    };
-    let object: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
-    if object.pointer("/metadata/deletionTimestamp").is_some() {
-        let (group, resource) = (info.kind.group, info.kind.plural);
-        return Err(Status::namespace_terminating(
-            group, resource, name, namespace,
-        ));
-    }
-    Ok(Some(Op::Check {
-        key,
-        expect: Expect::Revision(entry.modified),
-    }))
-}
-
-pub(crate) async fn create(
-    ctx: &Context,
-    info: &Info,
-    headers: &HeaderMap,
-    body: &Bytes,
-) -> Result<Response<Body>, Status> {
-    Form::negotiate(headers, &info.query)?;
-    let options = Options::parse(&info.query, "CreateOptions")?;
-    let decoded = decode::body(content_type(headers), body, info.kind, options.validation)?;
-    let new = New::of(&decoded.value);
-    insert(ctx, info, headers, options, new, decoded.warnings).await
-}
-
-/// An object to be created.
-pub(crate) struct New<'a> {
-    pub(crate) value: &'a Value,
-    /// Who owns what; nobody but after an apply.
-    pub(crate) managed_fields: Option<Value>,
-}
-
-impl<'a> New<'a> {
-    fn of(value: &'a Value) -> Self {
-        Self {
-            value,
-            managed_fields: None,
-        }
-    }
-}
-
-/// Stores a new object and answers with it. The name is the object's own, or drawn.
-pub(crate) async fn insert(
-    ctx: &Context,
-    info: &Info,
-    headers: &HeaderMap,
-    options: Options,
-    new: New<'_>,
-    mut warnings: Vec<String>,
-) -> Result<Response<Body>, Status> {
-    let value = new.value;
-    authorize::creation(ctx, info)?;
-    let said = text(value, "/metadata/name");
-    check_namespace(ctx, info, said)?;
-    let generated = said.is_empty();
-    let attributes = Attributes::of(info, Operation::Create, options.dry_run);
-    ctx.admission.ready(&attributes, value).await;
-    let mut tries = TRIES;
-    loop {
-        tries -= 1;
-        let guard = check_namespace(ctx, info, said)?;
-        let mut object = value.clone();
-        let mut mutated = Mutated::default();
-        let uid = object::uid().map_err(Status::internal)?;
-        let suffix = object::suffix().map_err(Status::internal)?;
-        let context = admit::Create {
-            now: object::now(),
-            uid: &uid,
-            suffix: &suffix,
-            namespace: info.namespace.as_deref(),
-        };
-        let admitted = admit::create_with(info.kind, &mut object, &context, &mut |object| {
-            mutated = ctx.admission.mutate(&attributes, object, None)?;
-            Ok(())
-        })?;
-        owners::set_managed_fields(&mut object, new.managed_fields.clone());
-        let advice = ctx.admission.validate(&attributes, &object, None)?;
-        rbac::admit(ctx, info, rbac::Operation::Create, Some(&object), None)?;
-        let name = text(&object, "/metadata/name");
-        let key = info.key(name);
-        let result = if options.dry_run {
-            match ctx.store.get(&key) {
-                Some(_) => Err(Error::Exists(key)),
-                None => {
-                    ctx.admission.reserve(&attributes, &object, None)?;
-                    Ok(object.to_string().into())
-                }
-            }
-        } else {
-            let mut ops = vec![put(info.kind, key.clone(), &object, Expect::Absent)];
-            ops.extend(guard);
-            commit_admitted(ctx, &attributes, &object, None, ops)
-                .await?
-                .map(|entries| entries[0].json.clone())
-        };
-        match result {
-            Ok(json) => {
-                warnings.extend(admitted.into_iter().map(|w| w.text));
-                warnings.extend(mutated.warnings);
-                warnings.extend(advice);
-                return answer(info, headers, 201, &json, &warnings);
-            }
-            Err(Error::Exists(_)) if generated && tries > 0 => {}
-            Err(Error::Exists(_)) if generated => {
-                return Err(Status::generated_name_taken(
-                    info.kind.group,
-                    info.kind.plural,
-                    name,
-                ));
-            }
-            // The namespace, or what admission counted, has moved meanwhile.
-            Err(Error::Conflict { .. } | Error::NotFound(_)) if tries > 0 => {}
-            Err(error) => return Err(store_error(info.kind, name, &error)),
-        }
-    }
 }
 
 /// Kinds that a PUT may create; upstream's `AllowCreateOnUpdate`.
@@ -424,14 +238,7 @@ pub(crate) async fn update(
     {
         let uid = text(&decoded.value, "/metadata/uid");
         if !uid.is_empty() {
-            let why =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
-            return Err(Status::conflict(
-                info.kind.group,
-                info.kind.plural,
-                name,
-                &why,
-            ));
+            return Err(other_uid(info.kind, name, uid, ""));
         }
         // Upstream does not compare the revision of what is not there.
         let mut value = decoded.value;
@@ -487,7 +294,7 @@ pub(crate) async fn patch(
     change(ctx, info, headers, options, &patch, Vec::new()).await
 }
 
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object
         .pointer(pointer)
         .and_then(Value::as_str)
@@ -585,9 +392,13 @@ fn check_identity(kind: &Kind, name: &str, old: &Value, new: &Value) -> Result<(
     }
     let (said, is) = (text(new, "/metadata/uid"), text(old, "/metadata/uid"));
     if !said.is_empty() && said != is {
-        let why =
-            format!("Precondition failed: UID in precondition: {said}, UID in object meta: {is}");
-        return Err(Status::conflict(kind.group, kind.plural, name, &why));
+        return Err(other_uid(kind, name, said, is));
     }
     Ok(())
+}
+
+/// 409: the object is not the one that is meant.
+fn other_uid(kind: &Kind, name: &str, said: &str, is: &str) -> Status {
+    let why = format!("Precondition failed: UID in precondition: {said}, UID in object meta: {is}");
+    Status::conflict(kind.group, kind.plural, name, &why)
 }

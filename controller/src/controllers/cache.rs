@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use bramble_api::kind::{KINDS, Kind};
+use bramble_api::kind::{Kind, stored};
 use bramble_api::view::{
     self, Deployment, Metadata, Node, Pod, ReplicaSet, ReplicationController, Service,
 };
@@ -57,10 +57,6 @@ impl From<&Target> for Id {
             name: target.name.as_str().into(),
         }
     }
-}
-
-fn stored() -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().filter(|kind| kind.is_home())
 }
 
 /// What is watched: every stored kind.

@@ -14,6 +14,7 @@
 //! the next due moment, if there is any.
 
 mod cache;
+mod collect;
 mod endpoints;
 mod equip;
 mod expiry;

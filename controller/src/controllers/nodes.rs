@@ -102,8 +102,6 @@ impl Controllers {
         let Change { id, before, after } = change;
         match id.resource {
             "nodes" => {
-                let node = |view: &'_ Option<Arc<View>>| view.clone();
-                let (before, after) = (node(before), node(after));
                 let before = before.as_deref().and_then(View::node);
                 let after = after.as_deref().and_then(View::node);
                 self.handle_node(id, before.map(|n| &n.object), after.map(|n| &n.object));

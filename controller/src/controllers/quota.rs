@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bramble_api::kind::{self, KINDS};
+use bramble_api::kind;
 use bramble_controller_core::admission::quota::{self, Subject};
 use serde_json::Value;
 
-use crate::apiserver::admission::{self, count};
+use crate::apiserver::admission::count;
 use crate::object;
 use crate::store::{
-    Durability, Entry, Error, Event, EventKind, Expect, Key, Op, Page, Scope, Store, Watcher,
+    Durability, Entry, Error, Event, EventKind, Expect, Key, Page, Scope, Store, Watcher,
 };
 
 /// How long changes are gathered.
@@ -59,10 +59,7 @@ impl Quotas {
             dirty: BTreeSet::new(),
             store,
         };
-        let homes = KINDS
-            .iter()
-            .filter(|kind| kind.namespaced && kind.group == kind.storage_group && kind.stored);
-        for kind in homes {
+        for kind in kind::stored().filter(|kind| kind.namespaced) {
             let subject = Subject {
                 group: kind.group,
                 resource: kind.plural,
@@ -193,22 +190,9 @@ impl Quotas {
             return Ok(true);
         }
         quota["status"] = status;
-        let Some(kind) = kind::find("", "v1", "resourcequotas") else {
-            return Ok(true);
-        };
-        let op = admission::put(kind, key.clone(), &quota, Expect::Revision(entry.modified));
         // Lost in a crash it is counted again.
-        let op = match op {
-            Op::Put {
-                key, expect, body, ..
-            } => Op::Put {
-                key,
-                expect,
-                body,
-                durability: Durability::Soft,
-            },
-            other => other,
-        };
+        let expect = Expect::Revision(entry.modified);
+        let op = object::put(key.clone(), &quota, expect, Durability::Soft);
         match self.store.commit(vec![op]) {
             Ok(_) => Ok(true),
             Err(Error::Conflict { .. } | Error::NotFound(_)) => Ok(false),
@@ -237,23 +221,14 @@ fn decode(entry: &Entry) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Body, MemoryStore};
+    use crate::store::{MemoryStore, Op};
     use serde_json::json;
 
     fn put(store: &MemoryStore, resource: &str, name: &str, object: &Value) {
         let mut object = object.clone();
         object["metadata"]["name"] = name.into();
-        let canonical = bramble_api::metadata::canonical(&object);
-        let body = Body {
-            json: canonical.bytes,
-            revision_at: canonical.revision_at,
-        };
-        let op = Op::Put {
-            key: Key::new("", resource, "default", name),
-            expect: Expect::Any,
-            body,
-            durability: Durability::Hard,
-        };
+        let key = Key::new("", resource, "default", name);
+        let op = object::put(key, &object, Expect::Any, Durability::Hard);
         let _ = store.commit(vec![op]).unwrap();
     }
 

@@ -2,8 +2,8 @@
 
 use bramble_api::admit;
 use bramble_api::kind::Kind;
+use bramble_api::patch;
 use bramble_api::status::Status;
-use bramble_api::{metadata, patch};
 use bramble_controller_core::action::{Action, Durability as Class, Note, Target};
 use bramble_controller_core::deletion::{self, Deletion, Propagation};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Controllers;
 use super::cache::Id;
 use crate::apiserver::admission::{Attributes, Mutated};
-use crate::store::{Body, Durability, Entry, Error as StoreError, Expect, Key, Op, Revision};
+use crate::store::{Durability, Entry, Error as StoreError, Expect, Key, Op, Revision};
 use crate::{join, object};
 
 /// Why an action was not carried out.
@@ -143,7 +143,7 @@ impl Controllers {
                 .to_owned();
             let namespace = if kind.namespaced { namespace } else { "" };
             let key = Key::new(kind.storage_group, kind.plural, namespace, name.as_str());
-            let mut ops = vec![put(key, &object, Expect::Absent, Durability::Hard)];
+            let mut ops = vec![object::put(key, &object, Expect::Absent, Durability::Hard)];
             ops.extend(charged);
             // Nothing leaves the process from here: whoever shows it outside waits for the disk.
             match self.store.commit(ops) {
@@ -165,7 +165,7 @@ impl Controllers {
     ) -> Result<(), StoreError> {
         // Nothing leaves the process from here: whoever shows it outside waits for the disk.
         self.store
-            .commit(vec![put(key, object, expect, durability)])
+            .commit(vec![object::put(key, object, expect, durability)])
             .map(drop)
     }
 
@@ -292,20 +292,6 @@ impl Controllers {
         if let Err(error) = self.put(key, &object, Expect::Any, Durability::Memory) {
             tracing::debug!(%error, reason = note.reason, "an event was not written");
         }
-    }
-}
-
-fn put(key: Key, object: &Value, expect: Expect, durability: Durability) -> Op {
-    let canonical = metadata::canonical(object);
-    let body = Body {
-        json: canonical.bytes,
-        revision_at: canonical.revision_at,
-    };
-    Op::Put {
-        key,
-        expect,
-        body,
-        durability,
     }
 }
 

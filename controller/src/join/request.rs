@@ -3,7 +3,6 @@
 
 use bramble_api::admit;
 use bramble_api::kind::{self, Kind};
-use bramble_api::metadata;
 use bramble_api::status::{Cause, Status};
 use bramble_wire::join::{JoinRequest, JoinResponse, Token, hex_of, hex32};
 use bramble_wire::name::NodeName;
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::keys::{NodeKey, key_of};
 use super::{Joiner, durable, internal, tokens};
+use crate::object;
 use crate::pki::{self, Csr};
 use crate::store::{Body, Commit, Durability, Error as StoreError, Expect, Key, Op};
 
@@ -171,17 +171,7 @@ impl Joiner {
                 (object, Expect::Revision(entry.modified))
             }
         };
-        let canonical = metadata::canonical(&object);
-        let body = Body {
-            json: canonical.bytes,
-            revision_at: canonical.revision_at,
-        };
-        Ok(Some(Op::Put {
-            key: at,
-            expect,
-            body,
-            durability: Durability::Hard,
-        }))
+        Ok(Some(object::put(at, &object, expect, Durability::Hard)))
     }
 }
 

@@ -4,14 +4,13 @@
 //! Nothing waits for them and nothing fails because of them; who keeps their number within bounds
 //! is the controllers' loop, as with its own.
 
-use bramble_api::metadata;
 use bramble_api::time::Timestamp;
 use bramble_controller_core::action::Note;
 use bramble_controller_core::event::{Recorder, Write};
 use serde_json::Value;
 
 use crate::object;
-use crate::store::{Body, Durability, Expect, Key, Op, Store};
+use crate::store::{Durability, Expect, Key, Op, Store};
 
 /// Seconds between two looks for what can be forgotten.
 const EXPIRE_S: i64 = 60;
@@ -57,16 +56,5 @@ fn op(store: &dyn Store, write: Write) -> Option<Op> {
         Some(known) => known["metadata"]["uid"].clone(),
         None => object::uid().ok()?.into(),
     };
-    let canonical = metadata::canonical(&object);
-    let body = Body {
-        json: canonical.bytes,
-        revision_at: canonical.revision_at,
-    };
-    let (expect, durability) = (Expect::Any, Durability::Memory);
-    Some(Op::Put {
-        key,
-        expect,
-        body,
-        durability,
-    })
+    Some(object::put(key, &object, Expect::Any, Durability::Memory))
 }

@@ -429,7 +429,7 @@ mod tests {
     use super::*;
     use crate::store::{EventKind, MemoryStore};
     use bramble_wire::join::hex_of;
-    use bramble_wire::report::{Phase, PodReport, UnixMs};
+    use bramble_wire::report::{Phase, PodReport};
 
     const UID: [&str; 2] = [
         "00000000-0000-4000-8000-000000000001",
@@ -531,13 +531,7 @@ mod tests {
         let running = |uid| PodReport {
             uid: PodUid::parse(uid).unwrap(),
             phase: Phase::Running,
-            reason: String::new(),
-            message: String::new(),
-            pod_ip: None,
-            started: UnixMs::default(),
-            containers: Vec::new(),
-            gone: false,
-            unclaimed: false,
+            ..PodReport::default()
         };
         let report = Report {
             node: bed.node.clone(),

@@ -247,6 +247,10 @@ impl Streams {
                 drop(state);
                 stream.buffer.readable.notify_one();
             }
+            Out::Credit { .. }
+            | Out::ChannelData { .. }
+            | Out::ChannelEnd { .. }
+            | Out::Exit { .. } => {}
             Out::End { offset, error } => {
                 let complete = stream.buffer.lock().received >= offset;
                 let end = match error {

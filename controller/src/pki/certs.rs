@@ -13,14 +13,14 @@ use rcgen::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
 
-use super::{Error, files, random};
+use super::{Error, files, random, subject};
 
 /// 2020-01-01, where every certificate's life begins, in seconds since 1970.
 const FROM: u64 = 1_577_836_800;
 /// Until the year 9999, nearly.
 const AGES: Duration = Duration::from_secs(7_900 * 365 * 86_400);
 
-/// A request for a node's certificate whose own signature was right.
+/// A request for a client certificate whose own signature was right.
 pub struct Csr(CertificateSigningRequestParams);
 
 impl std::fmt::Debug for Csr {
@@ -203,13 +203,8 @@ pub(super) fn sign_node(
     node: &NodeName,
     csr: Csr,
 ) -> Result<CertificateDer<'static>, Error> {
-    let mut params = params(node.as_str(), Some("system:nodes"), Vec::new())?;
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let mut request = csr.0;
-    // Nothing that the request asks for is taken over but its key.
-    request.params = params;
-    let cert = request.signed_by(issuer).map_err(failed(node.as_str()))?;
-    Ok(cert.der().clone())
+    let params = params(node.as_str(), Some("system:nodes"), Vec::new())?;
+    sign_client(issuer, node.as_str(), params, csr)
 }
 
 pub(super) fn sign_user(
@@ -220,18 +215,25 @@ pub(super) fn sign_user(
     csr: Csr,
 ) -> Result<CertificateDer<'static>, Error> {
     let mut params = params(user, None, Vec::new())?;
-    let mut name = DistinguishedName::new();
-    for group in groups {
-        name.push(DnType::OrganizationName, group.as_str());
-    }
-    name.push(DnType::CommonName, user);
-    params.distinguished_name = name;
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.not_after =
         params.not_before + (Duration::from_secs(until.saturating_sub(FROM))).min(AGES);
+    let cert = sign_client(issuer, user, params, csr)?;
+    subject::replaced(&cert, user, groups, issuer.key())
+        .map(CertificateDer::from)
+        .map_err(failed(user))
+}
+
+/// Nothing that the request asks for is taken over but its key.
+fn sign_client(
+    issuer: &Issuer<'static, KeyPair>,
+    subject: &str,
+    mut params: CertificateParams,
+    csr: Csr,
+) -> Result<CertificateDer<'static>, Error> {
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let mut request = csr.0;
     request.params = params;
-    let cert = request.signed_by(issuer).map_err(failed(user))?;
+    let cert = request.signed_by(issuer).map_err(failed(subject))?;
     Ok(cert.der().clone())
 }
 

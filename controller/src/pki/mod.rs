@@ -2,12 +2,14 @@
 //!
 //! In: the data directory and the names the controller is reached under. Out: the CA, leaf
 //! identities for the API server, the broker, the administrator and the controller itself, the
-//! signing key of the node protocol, and certificates for nodes that join.
+//! signing keys of the node protocol and of service-account tokens, and certificates for nodes that
+//! join and for people.
 //!
 //! What can't be made again (CA, signing keys, cluster id) is written into `pki.new` and renamed to
 //! `pki` as a whole, so a power cut leaves all of it or none. Everything else is made again from the
-//! CA whenever it is missing or its names have changed. All certificates are valid from 2020 to
-//! 9999: membership is the controller's key table, not the calendar, and boards wake in 1970.
+//! CA whenever it is missing or its names have changed. All certificates are valid from 2020 on, and
+//! to 9999 but those of people: a node's membership is the controller's key table, not the calendar,
+//! and boards wake in 1970.
 
 mod certs;
 mod files;
@@ -15,6 +17,7 @@ mod follow;
 mod kubeconfig;
 mod names;
 mod serving;
+mod subject;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,7 +85,7 @@ pub enum Error {
         /// Why.
         source: rustls::Error,
     },
-    /// A node's request for a certificate is unusable.
+    /// A request for a certificate is unusable.
     #[error("certificate request: {0}")]
     Csr(String),
     /// The system has no randomness to give.

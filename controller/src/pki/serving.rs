@@ -1,4 +1,4 @@
-//! A server's certificate that follows the machine's addresses, and client certificates for people.
+//! A server's certificate that follows the machine's addresses.
 //!
 //! In: the names this machine has now. Out: the certificate that the next handshake is served. The key
 //! stays; a new certificate is made in memory only, so that an address that comes and goes costs no

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use bramble_api::metadata;
 use serde_json::{Value, json};
 
 use super::Tokens;
 use super::objects::Object;
 use super::secret::{ACCOUNT, Fate, TYPE};
-use crate::store::{Body, Durability, Entry, Error, EventKind, Expect, Key, Op, Page, Scope};
+use crate::object;
+use crate::store::{Durability, Entry, Error, EventKind, Expect, Key, Op, Page, Scope};
 
 /// Runs until the store ends, and says how.
 pub async fn fill_secrets(tokens: Arc<Tokens>) -> Error {
@@ -87,13 +87,13 @@ impl Tokens {
         let key = key.clone();
         let op = match self.fate_of(&secret, uid) {
             Fate::Keep => return Ok(()),
-            Fate::Write(secret) => put(key, &secret, expect),
+            Fate::Write(secret) => object::put(key, &secret, expect, durability),
             Fate::Delete if has_finalizers(&secret) => {
                 let mut leaving = secret;
                 let metadata = &mut leaving["metadata"];
-                metadata["deletionTimestamp"] = crate::object::now().rfc3339().into();
+                metadata["deletionTimestamp"] = object::now().rfc3339().into();
                 metadata["deletionGracePeriodSeconds"] = json!(0);
-                put(key, &leaving, expect)
+                object::put(key, &leaving, expect, durability)
             }
             Fate::Delete => Op::Delete {
                 key,
@@ -117,17 +117,4 @@ impl Tokens {
 fn has_finalizers(secret: &Value) -> bool {
     let finalizers = secret["metadata"]["finalizers"].as_array();
     finalizers.is_some_and(|list| !list.is_empty())
-}
-
-fn put(key: Key, secret: &Value, expect: Expect) -> Op {
-    let canonical = metadata::canonical(secret);
-    Op::Put {
-        key,
-        expect,
-        body: Body {
-            json: canonical.bytes,
-            revision_at: canonical.revision_at,
-        },
-        durability: Durability::Hard,
-    }
 }

@@ -7,7 +7,7 @@ use bramble_api::view;
 use bramble_controller::apiserver::{LogRequest, PodLogs};
 use bramble_controller::join::{GROUP, NODE_KEYS, NodeKeys};
 use bramble_controller::nodelink::{self, NodeLink, Settings};
-use bramble_controller::store::{Body, Durability, Expect, Key, MemoryStore, Op, Store};
+use bramble_controller::store::{Body, Durability, Expect, Key, MemoryStore, Op, Scope, Store};
 use bramble_link::{Event, Will};
 use bramble_wire::document::Digest;
 use bramble_wire::envelope::{self, KeyId, Message, Sequence};
@@ -182,7 +182,8 @@ impl World {
             let pod: view::Pod = view::decode(&entry.json).ok()?;
             (pod.status.phase == phase).then_some(())
         };
-        self.eventually(&format!("the pod is {phase}"), right).await;
+        self.eventually("pods", &format!("the pod is {phase}"), right)
+            .await;
     }
 
     async fn node_ready(&self, status: &str) {
@@ -192,14 +193,19 @@ impl World {
             let ready = node.status.conditions.iter().find(|c| c.kind == "Ready")?;
             (ready.status == status).then_some(())
         };
-        self.eventually(&format!("the node's Ready is {status}"), right)
+        self.eventually("nodes", &format!("the node's Ready is {status}"), right)
             .await;
     }
 
-    async fn eventually(&self, what: &str, right: impl Fn() -> Option<()>) {
+    /// Waits for a change of the objects of a kind that makes it right.
+    async fn eventually(&self, resource: &'static str, what: &str, right: impl Fn() -> Option<()>) {
+        let mut changes = self
+            .store
+            .watch_pending(&Scope::all("", resource), self.store.revision())
+            .unwrap();
         let wait = async {
             while right().is_none() {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                changes.next().await.unwrap();
             }
         };
         tokio::time::timeout(PATIENCE, wait)
@@ -369,6 +375,8 @@ impl Board {
             converged: Some(accepted),
             pods,
             facts: None,
+            events: Vec::new(),
+            usage: None,
             rejected: String::new(),
         };
         self.send(&Topic::Report(n1()), &report);
@@ -404,8 +412,7 @@ fn running() -> PodReport {
         pod_ip: Some([10, 42, 3, 2]),
         started: UnixMs(1_700_000_000_000),
         containers: vec![main],
-        gone: false,
-        unclaimed: false,
+        ..PodReport::default()
     }
 }
 
@@ -533,7 +540,9 @@ async fn logs_stream_through_the_broker() {
     let Topic::StreamOpen(_, id) = topic else {
         unreachable!()
     };
-    let What::Logs(logs) = &open.what;
+    let What::Logs(logs) = &open.what else {
+        panic!("{open:?}")
+    };
     assert_eq!((open.boot, logs.tail_lines), (Boot(1), Some(3)));
     let total = u64::from(open.credit) * 3;
     let feeding = tokio::spawn(async move {

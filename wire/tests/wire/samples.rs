@@ -96,6 +96,7 @@ fn facts() -> NodeFacts {
         memory_bytes: 1 << 30,
         pods: 110,
         storage_bytes: 1 << 35,
+        ..NodeFacts::default()
     }
 }
 
@@ -181,6 +182,7 @@ fn pod() -> Pod {
             cpu_limit_milli: None,
             memory_request_bytes: Some(1 << 24),
             memory_limit_bytes: Some(1 << 26),
+            ..Resources::default()
         },
         security: Security {
             run_as_user: Some(1000),
@@ -192,15 +194,18 @@ fn pod() -> Pod {
             read_only_root: true,
             capabilities_add: vec!["NET_ADMIN".into()],
             capabilities_drop: vec!["ALL".into()],
+            ..Security::default()
         },
         mounts: vec![Mount {
             volume: "v".into(),
             path: "/v".into(),
             sub_path: "s".into(),
             read_only: true,
+            ..Mount::default()
         }],
         termination_message_path: "/dev/termination-log".into(),
         tty: false,
+        ..Container::default()
     };
     Pod {
         uid: uid(),
@@ -225,6 +230,7 @@ fn pod() -> Pod {
             volume("c", VolumeSource::ConfigMap(files("c"))),
             volume("s", VolumeSource::Secret(files("s"))),
         ],
+        ..Pod::default()
     }
 }
 
@@ -271,8 +277,8 @@ fn pod_report() -> PodReport {
             container(waiting, None),
             container(ContainerState::Terminated(terminated()), None),
         ],
-        gone: false,
         unclaimed: true,
+        ..PodReport::default()
     }
 }
 
@@ -416,6 +422,8 @@ fn every_message_of_version_1_loads() {
             converged: None,
             pods: vec![pod_report()],
             facts: Some(facts()),
+            events: Vec::new(),
+            usage: None,
             rejected: "because".into(),
         },
     );

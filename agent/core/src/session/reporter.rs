@@ -158,6 +158,8 @@ impl Reporter {
             converged: self.now.converged,
             pods,
             facts,
+            events: Vec::new(),
+            usage: None,
             rejected: self.now.rejected.clone(),
         })
     }

@@ -21,6 +21,7 @@ mod tests_service;
 pub(super) use ip::cidr;
 
 use super::Errors;
+use super::defaults::{child, each, set};
 use crate::kind::Kind;
 use serde_json::{Map, Value};
 
@@ -111,33 +112,4 @@ fn immutable(path: &str, old: Option<&Value>, new: Option<&Value>, errors: &mut 
     if old != new {
         errors.invalid(path, new.unwrap_or(&Value::Null), "field is immutable");
     }
-}
-
-/// The object under `key`; an empty one when it is missing.
-fn child<'a>(object: &'a mut Object, key: &str) -> &'a mut Object {
-    let slot = object
-        .entry(key)
-        .or_insert_with(|| Value::Object(Map::new()));
-    if !slot.is_object() {
-        *slot = Value::Object(Map::new());
-    }
-    match slot {
-        Value::Object(map) => map,
-        _ => unreachable!("just made an object"),
-    }
-}
-
-fn set(object: &mut Object, key: &str, value: impl Into<Value>) {
-    if !object.contains_key(key) {
-        object.insert(key.into(), value.into());
-    }
-}
-
-fn each(object: &mut Object, key: &str, mut change: impl FnMut(&mut Object)) {
-    let items = object
-        .get_mut(key)
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten();
-    items.filter_map(Value::as_object_mut).for_each(&mut change);
 }

@@ -107,6 +107,7 @@ pub struct NodeKeys {
 
 /// What the edge must do or may want to know.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "outputs are few and do not wait")]
 pub enum Output {
     /// Publish it.
     Publish(Publish),
@@ -116,6 +117,7 @@ pub enum Output {
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "events are few and do not wait")]
 pub enum Event {
     /// Whether a node is there. Its Ready condition.
     Presence {

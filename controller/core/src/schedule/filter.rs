@@ -5,8 +5,9 @@ use std::fmt;
 
 use bramble_api::view::{AffinityTerm, Labels, Node, Pod, Requirement, Taint};
 
+use super::Amount;
+use super::cluster::Place;
 use super::peers::Peers;
-use super::{Amount, Place};
 
 /// Why a node can't take a pod; prints as upstream does.
 #[derive(Debug, Clone, PartialEq, Eq)]

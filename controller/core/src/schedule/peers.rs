@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bramble_api::view::{Labels, Node, Pod, PodTerm, Selector, SpreadConstraint};
 
+use super::cluster::{Cluster, Resident};
 use super::filter::{self, Reason};
-use super::{Cluster, Resident};
 
 /// Counts by value of a label.
 type Counts = BTreeMap<String, i64>;

@@ -5,9 +5,10 @@
 
 use bramble_api::view::Pod;
 
+use super::Amount;
+use super::cluster::{Cluster, Place, Resident};
 use super::filter::{self, Reason};
 use super::peers::Peers;
-use super::{Amount, Cluster, Place, Resident};
 
 /// Nodes on which it is tried what other pods mean without those that would go: each costs a look at
 /// all pods for each of its pods.

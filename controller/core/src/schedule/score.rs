@@ -6,8 +6,9 @@
 
 use bramble_api::view::{Node, Pod};
 
+use super::cluster::Place;
 use super::peers::Peers;
-use super::{Amount, Place, filter};
+use super::{Amount, filter};
 
 /// What a pod without requests is taken to need, so that such pods spread too. As upstream.
 const CPU_DEFAULT_MILLI: u64 = 100;

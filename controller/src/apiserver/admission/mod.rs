@@ -24,7 +24,6 @@ use bramble_controller_core::admission::{account, priority};
 use serde_json::Value;
 
 use super::request::{Info, key};
-pub(crate) use super::write::put;
 use crate::join::Cidr;
 use crate::store::{Error, Op, Page, Scope, Store};
 pub(crate) use quotas::count;

@@ -3,7 +3,7 @@
 //!
 //! Two objects can't both take the last place: each commit expects the quota as it was counted on.
 
-use bramble_api::kind::{self, KINDS, Kind};
+use bramble_api::kind::{self, Kind};
 use bramble_api::status::Status;
 use bramble_controller_core::admission::quota::{self, Change, Subject};
 use serde_json::Value;
@@ -14,17 +14,10 @@ use crate::object;
 use crate::store::{Entry, Expect, Op, Page, Scope, Store};
 
 fn subject(kind: &Kind) -> Subject<'static> {
-    let kind = kind::find(kind.group, kind.version, kind.plural);
-    kind.map_or(
-        Subject {
-            group: "",
-            resource: "",
-        },
-        |kind| Subject {
-            group: kind.group,
-            resource: kind.plural,
-        },
-    )
+    Subject {
+        group: kind.group,
+        resource: kind.plural,
+    }
 }
 
 impl Admission {
@@ -83,18 +76,12 @@ impl Admission {
 /// The status that a quota should have, from what is stored.
 pub(crate) fn count(store: &dyn Store, namespace: &str, quota: &Value) -> Result<Value, Status> {
     let mut objects: Vec<(Subject<'static>, Value)> = Vec::new();
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for kind in KINDS.iter().filter(|kind| kind.namespaced) {
-        // A kind that is served from two groups has one home; it is counted under that.
-        let home = (kind.storage_group, kind.plural);
+    // A kind that is served from two groups has one home; it is counted under that.
+    for kind in kind::stored().filter(|kind| kind.namespaced) {
         let subject = subject(kind);
-        if kind.group != kind.storage_group
-            || seen.contains(&home)
-            || !quota::measured(quota, subject)
-        {
+        if !quota::measured(quota, subject) {
             continue;
         }
-        seen.push(home);
         let scope = Scope::namespaced(kind.storage_group, kind.plural, namespace);
         let listing = store.list(&scope, &Page::default()).map_err(unavailable)?;
         for entry in listing.entries {

@@ -268,6 +268,11 @@ async fn an_administrator_makes_certificates_for_people() {
         chain: vec![rustls_pki_types::pem::PemObject::from_pem_slice(pem.as_bytes()).unwrap()],
         key,
     };
+    let status = cluster.whoami(Some(ann.clone()), "").await;
+    let info = status.expect(201).json()["status"]["userInfo"].clone();
+    assert_eq!(info["username"], "ann");
+    let groups = json!(["people", "more", "system:authenticated"]);
+    assert_eq!(info["groups"], groups);
     // Known, and no master: she makes no certificates.
     let body = wish.to_string();
     let json = [("content-type", "application/json")];

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Check, Pod, Violation, named, plural, quoted, setters};
+use super::{Check, Pod, Violation, named, plural, quoted};
 use crate::admission::{items, part, text};
 
 const fn check(id: &'static str, run: fn(&Pod<'_>) -> Option<Violation>) -> Check {
@@ -40,7 +40,7 @@ const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
     let mut values = BTreeSet::new();
-    let mut bad = |security: &Value| {
+    let setters = pod.setters(|security| {
         let profile = part(security, "appArmorProfile");
         let kind = text(profile, "type");
         let bad = !profile.is_null() && !matches!(kind, "RuntimeDefault" | "Localhost");
@@ -48,13 +48,7 @@ fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
             values.insert(kind.to_owned());
         }
         bad
-    };
-    let by_pod = bad(pod.security());
-    let containers: Vec<&str> = pod
-        .containers()
-        .filter(|c| bad(c.security()))
-        .map(|c| c.name())
-        .collect();
+    });
     let mut annotations: Vec<String> = pod
         .annotations()
         .filter(|(key, value)| {
@@ -65,7 +59,7 @@ fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
         .map(|(key, value)| format!("{key}={value:?}"))
         .collect();
     annotations.sort();
-    let mut who: Vec<String> = setters(by_pod, &containers).into_iter().collect();
+    let mut who = Vec::from_iter(setters);
     if !annotations.is_empty() {
         let word = plural("annotation", "annotations", annotations.len());
         who.push(word.to_owned());
@@ -218,11 +212,8 @@ fn probe_hosts(pod: &Pod<'_>) -> Option<Violation> {
 }
 
 fn privileged(pod: &Pod<'_>) -> Option<Violation> {
-    let containers: Vec<&str> = pod
-        .containers()
-        .filter(|c| part(c.security(), "privileged").as_bool() == Some(true))
-        .map(|c| c.name())
-        .collect();
+    let containers =
+        pod.containers_that(|c| part(c.security(), "privileged").as_bool() == Some(true));
     (!containers.is_empty()).then(|| {
         let detail = format!(
             "{} must not set securityContext.privileged=true",
@@ -264,7 +255,7 @@ fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
     let mut types = BTreeSet::new();
     let (mut user, mut role) = (false, false);
     let newer = pod.minor >= 31;
-    let mut bad = |security: &Value| {
+    let who = pod.setters(|security| {
         let options = part(security, "seLinuxOptions");
         let kind = text(options, "type");
         let fine = matches!(
@@ -272,7 +263,7 @@ fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
             "" | "container_t" | "container_init_t" | "container_kvm_t"
         ) || newer && kind == "container_engine_t";
         if !fine {
-            types.insert(kind.to_owned());
+            types.insert(kind);
         }
         let (has_user, has_role) = (
             !text(options, "user").is_empty(),
@@ -281,14 +272,7 @@ fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
         user |= has_user;
         role |= has_role;
         !fine || has_user || has_role
-    };
-    let by_pod = bad(pod.security());
-    let containers: Vec<&str> = pod
-        .containers()
-        .filter(|c| bad(c.security()))
-        .map(|c| c.name())
-        .collect();
-    let who = setters(by_pod, &containers)?;
+    })?;
     let mut what = Vec::new();
     if !types.is_empty() {
         let word = plural("type", "types", types.len());
@@ -315,21 +299,14 @@ fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
         return seccomp_annotations(pod);
     }
     let mut values = BTreeSet::new();
-    let mut bad = |security: &Value| {
+    let who = pod.setters(|security| {
         let profile = part(security, "seccompProfile");
         let bad = !profile.is_null() && !is_seccomp(profile);
         if bad {
-            values.insert(text(profile, "type").to_owned());
+            values.insert(text(profile, "type"));
         }
         bad
-    };
-    let by_pod = bad(pod.security());
-    let containers: Vec<&str> = pod
-        .containers()
-        .filter(|c| bad(c.security()))
-        .map(|c| c.name())
-        .collect();
-    let who = setters(by_pod, &containers)?;
+    })?;
     let detail = format!(
         "{who} must not set securityContext.seccompProfile.type to {}",
         quoted(values)
@@ -398,15 +375,9 @@ fn sysctls(pod: &Pod<'_>) -> Option<Violation> {
 }
 
 fn host_process(pod: &Pod<'_>) -> Option<Violation> {
-    let set = |security: &Value| {
+    let who = pod.setters(|security| {
         part(part(security, "windowsOptions"), "hostProcess").as_bool() == Some(true)
-    };
-    let containers: Vec<&str> = pod
-        .containers()
-        .filter(|c| set(c.security()))
-        .map(|c| c.name())
-        .collect();
-    let who = setters(set(pod.security()), &containers)?;
+    })?;
     let detail = format!("{who} must not set securityContext.windowsOptions.hostProcess=true");
     Some(Violation::new("hostProcess", detail))
 }

@@ -217,6 +217,21 @@ impl<'a> Pod<'a> {
             .map(|value| Container { value })
     }
 
+    /// Names of the containers of which this is so.
+    fn containers_that(&self, mut is: impl FnMut(Container<'a>) -> bool) -> Vec<&'a str> {
+        let containers = self.containers().filter(|container| is(*container));
+        containers.map(Container::name).collect()
+    }
+
+    /// Who has a security context of which this is so: the pod, containers, or both. All are asked.
+    fn setters(&self, mut is: impl FnMut(&'a Value) -> bool) -> Option<String> {
+        let pod = is(self.security());
+        setters(
+            pod,
+            &self.containers_that(|container| is(container.security())),
+        )
+    }
+
     fn security(&self) -> &'a Value {
         part(self.spec, "securityContext")
     }

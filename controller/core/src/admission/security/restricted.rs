@@ -57,11 +57,9 @@ fn escalation(pod: &Pod<'_>) -> Option<Violation> {
     if pod.is_windows() {
         return None;
     }
-    let containers: Vec<&str> = pod
-        .containers()
-        .filter(|c| part(c.security(), "allowPrivilegeEscalation").as_bool() != Some(false))
-        .map(|c| c.name())
-        .collect();
+    let containers = pod.containers_that(|c| {
+        part(c.security(), "allowPrivilegeEscalation").as_bool() != Some(false)
+    });
     (!containers.is_empty()).then(|| {
         let detail = format!(
             "{} must set securityContext.allowPrivilegeEscalation=false",
@@ -204,13 +202,7 @@ fn root_user(pod: &Pod<'_>) -> Option<Violation> {
     if pod.has_user_namespace() {
         return None;
     }
-    let root = |security: &Value| part(security, "runAsUser").as_i64() == Some(0);
-    let containers: Vec<&str> = pod
-        .containers()
-        .filter(|c| root(c.security()))
-        .map(|c| c.name())
-        .collect();
-    let who = setters(root(pod.security()), &containers)?;
+    let who = pod.setters(|security| part(security, "runAsUser").as_i64() == Some(0))?;
     Some(Violation::new(
         "runAsUser=0",
         format!("{who} must not set runAsUser=0"),

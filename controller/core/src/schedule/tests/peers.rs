@@ -1,5 +1,7 @@
 //! Affinity between pods, even spread, host ports, wishes.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Nodes a1, a2 in zone a, b1 in zone b, and `lone` in none.
