@@ -13,7 +13,7 @@ use bramble_wire::object::{
     ConfigMap, NodeConfig, Object, ObjectId, ObjectName, PodUid, SecretData,
 };
 use bramble_wire::publish::Publish;
-use bramble_wire::report::{NodeFacts, Phase, PodReport, UnixMs};
+use bramble_wire::report::{NodeFacts, Phase, PodReport};
 use bramble_wire::seal::{self, Binding, SealingSecret};
 use bramble_wire::version::{Boot, HistoryId, Nonce, Version};
 use bramble_wire::{SigningKey, chunk};
