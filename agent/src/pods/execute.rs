@@ -12,7 +12,7 @@ use bramble_wire::object::{PodUid, Resources};
 use bramble_wire::shim::FailureKind;
 
 use super::observe::{LifeRecord, id_of, parse_id};
-use super::{Board, Network, files, volumes};
+use super::{Board, Network, etc, files, volumes};
 use crate::error_chain;
 use crate::reconcile::Failed;
 use crate::runtime::{
@@ -20,10 +20,6 @@ use crate::runtime::{
 };
 
 type Result<T = (), E = Failed> = std::result::Result<T, E>;
-
-/// Files that every container gets, as Kubernetes gives them.
-const ETC: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
-const PODS_OWN: &str = "# made by bramble for this pod\n";
 
 impl<R: Runtime, N: Network> Board<R, N> {
     pub(super) async fn carry_out(&self, action: Action) -> Result {
@@ -59,11 +55,10 @@ impl<R: Runtime, N: Network> Board<R, N> {
             let attached = self.network.attach(uid, netns, network).await;
             attached.map_err(Failed::Other)?;
         }
-        let address = input.network.map(|network| network.address);
-        let hostname = input.hostname;
-        self.blocking(move |board| write_etc(&board.pod(uid).join("etc"), &hostname, address))
+        let volumes = input.volumes.clone();
+        self.blocking(move |board| etc::write(&board.pod(uid).join("etc"), &input))
             .await?;
-        let digest = self.write_volumes(uid, input.volumes).await?;
+        let digest = self.write_volumes(uid, volumes).await?;
         // Last: only a sandbox with everything is ready.
         self.blocking(move |board| files::write_record(&board.ready(uid), &digest))
             .await
@@ -154,7 +149,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                     read_only: mount.read_only,
                 });
             }
-            for name in ETC {
+            for name in etc::FILES {
                 mounts.push(BindMount {
                     source: board.pod(uid).join("etc").join(name),
                     destination: format!("/etc/{name}"),
@@ -293,19 +288,6 @@ fn remove_old_logs(folder: &Path, life: u32) -> io::Result<()> {
 /// A failure that is tried again, with everything below it.
 fn other(error: impl std::error::Error) -> Failed {
     Failed::Other(error_chain(&error))
-}
-
-fn write_etc(etc: &Path, hostname: &str, address: Option<[u8; 4]>) -> io::Result<()> {
-    let mut hosts = format!("{PODS_OWN}127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n");
-    if let Some([a, b, c, d]) = address {
-        hosts += &format!("{a}.{b}.{c}.{d}\t{hostname}\n");
-    }
-    files::write(&etc.join("hosts"), 0o644, hosts.as_bytes())?;
-    let line = format!("{hostname}\n");
-    files::write(&etc.join("hostname"), 0o644, line.as_bytes())?;
-    // The board's own resolver, until the node has one for its pods.
-    let resolver = std::fs::read("/etc/resolv.conf").unwrap_or_default();
-    files::write(&etc.join("resolv.conf"), 0o644, &resolver)
 }
 
 /// Kubernetes' order of sacrifice: who asked for nothing goes first, who asked for more of the

@@ -13,6 +13,7 @@
 //! <data dir>/volumes/<uid>/<name>      emptyDir on disk: survives a reboot
 //! ```
 
+mod etc;
 mod execute;
 mod files;
 mod network;

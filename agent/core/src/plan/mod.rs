@@ -146,7 +146,7 @@ impl Action {
 }
 
 /// What a sandbox is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SandboxInput {
     /// Pod.
     pub uid: PodUid,
@@ -156,6 +156,8 @@ pub struct SandboxInput {
     pub hostname: String,
     /// Its address; `None` with the board's network.
     pub network: Option<PodNetwork>,
+    /// Further lines of `/etc/hosts`: address and names.
+    pub host_aliases: Vec<(String, Vec<String>)>,
     /// Volumes.
     pub volumes: Vec<VolumeInput>,
 }

@@ -66,6 +66,7 @@ impl Pass<'_> {
                         name: pod.name.clone(),
                         hostname: pod.hostname.clone(),
                         network,
+                        host_aliases: pod.host_aliases.clone(),
                         volumes,
                     })
                 })
