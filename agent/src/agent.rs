@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bramble_agent::config::{Drain, Places, Run};
+use bramble_agent::events::Events;
 use bramble_agent::identity::{self, Identity};
 use bramble_agent::image::Store;
 use bramble_agent::link::{self, LogSource};
@@ -82,6 +83,7 @@ async fn serve(
     let (forget, forgotten) = mpsc::channel(4);
     let (observed, observations) = watch::channel(Observation::default());
     let (welcomed, is_welcomed) = watch::channel(false);
+    let (_events, told) = Events::channel();
     let around = Surroundings {
         world: Arc::clone(&board),
         state: state.clone(),
@@ -123,6 +125,7 @@ async fn serve(
         state: state.clone(),
         floor: (floor, contents.time_floor),
         observations,
+        events: told,
         documents,
         forget,
         welcomed,

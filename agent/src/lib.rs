@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod events;
 pub mod facts;
 pub mod identity;
 pub mod image;

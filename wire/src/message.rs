@@ -250,7 +250,10 @@ pub struct Report {
     pub pods: Vec<PodReport>,
     /// Facts, when they changed.
     pub facts: Option<NodeFacts>,
-    /// What happened since the last report; not repeated when the report is.
+    /// Number of the first of `events`, counted over this boot of the node: one that was told
+    /// before in this session is left out.
+    pub first_event: u64,
+    /// What happened to pods and was not acknowledged yet.
     pub events: Vec<PodEvent>,
     /// What containers use, when it changed enough to mean something; never a reason of its own to
     /// write anything to a disk.

@@ -19,6 +19,7 @@ use bramble_link::{Event, Events, Handle, Link, Options, Refused, Subscription, 
 use bramble_wire::clock::Millis;
 use bramble_wire::object::PodUid;
 use bramble_wire::publish::{Delivery, Publish};
+use bramble_wire::report::PodEvent;
 use bramble_wire::topic;
 use bramble_wire::version::Nonce;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -48,6 +49,8 @@ pub struct Parts {
     pub floor: (Arc<FloorClock>, i64),
     /// What the loop says.
     pub observations: watch::Receiver<Observation>,
+    /// What happened to pods ([`crate::events::Events`]).
+    pub events: mpsc::Receiver<PodEvent>,
     /// Where accepted documents go.
     pub documents: watch::Sender<Option<Arc<Document>>>,
     /// Where pods to forget go.
@@ -86,6 +89,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         state,
         floor,
         observations,
+        events: told,
         documents,
         forget,
         welcomed,
@@ -128,6 +132,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
     let inputs = Inputs {
         events,
         observations,
+        told,
         frames,
         persisted: persisted_inbox,
         shutdown,
@@ -180,6 +185,7 @@ fn fresh_nonce() -> Nonce {
 struct Inputs {
     events: Events,
     observations: watch::Receiver<Observation>,
+    told: mpsc::Receiver<PodEvent>,
     frames: mpsc::Receiver<streams::Frame>,
     persisted: mpsc::Receiver<Persisted>,
     shutdown: oneshot::Receiver<()>,
@@ -221,6 +227,7 @@ impl Edge {
                     let observation = inputs.observations.borrow_and_update().clone();
                     self.session.handle_observed(observation, now());
                 }
+                Some(event) = inputs.told.recv() => self.session.handle_event(event, now()),
                 Some(persisted) = inputs.persisted.recv() => self.handle_persisted(persisted)?,
                 Some(frame) = inputs.frames.recv() => self.handle_frame(frame),
                 () = sleep_until(wake) => self.session.handle_timeout(now()),

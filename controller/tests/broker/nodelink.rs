@@ -375,6 +375,7 @@ impl Board {
             converged: Some(accepted),
             pods,
             facts: None,
+            first_event: 0,
             events: Vec::new(),
             usage: None,
             rejected: String::new(),

@@ -422,6 +422,7 @@ fn every_message_of_version_1_loads() {
             converged: None,
             pods: vec![pod_report()],
             facts: Some(facts()),
+            first_event: 0,
             events: Vec::new(),
             usage: None,
             rejected: "because".into(),

@@ -22,6 +22,7 @@
 //! forgotten; `gone` is on disk before it is observed.
 
 mod document;
+mod events;
 mod fetch;
 mod reporter;
 #[cfg(test)]
@@ -38,7 +39,7 @@ use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::PodUid;
 use bramble_wire::publish::{Delivery, Publish};
 use bramble_wire::random::Random;
-use bramble_wire::report::{NodeFacts, PodReport};
+use bramble_wire::report::{NodeFacts, PodEvent, PodReport};
 use bramble_wire::stream;
 use bramble_wire::topic::{StreamId, Topic};
 use bramble_wire::version::{Boot, Nonce, Version};
@@ -177,6 +178,8 @@ pub struct Session {
     ask_timer: Retry,
     reporter: Reporter,
     report_timer: Retry,
+    /// When events that wait are reason enough for a report.
+    tell_due: Millis,
     sum_due: Millis,
     last_sum: Option<Millis>,
     outputs: VecDeque<Output>,
@@ -230,6 +233,8 @@ const ANNOUNCE_WITHIN_MS: u64 = 30_000;
 const SUM_INTERVAL_MS: u64 = 15 * 60_000;
 /// After a change, changes are gathered for so long before digests are compared.
 const SUM_GATHER_MS: u64 = 30_000;
+/// Events gather for so long before they are reported without a change of a pod.
+const TELL_GATHER_MS: u64 = 1_000;
 /// Two sums are at least so far apart.
 const SUM_SPACING_MS: u64 = 10_000;
 
@@ -256,6 +261,7 @@ impl Session {
             ask_timer: Retry::NONE,
             reporter,
             report_timer: Retry::NONE,
+            tell_due: Millis::NEVER,
             sum_due: Millis::NEVER,
             last_sum: None,
             outputs: VecDeque::new(),
@@ -324,6 +330,12 @@ impl Session {
         self.report(now);
     }
 
+    /// Something happened to a pod. It waits a moment for others, or for the next report.
+    pub fn handle_event(&mut self, event: PodEvent, now: Millis) {
+        self.reporter.tell(event);
+        self.tell_due = self.tell_due.min(now + TELL_GATHER_MS);
+    }
+
     /// Time has passed; harmless when nothing is due.
     pub fn handle_timeout(&mut self, now: Millis) {
         let Some(connection) = &self.connection else {
@@ -342,6 +354,9 @@ impl Session {
             self.counters.retries += 1;
             self.send_report(now);
         }
+        if self.tell_due <= now {
+            self.report(now);
+        }
         if self.sum_due <= now {
             self.send_sum(now);
         }
@@ -359,6 +374,11 @@ impl Session {
             connection.birth_timer.due,
             self.ask_timer.due,
             self.report_timer.due,
+            // A report that is out is waited for first.
+            match self.is_welcomed() && !self.reporter.is_in_flight() {
+                true => self.tell_due,
+                false => Millis::NEVER,
+            },
             self.sum_due,
         ];
         timers.into_iter().min().filter(|due| *due != Millis::NEVER)
@@ -689,7 +709,11 @@ impl Session {
 
     fn send_report(&mut self, now: Millis) {
         self.report_timer.due = Millis::NEVER;
-        if let Some(report) = self.reporter.next() {
+        let report = self.reporter.next(self.tell_due <= now);
+        if !self.reporter.has_more_to_tell() {
+            self.tell_due = Millis::NEVER;
+        }
+        if let Some(report) = report {
             self.report_timer.back_off(now, &mut self.random);
             self.publish(
                 Topic::Report(self.config.node.clone()),

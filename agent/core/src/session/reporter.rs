@@ -6,11 +6,12 @@ use bramble_wire::document::{Digest, Hash};
 use bramble_wire::limits::{REPORT_PODS_MAX, RESPONSE_MAX};
 use bramble_wire::message::{Report, Sum};
 use bramble_wire::object::PodUid;
-use bramble_wire::report::{ContainerState, NodeFacts, PodReport, observed_digest};
+use bramble_wire::report::{ContainerState, NodeFacts, PodEvent, PodReport, observed_digest};
 use bramble_wire::version::{Nonce, Version};
 
 use super::Observation;
 use super::document::Document;
+use super::events::Waiting;
 
 /// Longest that containers and texts of one pod may be in a report; beyond it the texts go first.
 const POD_REPORT_MAX: usize = RESPONSE_MAX / 4;
@@ -32,6 +33,8 @@ struct InFlight {
     header: Header,
     pods: Vec<(PodUid, Hash, bool)>,
     more: bool,
+    /// Number after its last event.
+    events_end: u64,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +49,7 @@ pub(super) struct Reporter {
     /// What the controller has of each pod, and whether that is its ending.
     acked: BTreeMap<PodUid, (Hash, bool)>,
     in_flight: Option<InFlight>,
+    events: Waiting,
     /// Gone pods that the controller has forgotten.
     forgotten: BTreeSet<PodUid>,
 }
@@ -110,8 +114,21 @@ impl Reporter {
         self.in_flight.is_some()
     }
 
-    /// The report to send now, if there is something to say.
-    pub(super) fn next(&mut self) -> Option<Report> {
+    /// Something happened to a pod.
+    pub(super) fn tell(&mut self, event: PodEvent) {
+        let sent = self.in_flight.as_ref().map_or(0, |sent| sent.events_end);
+        self.events.push(event, sent);
+    }
+
+    /// Whether there are events that are in no report yet.
+    pub(super) fn has_more_to_tell(&self) -> bool {
+        let sent = self.in_flight.as_ref().map_or(0, |sent| sent.events_end);
+        self.events.end() > sent.max(self.events.first())
+    }
+
+    /// The report to send now, if there is something to say. Events that wait are reason enough
+    /// when they are `urgent`, and ride along otherwise.
+    pub(super) fn next(&mut self, urgent: bool) -> Option<Report> {
         let session = self.session?;
         // What was sent and not acknowledged is said again even when it has changed back: the
         // controller may have it.
@@ -125,7 +142,10 @@ impl Reporter {
         let changed: Vec<_> = (self.pods.iter())
             .filter(|(uid, (hash, _))| acked(uid) != Some(*hash) || again(uid))
             .collect();
-        if changed.is_empty() && self.said == self.now && !self.full && unsure.is_none() {
+        let (first_event, events) = self.events.next();
+        let urgent = urgent && !events.is_empty();
+        let same = changed.is_empty() && self.said == self.now;
+        if same && !self.full && unsure.is_none() && !urgent {
             return None;
         }
         let mut pods = Vec::new();
@@ -148,6 +168,7 @@ impl Reporter {
             header,
             pods: sent,
             more,
+            events_end: first_event + events.len() as u64,
         });
         Some(Report {
             session,
@@ -158,7 +179,8 @@ impl Reporter {
             converged: self.now.converged,
             pods,
             facts,
-            events: Vec::new(),
+            first_event,
+            events,
             usage: None,
             rejected: self.now.rejected.clone(),
         })
@@ -174,6 +196,7 @@ impl Reporter {
         };
         self.said = sent.header;
         self.full &= sent.more;
+        self.events.told(sent.events_end);
         for (uid, hash, gone) in sent.pods {
             if self.pods.contains_key(&uid) {
                 self.acked.insert(uid, (hash, gone));

@@ -3,6 +3,7 @@
 mod fetching;
 mod guarding;
 mod reporting;
+mod telling;
 
 use std::collections::BTreeMap;
 
@@ -49,13 +50,7 @@ fn pod(number: u8, phase: Phase) -> (PodUid, PodReport) {
     let report = PodReport {
         uid: uid(number),
         phase,
-        reason: String::new(),
-        message: String::new(),
-        pod_ip: None,
-        started: UnixMs(0),
-        containers: Vec::new(),
-        gone: false,
-        unclaimed: false,
+        ..PodReport::default()
     };
     (report.uid, report)
 }

@@ -116,6 +116,7 @@ impl Bench {
             now: Millis(1_000_000),
             boards: Vec::new(),
             publishes: Vec::new(),
+            first_event: 0,
             events: Vec::new(),
         };
         for number in 0..boards {
