@@ -514,6 +514,7 @@ impl World {
         let host = Host {
             name: node.name.to_string(),
             address: Some([10, 0, 0, number as u8]),
+            ..Host::default()
         };
         let images = desired.map(|desired| desired.images()).unwrap_or_default();
         let present = ImageState::Present(Image {
@@ -527,6 +528,7 @@ impl World {
                 .iter()
                 .map(|image| ((*image).to_owned(), present.clone()))
                 .collect(),
+            pulls: Default::default(),
             busy: agent.busy.clone(),
             failures: BTreeMap::new(),
         };

@@ -60,6 +60,7 @@ fn check(change: impl FnOnce(&mut Container, &mut Image)) -> Result<ContainerInp
     let host = Host {
         name: "node-1".into(),
         address: Some([192, 0, 2, 7]),
+        ..Host::default()
     };
     let address = Some([10, 42, 0, 9]);
     compile(&desired(), &host, &pod, address, &container, 1, &image)
