@@ -16,13 +16,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Version spoken by this build.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
+
+/// First version with [`Request::CreateWith`] and what follows it.
+pub const VERSION_SESSIONS: u16 = 2;
 
 /// Largest frame body, in bytes. A peer that announces more is cut off.
 pub const FRAME_MAX: usize = 64 * 1024;
 
 /// Most containers (all lives not yet deleted) of one shim.
 pub const CONTAINERS_MAX: usize = 64;
+
+/// Most sessions (executed commands, attached clients) of one shim; one more is refused.
+pub const SESSIONS_MAX: usize = 32;
 
 /// Most agent connections at once; one more is closed at once.
 pub const CONNECTIONS_MAX: usize = 8;
@@ -99,6 +105,91 @@ pub enum Request {
     /// From now on this connection gets events; answered by [`Reply::Done`], then
     /// [`Reply::Event`]s with number 0. Exits that happened before are in [`Request::State`].
     WaitEvents,
+    /// As [`Request::Create`], with more (version 2).
+    CreateWith(CreateWith),
+    /// Executes a command in a running container (version 2). Answered by [`Reply::Attached`] once
+    /// it runs, and under the same number by [`Reply::Ended`] when it has ended.
+    Exec(Exec),
+    /// Joins the streams of a running container (version 2). Answered as [`Request::Exec`]; where
+    /// input is wanted, the descriptor to write to comes through [`Streams::stdin`]'s socket.
+    Attach(Attach),
+    /// The input of an attached session has ended (version 2). Ends a container's input that is
+    /// open once; in every other case it ends the session, as upstream.
+    EndInput {
+        /// Number of the session's ask.
+        session: u32,
+    },
+    /// Ends a session (version 2): an executed command gets TERM, and KILL after the grace; both go
+    /// to everything in its process group.
+    EndSession {
+        /// Number of the session's ask.
+        session: u32,
+        /// Milliseconds between TERM and KILL; 0 kills at once.
+        grace_ms: u32,
+    },
+}
+
+/// A container that is more than a process with output.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CreateWith {
+    /// As before.
+    pub create: Create,
+    /// Has a terminal (its `config.json` says the same): one output, and the shim holds the other end.
+    pub terminal: bool,
+    /// Its input is held open; else it is `/dev/null`.
+    pub stdin: bool,
+    /// Its input ends with the first session that wrote to it.
+    pub stdin_once: bool,
+    /// Signal that a stop begins with; 0 is TERM.
+    pub stop_signal: i32,
+    /// Directories of its cgroup that can kill or freeze it (`cgroup.kill`, `cgroup.freeze`,
+    /// `freezer.state`). Everything in them is killed when the container is killed, and when its
+    /// first process ends. Empty where the kernel does that by itself (a pid namespace).
+    pub kill: Vec<String>,
+}
+
+/// A command in a running container. Everything but the command is the container's own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Exec {
+    /// Container.
+    pub id: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Which descriptors come with the ask; what doesn't is `/dev/null`. With a terminal only
+    /// `stdin` is set: a socket through which the terminal's descriptor comes back.
+    pub streams: Streams,
+    /// Has a terminal.
+    pub terminal: bool,
+    /// Goes on when the connection ends.
+    pub outlive: bool,
+}
+
+/// Streams of a running container.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Attach {
+    /// Container.
+    pub id: String,
+    /// Which descriptors come with the ask: pipes for the outputs, a socket through which the
+    /// descriptor of the input comes back (a terminal's is good for its size as well).
+    pub streams: Streams,
+}
+
+/// Which descriptors come with an ask, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Streams {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+impl Streams {
+    /// How many descriptors that is.
+    pub fn count(self) -> usize {
+        usize::from(self.stdin) + usize::from(self.stdout) + usize::from(self.stderr)
+    }
 }
 
 /// How to create a container. Its bundle is `<pod dir>/c/<id>` with `config.json` in it.
@@ -142,6 +233,35 @@ pub enum Reply {
     Failed(Failure),
     /// A container ended.
     Event(Event),
+    /// A session has begun (version 2).
+    Attached(Attached),
+    /// A session has ended (version 2).
+    Ended(SessionEnd),
+}
+
+/// A session that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// Process id of the executed command, or of the container's first process.
+    pub pid: i32,
+    /// The container attached to has a terminal.
+    pub terminal: bool,
+    /// A descriptor came through the socket of [`Streams::stdin`].
+    pub stdin: bool,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionEnd {
+    /// The command, or the container attached to, ended.
+    Exited {
+        /// Exit code; 128 + signal when a signal ended it.
+        code: i32,
+    },
+    /// Its input ended, and with it the session.
+    Detached,
+    /// Its reader took nothing for too long while the container was held up for it.
+    TooSlow,
 }
 
 /// Who the shim is.

@@ -102,6 +102,14 @@ impl Pod {
                 Ok(false) => None,
                 Err(failure) => Some(Reply::Failed(failure)),
             },
+            Request::CreateWith(_)
+            | Request::Exec(_)
+            | Request::Attach(_)
+            | Request::EndInput { .. }
+            | Request::EndSession { .. } => Some(Reply::Failed(failure(
+                FailureKind::Invalid,
+                "not yet".to_owned(),
+            ))),
             Request::Shutdown => {
                 self.shutdown.push(asker);
                 self.stop_all(0);

@@ -22,6 +22,7 @@ use bramble_wire::shim::{
     ContainerRecord, ContainerState, Create, ExitRecord, FailureKind, Reply, Request, ShimRecord,
     path,
 };
+use bramble_wire::stream::Stdio as Streams;
 use tokio::process::Command;
 use tokio::sync::watch;
 
@@ -32,7 +33,8 @@ use super::options::Options;
 use super::process::{alive, stop_process, wait_for_end};
 use super::spec::ContainerConfig;
 use super::{
-    ContainerFact, Error, ObservedContainer, ObservedPod, PodConfig, PodHandle, Runtime, mounts,
+    ContainerFact, Error, ExecConfig, ObservedContainer, ObservedPod, PodConfig, PodHandle,
+    Runtime, Session, mounts,
 };
 
 /// A shim has this long to end after it was told to.
@@ -384,6 +386,14 @@ impl Runtime for KernelRuntime {
             stop_process(record, grace, self.changes.clone());
         }
         Ok(())
+    }
+
+    async fn exec(&self, pod: PodUid, _id: &str, _config: &ExecConfig) -> Result<Session, Error> {
+        Err(Error::ShimGone { pod })
+    }
+
+    async fn attach(&self, pod: PodUid, _id: &str, _stdio: Streams) -> Result<Session, Error> {
+        Err(Error::ShimGone { pod })
     }
 
     async fn delete_container(&self, pod: PodUid, id: &str) -> Result<(), Error> {

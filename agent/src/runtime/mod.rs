@@ -14,6 +14,7 @@ mod kernel;
 mod mounts;
 mod options;
 mod process;
+mod session;
 pub mod spec;
 pub mod user;
 
@@ -23,9 +24,11 @@ use std::time::Duration;
 
 use bramble_wire::object::PodUid;
 use bramble_wire::shim::{ContainerRecord, ExitRecord, Failure, FailureKind};
+use bramble_wire::stream::Stdio;
 
 pub use kernel::KernelRuntime;
 pub use options::Options;
+pub use session::{ExecConfig, Exit, Input, Output, Session, Terminal};
 pub use spec::{BindMount, ContainerConfig, Limits, Rights, User};
 
 /// A pod's surroundings, before its containers.
@@ -128,6 +131,26 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// A command could not be executed in a container. The text is what the CRI error says upstream.
+    #[error("{message}")]
+    Exec {
+        /// 127: no such command, 126: it can't be executed, else `None`.
+        code: Option<i32>,
+        /// For a person.
+        message: String,
+    },
+    /// There is nothing to execute in or attach to.
+    #[error("{message}")]
+    NotRunning {
+        /// As upstream says it.
+        message: String,
+    },
+    /// A session was cut: its reader was too slow, or the shim is gone.
+    #[error("{message}")]
+    Cut {
+        /// For a person.
+        message: String,
+    },
     /// Tear-down went on to its end; this is what it met.
     #[error("clean up pod {pod}: {}", .errors.join("; "))]
     CleanUp {
@@ -188,6 +211,27 @@ pub trait Runtime: Send + Sync + 'static {
         id: &str,
         grace: Duration,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Executes a command in a running container, in its namespaces and cgroup. Bounded: at most
+    /// [`bramble_wire::shim::SESSIONS_MAX`] sessions in a pod.
+    ///
+    /// # Errors
+    /// [`Error::Exec`], [`Error::NotRunning`], [`Error::ShimGone`].
+    fn exec(
+        &self,
+        pod: PodUid,
+        id: &str,
+        config: &ExecConfig,
+    ) -> impl Future<Output = Result<Session, Error>> + Send;
+
+    /// Joins the streams of a running container: output from now on, input when the container has
+    /// one (`stdin: true`); `tty` is the container's own affair.
+    fn attach(
+        &self,
+        pod: PodUid,
+        id: &str,
+        stdio: Stdio,
+    ) -> impl Future<Output = Result<Session, Error>> + Send;
 
     /// Removes an ended container (one that runs is killed); its log stays with the pod.
     fn delete_container(
