@@ -99,6 +99,7 @@ fn close(shared: &Shared) {
     outgoing.client = None;
     outgoing.open = false;
     let lost = outgoing.outbox.disconnected();
+    shared.freed.notify_waiters();
     shared
         .counters
         .lost_out
@@ -394,6 +395,7 @@ impl<'a> Connection<'a> {
         let publish = outgoing.outbox.acknowledged(packet);
         outgoing.pump(&self.shared.counters);
         drop(outgoing);
+        self.shared.freed.notify_waiters();
         let Some(publish) = publish else {
             return;
         };

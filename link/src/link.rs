@@ -102,6 +102,7 @@ impl Link {
                 open: false,
             }),
             wake: Notify::new(),
+            freed: Notify::new(),
             stopping: AtomicBool::new(false),
             counters,
             oversize_logged: AtomicBool::new(false),
@@ -170,6 +171,24 @@ impl Handle {
     /// Whether everything put or sent has been acknowledged by the broker (or lost).
     pub fn is_idle(&self) -> bool {
         self.owner.shared.outgoing().outbox.is_empty()
+    }
+
+    /// Whether frames should be handed over now: half of the outbox is free. A sender of many that
+    /// asks first is not refused.
+    pub fn has_room(&self) -> bool {
+        self.owner.shared.outgoing().outbox.has_room()
+    }
+
+    /// Waits for [`Handle::has_room`]. Cancel-safe.
+    pub async fn room(&self) {
+        let shared = &self.owner.shared;
+        loop {
+            let freed = shared.freed.notified();
+            if self.has_room() {
+                return;
+            }
+            freed.await;
+        }
     }
 
     /// Ends a back-off: the network changed, try now.
@@ -273,6 +292,8 @@ pub(crate) struct Shared {
     outgoing: Mutex<Outgoing>,
     /// Ends the task's back-off.
     pub(crate) wake: Notify,
+    /// Tells that the outbox holds less than before.
+    pub(crate) freed: Notify,
     stopping: AtomicBool,
     pub(crate) counters: Arc<Live>,
     oversize_logged: AtomicBool,

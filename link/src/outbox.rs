@@ -112,6 +112,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether half of the room for frames is free.
+    pub fn has_room(&self) -> bool {
+        self.frames <= self.limits.frames / 2 && self.bytes <= self.limits.bytes / 2
+    }
+
     /// Forgets the waiting state of a topic. What is on its way stays on its way.
     pub fn forget(&mut self, topic: &str) {
         if let Some(publish) = self.slots.remove(topic) {

@@ -43,6 +43,13 @@ pub const STREAM_FRAME_MAX: usize = 8 * 1024;
 /// Credit a stream starts with and may hold at most, in bytes.
 pub const STREAM_CREDIT_MAX: u32 = 64 * 1024;
 
+/// Connections at once in one forwarding stream; one more is refused with a reason.
+pub const STREAM_CHANNELS_MAX: usize = 64;
+
+/// Credit a connection of a forwarding stream starts with and may hold at most, in bytes, in each
+/// direction; the input of other streams has [`STREAM_CREDIT_MAX`].
+pub const CHANNEL_CREDIT_MAX: u32 = 16 * 1024;
+
 /// Longest free text in a report (reason, message), in bytes; longer ones are cut at a character.
 pub const TEXT_MAX: usize = 1024;
 

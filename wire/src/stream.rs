@@ -1,5 +1,5 @@
-//! Streams between the API and a container, through the broker: logs now; exec, attach and
-//! port-forward take the same frames. A sender without credit stops reading its source, so neither
+//! Streams between the API and a container, through the broker: logs, exec, attach and port-forward.
+//! A sender without credit stops reading its source, so neither
 //! a broker's queue nor anybody's memory grows.
 
 use alloc::string::String;
@@ -17,7 +17,8 @@ pub struct Open {
     /// Only this boot may serve it: an open that was queued while the node was away is dropped.
     pub boot: Boot,
     /// Bytes the node may send before more credit comes; at most
-    /// [`crate::limits::STREAM_CREDIT_MAX`].
+    /// [`crate::limits::STREAM_CREDIT_MAX`]. With [`What::Forward`] each channel begins with so
+    /// many, and it is at most [`crate::limits::CHANNEL_CREDIT_MAX`].
     pub credit: u32,
     /// What is wanted.
     pub what: What,
@@ -160,6 +161,11 @@ pub enum In {
         /// An absolute number.
         credit: u64,
     },
+    /// Nobody reads or writes a channel any more ([`What::Forward`]); nothing more is said of it.
+    Disconnect {
+        /// Which channel.
+        channel: u16,
+    },
 }
 
 /// From the node to the controller (`cmd/<id>/out`).
@@ -210,6 +216,9 @@ pub enum Out {
         /// Exit code; 128 + signal for a signal.
         code: i32,
     },
+    /// What was asked for is there ([`What::Exec`], [`What::Attach`], [`What::Forward`]): comes
+    /// before everything else, unless the stream is refused by [`Out::End`].
+    Ready,
 }
 
 /// Why a stream ended early.

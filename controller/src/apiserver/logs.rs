@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use bramble_api::status::Status;
 use bramble_api::time::Timestamp;
+use bramble_wire::stream::What;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
@@ -14,6 +15,7 @@ use super::list::read;
 use super::request::{Info, Query};
 use super::respond::{self, Body, Broken};
 use super::{Context, watch};
+use crate::nodelink::streams::{Reader, Writer};
 use crate::object::now;
 
 /// Whose log is wanted, and how much of it.
@@ -46,10 +48,19 @@ pub struct LogRequest {
 /// Log bytes as they come. An error ends the answer as broken, so that the client notices.
 pub type LogStream = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
-/// Where logs come from: the link to the nodes.
+/// Both ends of a stream to a node, which has said that it is ready.
+pub type NodeStream = (Writer, Reader);
+
+/// Where logs and other streams come from: the link to the nodes.
 pub trait PodLogs: Send + Sync + 'static {
     /// Opens a log. Dropping the stream ends it on the node too.
     fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogStream, Status>>;
+
+    /// Opens a stream to a node. Dropping the reader ends it on the node too.
+    fn stream(&self, node: &str, _what: What) -> BoxFuture<'static, Result<NodeStream, Status>> {
+        let text = format!("node {node} can't be reached for streams");
+        Box::pin(async move { Err(Status::unavailable(text)) })
+    }
 }
 
 /// No nodes, no logs: for a server without a node link.

@@ -56,7 +56,7 @@ use tokio::sync::Semaphore;
 
 pub use authn::Identity;
 pub use bootstrap::ensure_namespaces;
-pub use logs::{LogRequest, LogStream, NoLogs, PodLogs};
+pub use logs::{LogRequest, LogStream, NoLogs, NodeStream, PodLogs};
 pub use serve::{Error, Server, Trust, start};
 
 use crate::join::Joiner;

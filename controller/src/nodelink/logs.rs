@@ -1,18 +1,18 @@
-//! Serves `kubectl logs` from the node that runs the pod.
+//! Serves `kubectl logs`, exec, attach and port-forward from the node that runs the pod.
 
 use std::time::Duration;
 
 use bramble_api::status::Status;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::PodUid;
-use bramble_wire::stream::{Logs, StreamError};
+use bramble_wire::stream::{Logs, StreamError, What};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::NodeLink;
-use super::streams::{Error, Reader};
+use super::streams::{Error, Event, Reader};
 use super::task::Command;
-use crate::apiserver::{LogRequest, LogStream, PodLogs};
+use crate::apiserver::{LogRequest, LogStream, NodeStream, PodLogs};
 
 /// How long a node may take to begin. A log that is followed may have nothing to say yet.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
@@ -20,17 +20,58 @@ const FIRST_WAIT_FOLLOWED: Duration = Duration::from_secs(1);
 
 impl PodLogs for NodeLink {
     fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogStream, Status>> {
-        let commands = self.commands.clone();
+        let link = self.clone();
         Box::pin(async move {
-            let gone = || Status::unavailable("the link to the nodes has ended");
             let (node, logs) = wanted(&request)?;
-            let (reply, answer) = oneshot::channel();
-            let command = Command::Open { node, logs, reply };
-            commands.send(command).await.map_err(|_| gone())?;
-            let reader = answer.await.map_err(|_| gone())?;
-            let reader = reader.map_err(|error| status(&request, error))?;
+            let opened = link.open_stream(node, What::Logs(logs)).await?;
+            let (_, reader) = opened.map_err(|error| status(&request, error))?;
             begin(request, reader).await
         })
+    }
+
+    fn stream(&self, node: &str, what: What) -> BoxFuture<'static, Result<NodeStream, Status>> {
+        let (link, name) = (self.clone(), node.to_owned());
+        Box::pin(async move {
+            let node = NodeName::new(&name)
+                .map_err(|error| Status::bad_request(format!("node {name:?}: {error}")))?;
+            let opened = link.open_stream(node, what).await?;
+            let (writer, mut reader) = opened.map_err(|error| unreachable_node(&error))?;
+            let ready = tokio::time::timeout(FIRST_WAIT, reader.ready()).await;
+            if ready.is_err() {
+                let text = format!("error dialing backend: node {name} does not answer");
+                return Err(Status::unavailable(text));
+            }
+            match reader.refusal() {
+                Some(error) => Err(unreachable_node(&error)),
+                None => Ok((writer, reader)),
+            }
+        })
+    }
+}
+
+impl NodeLink {
+    async fn open_stream(
+        &self,
+        node: NodeName,
+        what: What,
+    ) -> Result<Result<NodeStream, Error>, Status> {
+        let gone = || Status::unavailable("the link to the nodes has ended");
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Open { node, what, reply };
+        self.commands.send(command).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+/// A stream that did not begin, in upstream's words where it has some.
+fn unreachable_node(error: &Error) -> Status {
+    match error {
+        Error::Busy(_) => Status::too_many_requests(error.to_string(), 1),
+        Error::Node(StreamError::NotFound(text)) => Status::internal(text),
+        Error::Node(StreamError::Unavailable(text)) => Status::unavailable(text),
+        Error::Node(_) | Error::Offline(_) | Error::Gap => {
+            Status::unavailable(format!("error dialing backend: {error}"))
+        }
     }
 }
 
@@ -68,11 +109,14 @@ async fn begin(request: LogRequest, mut reader: Reader) -> Result<LogStream, Sta
         return Err(status(&request, error));
     }
     let stream = futures_util::stream::unfold((reader, request), |(mut reader, request)| async {
-        let next = reader
-            .next()
-            .await?
-            .map_err(|error| status(&request, error));
-        Some((next, (reader, request)))
+        loop {
+            let next = match reader.next().await? {
+                Ok(Event::Data { bytes, .. }) => Ok(bytes),
+                Ok(_) => continue,
+                Err(error) => Err(status(&request, error)),
+            };
+            return Some((next, (reader, request)));
+        }
     });
     Ok(Box::pin(stream))
 }

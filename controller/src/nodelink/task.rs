@@ -8,11 +8,11 @@ use bramble_controller_core::document;
 use bramble_controller_core::nodelink::{self as machine, Event, Output, Presence};
 use bramble_link::{Events, Handle, Refused, Will};
 use bramble_wire::clock::Millis;
-use bramble_wire::limits::STREAM_CREDIT_MAX;
+use bramble_wire::limits::{CHANNEL_CREDIT_MAX, STREAM_CREDIT_MAX};
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::{ObjectName, PodUid};
 use bramble_wire::publish::{Delivery, Publish};
-use bramble_wire::stream::{Logs, Open, What};
+use bramble_wire::stream::{Open, What};
 use bramble_wire::version::Boot;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -23,7 +23,7 @@ use super::control::{self, Control};
 use super::desired::{Desired, Membership};
 use super::events::Events as PodEvents;
 use super::reports;
-use super::streams::{self, Reader, Streams};
+use super::streams::{self, Reader, Streams, Writer};
 use super::watch::{Source, Watchers};
 use super::will_of;
 use crate::join::{Cidr, NodeKey, NodeKeys};
@@ -38,11 +38,11 @@ const RELIST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Asked of the task.
 pub(super) enum Command {
-    /// Open a log.
+    /// Open a stream.
     Open {
         node: NodeName,
-        logs: Logs,
-        reply: oneshot::Sender<Result<Reader, streams::Error>>,
+        what: What,
+        reply: oneshot::Sender<Result<(Writer, Reader), streams::Error>>,
     },
     /// Say good-bye and end.
     Stop { done: oneshot::Sender<()> },
@@ -130,10 +130,11 @@ impl Task {
             self.drain();
             self.write_streams();
             let idle = !self.desired.is_dirty();
+            let waiting = self.streams.has_input();
             let wake = self.next_wake();
             tokio::select! {
                 command = requests.recv() => match command {
-                    Some(Command::Open { node, logs, reply }) => self.open_log(node, logs, reply),
+                    Some(Command::Open { node, what, reply }) => self.open_stream(node, what, reply),
                     Some(Command::Stop { done }) => {
                         self.say_goodbye().await;
                         let _ = done.send(());
@@ -157,6 +158,7 @@ impl Task {
                 }
                 recorded = finish(&mut self.recording) => self.handle_recorded(recorded),
                 () = self.readers.notified() => {}
+                () = self.parts.link.room(), if waiting => {}
                 () = sleep_until(wake) => {
                     let now = self.now();
                     self.parts.machine.handle_timeout(now);
@@ -340,11 +342,14 @@ impl Task {
         if !report.rejected.is_empty() {
             tracing::error!(%node, reason = report.rejected, "the node refused its document");
         }
+        let now = crate::object::now();
+        // First what was told: the report may have the pod removed.
+        let pod = |uid: &PodUid| self.desired.pod_of(&node, uid);
+        (self.pod_events).relay(&*self.store, &node, &report.events, pod, now);
         let written = match reports::write(&*self.store, &self.desired, &report) {
             Ok(written) => written,
             Err(error) => return self.note(Err(error)),
         };
-        let now = crate::object::now();
         self.pod_events.tell(&*self.store, &written.notes, now);
         // What is only soft may be lost with the power; the node says all of it again then.
         let wait = report.hard || !written.forget.is_empty();
@@ -420,38 +425,40 @@ impl Task {
         }
     }
 
-    fn open_log(
+    fn open_stream(
         &mut self,
         node: NodeName,
-        logs: Logs,
-        reply: oneshot::Sender<Result<Reader, streams::Error>>,
+        what: What,
+        reply: oneshot::Sender<Result<(Writer, Reader), streams::Error>>,
     ) {
-        let opened = self
-            .streams
-            .open(&node, Instant::now())
-            .and_then(|(id, reader)| {
-                let open = Open {
-                    boot: Boot(0),
-                    credit: STREAM_CREDIT_MAX,
-                    what: What::Logs(logs),
-                };
-                match self.parts.machine.stream_open(&node, id, open) {
-                    Some(publish) => {
-                        self.publish(publish);
-                        Ok(reader)
-                    }
-                    None => {
-                        self.streams.fail(id, streams::Error::Offline(node.clone()));
-                        Err(streams::Error::Offline(node))
-                    }
+        let forward = matches!(what, What::Forward(_));
+        let opened = self.streams.open(&node, forward, Instant::now());
+        let opened = opened.and_then(|(id, writer, reader)| {
+            let credit = if forward {
+                CHANNEL_CREDIT_MAX
+            } else {
+                STREAM_CREDIT_MAX
+            };
+            let boot = Boot(0);
+            let open = Open { boot, credit, what };
+            match self.parts.machine.stream_open(&node, id, open) {
+                Some(publish) => {
+                    self.publish(publish);
+                    Ok((writer, reader))
                 }
-            });
+                None => {
+                    self.streams.fail(id, streams::Error::Offline(node.clone()));
+                    Err(streams::Error::Offline(node))
+                }
+            }
+        });
         // A client that went away drops the reader, which closes the stream.
         let _ = reply.send(opened);
     }
 
     fn write_streams(&mut self) {
-        for (node, id, message) in self.streams.due(Instant::now()) {
+        let room = if self.parts.link.has_room() { BATCH } else { 0 };
+        for (node, id, message) in self.streams.due(Instant::now(), room) {
             if let Some(publish) = self.parts.machine.stream_in(&node, id, &message) {
                 self.publish(publish);
             }
