@@ -687,6 +687,32 @@ impl Mount {
                 )?;
             }
 
+            // Without this every bind mount stays what the root was made: a slave of the host.
+            let propagation = mount_option_config.flags
+                & (MsFlags::MS_PRIVATE
+                    | MsFlags::MS_SLAVE
+                    | MsFlags::MS_SHARED
+                    | MsFlags::MS_UNBINDABLE);
+            if !propagation.is_empty() {
+                let mut at_flags = linux::AT_EMPTY_PATH;
+                if mount_option_config.flags.contains(MsFlags::MS_REC) {
+                    at_flags |= linux::AT_RECURSIVE;
+                }
+                let propagation = linux::MountAttr {
+                    attr_set: 0,
+                    attr_clr: 0,
+                    propagation: propagation.bits().into(),
+                    userns_fd: 0,
+                };
+                self.syscall.mount_setattr(
+                    mount_fd,
+                    Path::new(""),
+                    at_flags,
+                    &propagation,
+                    mem::size_of::<linux::MountAttr>(),
+                )?;
+            }
+
             // move_mount
             self.syscall.move_mount(
                 mount_fd,
