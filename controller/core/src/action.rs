@@ -4,6 +4,7 @@
 //! decision was made on; when the object has moved since, the write is refused and the controller
 //! simply looks again.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use bramble_api::kind::Kind;
@@ -120,7 +121,7 @@ pub struct Note {
     /// Something is wrong.
     pub warning: bool,
     /// CamelCase reason.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Text.
     pub message: String,
     /// Who says so, `deployment-controller`.

@@ -5,14 +5,18 @@
 //! bounded number of recent events so that the same note raises a count. The steps and their order
 //! are those of client-go's `EventCorrelator`.
 
+mod from_node;
 mod from_report;
 mod recent;
 mod similar;
+
+use std::borrow::Cow;
 
 use bramble_api::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::action::{Note, Regarding};
+pub use from_node::from_node;
 pub use from_report::from_report;
 use recent::Recent;
 use similar::{Allowance, Similar};
@@ -52,7 +56,7 @@ struct Speaker {
 struct Matter {
     speaker: Speaker,
     warning: bool,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +72,15 @@ struct Known {
     first: Timestamp,
     last: Timestamp,
     count: u64,
+}
+
+/// When something was seen last, and how often since it was told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// When.
+    pub at: Timestamp,
+    /// How often.
+    pub count: u32,
 }
 
 /// Remembers recent events.
@@ -87,6 +100,11 @@ impl Recorder {
     /// The write that a note calls for; none when its source says too much about its object. It is
     /// counted all the same, and seen when there is something to say again.
     pub fn record(&mut self, note: &Note, now: Timestamp) -> Option<Write> {
+        self.record_seen(note, Seen { at: now, count: 1 }, now)
+    }
+
+    /// The same for what was seen elsewhere, and perhaps several times.
+    pub fn record_seen(&mut self, note: &Note, seen: Seen, now: Timestamp) -> Option<Write> {
         let matter = matter(note);
         let speaker = matter.speaker.clone();
         let similar = self.similar.of(matter.clone(), Similar::default);
@@ -102,13 +120,13 @@ impl Recorder {
             *serial += 1;
             Known {
                 name: name(&note.regarding, *serial, now),
-                first: now,
-                last: now,
+                first: seen.at,
+                last: seen.at,
                 count: 0,
             }
         });
-        known.count += 1;
-        known.last = now;
+        known.count += u64::from(seen.count);
+        known.last = known.last.max(seen.at);
         let allowance = self.allowances.of(speaker, || Allowance::full(now));
         if !allowance.take(now) {
             self.dropped += 1;
@@ -149,7 +167,7 @@ fn matter(note: &Note) -> Matter {
             regarding,
         },
         warning: note.warning,
-        reason: note.reason,
+        reason: note.reason.clone(),
     }
 }
 

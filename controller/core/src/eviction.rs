@@ -93,7 +93,7 @@ fn note(pod: &Pod, reason: &'static str, message: String, component: &'static st
     Note {
         regarding: Regarding::of(kinds::pod(), &pod.metadata),
         warning: false,
-        reason,
+        reason: reason.into(),
         message,
         component,
         host: String::new(),
@@ -221,7 +221,7 @@ pub fn node_note(node: &Node) -> Note {
     Note {
         regarding: Regarding::of(kinds::node(), &node.metadata),
         warning: false,
-        reason: NOT_READY_REASON,
+        reason: NOT_READY_REASON.into(),
         message: format!(
             "Node {} status is now: {NOT_READY_REASON}",
             node.metadata.name

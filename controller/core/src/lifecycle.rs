@@ -127,7 +127,7 @@ fn invalid_namespace(kind: &'static Kind, object: &Metadata, owner: &OwnerRefere
     Note {
         regarding: Regarding::of(kind, object),
         warning: true,
-        reason: "OwnerRefInvalidNamespace",
+        reason: "OwnerRefInvalidNamespace".into(),
         message: format!(
             "ownerRef [{api_version}/{owner_kind}, namespace: {namespace}, name: {name}, uid: {uid}] \
              does not exist in namespace \"{namespace}\""

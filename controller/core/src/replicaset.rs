@@ -142,7 +142,7 @@ fn note(input: &Input<'_>, reason: &'static str, message: String) -> Note {
     Note {
         regarding: Regarding::of(input.kind, &input.replica_set.metadata),
         warning: false,
-        reason,
+        reason: reason.into(),
         message,
         component: match input.kind.kind {
             "ReplicationController" => "replication-controller",

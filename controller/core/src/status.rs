@@ -3,9 +3,12 @@
 //! In: the stored pod and the newest report of it. Out: the write that the report calls for, or none
 //! when it says what is known. A terminal phase is one-way: no report undoes it.
 
+mod condition;
+mod container;
+
 use bramble_api::time::Timestamp;
-use bramble_api::view::{self, Condition, FullPod};
-use bramble_wire::report::{ContainerReport, ContainerState, Phase, PodReport, Terminated, UnixMs};
+use bramble_api::view::{self, Container, FullPod};
+use bramble_wire::report::{ContainerReport, Phase, PodReport, UnixMs};
 use serde_json::{Map, Value, json};
 
 use crate::action::{Action, Durability, Target};
@@ -84,10 +87,11 @@ fn status(
     let ip = ip.as_deref().or(host_ip.filter(|_| pod.spec.host_network));
     let list = |ip: Option<&str>| ip.map(|ip| json!([{"ip": ip}]));
     let some = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Value::from);
-    // In the manifest's order, whatever the order of the report.
-    let reports = pod.spec.containers.iter();
-    let reports = reports.filter_map(|c| report.containers.iter().find(|r| r.name == c.name));
-    let containers: Vec<Value> = reports.map(container).collect();
+    let (spec, optional) = (&pod.spec, |list: Vec<Value>| {
+        (!list.is_empty()).then(|| Value::from(list))
+    });
+    let init = statuses(&spec.init_containers, &report.init_containers);
+    let ephemeral = statuses(&spec.ephemeral_containers, &report.ephemeral_containers);
     let fields = [
         ("phase", Some(phase.into())),
         ("reason", some(&report.reason)),
@@ -98,11 +102,16 @@ fn status(
         ("hostIP", host_ip.map(Value::from)),
         ("hostIPs", list(host_ip)),
         ("qosClass", Some(qos_class(pod).into())),
-        ("containerStatuses", Some(containers.into())),
+        ("initContainerStatuses", optional(init)),
+        (
+            "containerStatuses",
+            Some(statuses(&spec.containers, &report.containers).into()),
+        ),
+        ("ephemeralContainerStatuses", optional(ephemeral)),
         (
             "conditions",
             Some(conditions::to_json(
-                &pod_conditions(pod, report, now),
+                &condition::list(pod, report, now),
                 false,
             )),
         ),
@@ -111,115 +120,15 @@ fn status(
     fields.into_iter().map(entry).collect()
 }
 
-fn pod_conditions(pod: &FullPod, report: &PodReport, now: Timestamp) -> Vec<Condition> {
-    let mut list = pod.status.conditions.clone();
-    let completed = report.phase == Phase::Succeeded;
-    let failed = report.phase == Phase::Failed;
-    let unready: Vec<&str> = pod
-        .spec
-        .containers
-        .iter()
-        .map(|c| c.name.as_str())
-        .filter(|name| !report.containers.iter().any(|r| r.name == *name && r.ready))
-        .collect();
-    let ready = report.phase == Phase::Running && unready.is_empty();
-    let message = format!("containers with unready status: [{}]", unready.join(" "));
-    let (status, reason, message) = match (ready, completed, failed) {
-        (true, ..) => ("True", "", ""),
-        (_, true, _) => ("False", "PodCompleted", ""),
-        (_, _, true) => ("False", "PodFailed", ""),
-        _ => ("False", "ContainersNotReady", message.as_str()),
+/// In the manifest's order, whatever the order of the report.
+fn statuses(manifest: &[Container], reports: &[ContainerReport]) -> Vec<Value> {
+    let of = |container: &Container| {
+        let report = reports
+            .iter()
+            .find(|report| report.name == container.name)?;
+        Some(container::status(container, report))
     };
-    let initialized = if completed { "PodCompleted" } else { "" };
-    put(&mut list, "Initialized", "True", initialized, "", now);
-    put(&mut list, "Ready", status, reason, message, now);
-    put(&mut list, "ContainersReady", status, reason, message, now);
-    if conditions::find(&list, "PodScheduled").is_none() {
-        put(&mut list, "PodScheduled", "True", "", "", now);
-    }
-    list
-}
-
-/// Sets a condition in its place. Unlike a Deployment's, a pod's condition takes a new message also
-/// while status and reason stay.
-fn put(
-    list: &mut Vec<Condition>,
-    kind: &str,
-    status: &str,
-    reason: &str,
-    message: &str,
-    now: Timestamp,
-) {
-    let new = conditions::now(kind, status, reason, message, now);
-    let mut new = Condition {
-        last_update_time: None,
-        ..new
-    };
-    match list.iter_mut().find(|c| c.kind == kind) {
-        Some(old) => {
-            if old.status == status {
-                new.last_transition_time = old.last_transition_time;
-            }
-            *old = new;
-        }
-        None => list.push(new),
-    }
-}
-
-fn container(report: &ContainerReport) -> Value {
-    let mut out = json!({
-        "name": report.name,
-        "state": state(&report.state),
-        "lastState": report.last.as_ref().map_or_else(|| json!({}), |t| {
-            json!({"terminated": terminated(t)})
-        }),
-        "ready": report.ready,
-        "started": report.started,
-        "restartCount": report.restarts,
-        "image": report.image,
-        "imageID": report.image_id,
-    });
-    if !report.container_id.is_empty() {
-        out["containerID"] = container_id(&report.container_id);
-    }
-    out
-}
-
-fn container_id(id: &str) -> Value {
-    format!("bramble://{id}").into()
-}
-
-fn state(state: &ContainerState) -> Value {
-    match state {
-        ContainerState::Waiting { reason, message } => {
-            let mut waiting = json!({"reason": reason});
-            if !message.is_empty() {
-                waiting["message"] = message.as_str().into();
-            }
-            json!({"waiting": waiting})
-        }
-        ContainerState::Running { started } => json!({"running": {"startedAt": time(*started)}}),
-        ContainerState::Terminated(end) => json!({"terminated": terminated(end)}),
-    }
-}
-
-fn terminated(end: &Terminated) -> Value {
-    let mut out = json!({
-        "exitCode": end.exit_code,
-        "reason": end.reason,
-        "startedAt": time(end.started),
-        "finishedAt": time(end.finished),
-    });
-    if end.signal != 0 {
-        out["signal"] = end.signal.into();
-    }
-    if !end.message.is_empty() {
-        out["message"] = end.message.as_str().into();
-    }
-    if !end.container_id.is_empty() {
-        out["containerID"] = container_id(&end.container_id);
-    }
-    out
+    manifest.iter().filter_map(of).collect()
 }
 
 /// A node that does not know when says 0, upstream says null.

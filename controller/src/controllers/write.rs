@@ -290,7 +290,7 @@ impl Controllers {
         };
         object["metadata"]["uid"] = uid.into();
         if let Err(error) = self.put(key, &object, Expect::Any, Durability::Memory) {
-            tracing::debug!(%error, reason = note.reason, "an event was not written");
+            tracing::debug!(%error, reason = %note.reason, "an event was not written");
         }
     }
 }

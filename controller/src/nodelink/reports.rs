@@ -542,6 +542,8 @@ mod tests {
             accepted: None,
             converged: None,
             rejected: String::new(),
+            events: Vec::new(),
+            usage: None,
         };
         write(&bed.store, &bed.desired, &report).unwrap();
         assert_eq!(bed.pod("plain")["status"]["phase"], "Running");

@@ -220,7 +220,7 @@ impl<'a> Sync<'a> {
         Note {
             regarding: Regarding::of(kinds::deployment(), &self.deployment.metadata),
             warning: false,
-            reason,
+            reason: reason.into(),
             message,
             component: COMPONENT,
             host: String::new(),

@@ -114,7 +114,7 @@ impl Story<'_> {
         self.notes.push(Note {
             regarding,
             warning,
-            reason,
+            reason: reason.into(),
             message,
             component,
             host,

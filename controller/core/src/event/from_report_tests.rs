@@ -46,8 +46,7 @@ fn report(state: ContainerState, last: Option<Terminated>, id: &str) -> PodRepor
             image_id: String::new(),
             container_id: id.into(),
         }],
-        gone: false,
-        unclaimed: false,
+        ..PodReport::default()
     }
 }
 

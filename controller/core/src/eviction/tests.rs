@@ -56,7 +56,7 @@ fn check_in(pod: &Observed<Pod>, node: &Node, mass_loss: bool, calm: i64, want: 
         .iter()
         .map(|action| match action {
             Action::Delete { note, .. } => note.as_ref().unwrap().message.clone(),
-            Action::Event(note) => note.reason.to_owned(),
+            Action::Event(note) => note.reason.to_string(),
             Action::Patch { patch, .. } => {
                 let condition = &patch["status"]["conditions"][0];
                 format!("{} {}", condition["status"], condition["reason"])

@@ -20,6 +20,7 @@ fn facts() -> NodeFacts {
         memory_bytes: (1 << 30) + 1023,
         pods: 110,
         storage_bytes: 1 << 34,
+        ..NodeFacts::default()
     }
 }
 

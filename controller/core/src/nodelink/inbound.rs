@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bramble_wire::clock::Millis;
 use bramble_wire::envelope::{self, Message, Opened, ReplayGuard, Sequence};
 use bramble_wire::limits::{
-    DOCUMENT_OBJECTS_MAX, PACKET_MAX, REPORT_PODS_MAX, REQUEST_OBJECTS_MAX,
+    DOCUMENT_OBJECTS_MAX, PACKET_MAX, REPORT_EVENTS_MAX, REPORT_PODS_MAX, REQUEST_OBJECTS_MAX,
 };
 use bramble_wire::message::{self, Ask, Birth, Life, Request, Sum};
 use bramble_wire::name::NodeName;
@@ -240,6 +240,7 @@ impl NodeLink {
             full: Some(BTreeSet::new()),
             pending: None,
             acked: None,
+            told: 0,
         });
         node.observed.clear();
         let held = birth.have.filter(|(_, held)| *held == history);
@@ -327,6 +328,7 @@ impl NodeLink {
             .as_ref()
             .and_then(|session| session.full.as_ref());
         if report.pods.len() > REPORT_PODS_MAX
+            || report.events.len() > REPORT_EVENTS_MAX
             || node.observed.len() > OBSERVED_MAX
             || named.is_some_and(|named| named.len() > OBSERVED_MAX)
         {
@@ -385,6 +387,14 @@ impl NodeLink {
             all: all.clone(),
             settled,
         });
+        // A report that is said again tells the events of the one before anew.
+        let known = session.told.saturating_sub(report.first_event);
+        let count = report.events.len() as u64;
+        session.told = session.told.max(report.first_event.saturating_add(count));
+        let events = report.events.into_iter();
+        let events = events
+            .skip(usize::try_from(known).unwrap_or(usize::MAX))
+            .collect();
         node.converged = report.converged;
         node.rejects = !report.rejected.is_empty();
         self.counters.reports += 1;
@@ -403,6 +413,8 @@ impl NodeLink {
             accepted: report.accepted,
             converged: report.converged,
             rejected: report.rejected,
+            events,
+            usage: report.usage,
         }));
         Ok(())
     }

@@ -36,7 +36,7 @@ use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::PodUid;
 use bramble_wire::publish::Publish;
 use bramble_wire::random::Random;
-use bramble_wire::report::{NodeFacts, PodReport};
+use bramble_wire::report::{NodeFacts, PodEvent, PodReport, Usage};
 use bramble_wire::seal::SealingPublic;
 use bramble_wire::stream;
 use bramble_wire::topic::StreamId;
@@ -188,6 +188,10 @@ pub struct Report {
     pub converged: Option<Version>,
     /// Why it refused the newest document, else empty.
     pub rejected: String,
+    /// What happened to pods, each told once in a session.
+    pub events: Vec<PodEvent>,
+    /// What containers use, when it changed.
+    pub usage: Option<Usage>,
 }
 
 /// Whether a node is there.

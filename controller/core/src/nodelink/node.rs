@@ -97,6 +97,8 @@ pub(super) struct Session {
     /// The report that the edge is making durable.
     pub(super) pending: Option<Pending>,
     pub(super) acked: Option<(u64, Vec<PodUid>)>,
+    /// Number after the last event that was told.
+    pub(super) told: u64,
 }
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use bramble_wire::message::{
     Answer, Ask, Birth, ControllerState, Head, Life, Report as Said, Request, Response, Sum,
 };
 use bramble_wire::object::{ConfigMap, Object, ObjectId, ObjectName, SecretData};
-use bramble_wire::report::{Phase, UnixMs};
+use bramble_wire::report::Phase;
 use bramble_wire::seal::SealingSecret;
 use bramble_wire::topic::Topic;
 use bramble_wire::version::Nonce;
@@ -37,13 +37,7 @@ fn pod(number: u8, phase: Phase) -> PodReport {
     PodReport {
         uid: uid(number),
         phase,
-        reason: String::new(),
-        message: String::new(),
-        pod_ip: None,
-        started: UnixMs(0),
-        containers: Vec::new(),
-        gone: false,
-        unclaimed: false,
+        ..PodReport::default()
     }
 }
 
@@ -116,7 +110,6 @@ impl Bench {
             now: Millis(1_000_000),
             boards: Vec::new(),
             publishes: Vec::new(),
-            first_event: 0,
             events: Vec::new(),
         };
         for number in 0..boards {
@@ -246,6 +239,9 @@ impl Bench {
             converged: None,
             pods,
             facts: None,
+            first_event: 0,
+            events: Vec::new(),
+            usage: None,
             rejected: String::new(),
         }
     }

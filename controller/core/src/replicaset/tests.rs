@@ -160,7 +160,7 @@ fn a_pod_is_the_template_with_an_owner() {
     );
     let note = note.as_ref().unwrap();
     assert_eq!(
-        (note.reason, note.message.as_str()),
+        (note.reason.as_ref(), note.message.as_str()),
         ("SuccessfulCreate", "Created pod: {}")
     );
 }
@@ -327,7 +327,7 @@ fn a_failure_shows_until_it_is_over() {
         &failure,
     );
     assert_eq!(
-        (note.warning, note.reason, note.message.as_str()),
+        (note.warning, note.reason.as_ref(), note.message.as_str()),
         (true, "FailedCreate", "Error creating: no room")
     );
 }

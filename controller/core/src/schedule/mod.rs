@@ -220,10 +220,10 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
         }
         *list != before
     };
-    let note = |warning, reason, message| Note {
+    let note = |warning, reason: &'static str, message| Note {
         regarding: Regarding::of(kinds::pod(), &pod.metadata),
         warning,
-        reason,
+        reason: reason.into(),
         message,
         component: COMPONENT,
         host: String::new(),
@@ -278,7 +278,7 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
                     note: Some(Note {
                         regarding,
                         warning: false,
-                        reason: "Preempted",
+                        reason: "Preempted".into(),
                         message: format!("Preempted by pod {} on node {node}", pod.metadata.uid),
                         component: COMPONENT,
                         host: String::new(),

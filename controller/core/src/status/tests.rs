@@ -1,4 +1,6 @@
+use bramble_api::view::Condition;
 use bramble_wire::object::PodUid;
+use bramble_wire::report::{Condition as Told, ContainerState, Terminated};
 use proptest::prelude::*;
 
 use super::*;
@@ -58,13 +60,11 @@ fn report(phase: Phase, containers: Vec<ContainerReport>) -> PodReport {
     PodReport {
         uid: PodUid::parse(UID).unwrap(),
         phase,
-        reason: String::new(),
-        message: String::new(),
         pod_ip: Some([10, 42, 0, 7]),
         started: START,
         containers,
-        gone: false,
-        unclaimed: false,
+        sandbox: true,
+        ..PodReport::default()
     }
 }
 
@@ -103,6 +103,11 @@ fn check(report: &PodReport, phase: &str, want: [&str; 4], message: &str, hard: 
         .map(|c| format!("{}={}/{}", c.kind, c.status, c.reason))
         .collect();
     got.sort_unstable();
+    let sandbox = got.extract_if(.., |c| c.starts_with("PodReadyToStart"));
+    assert_eq!(
+        sandbox.collect::<Vec<_>>(),
+        ["PodReadyToStartContainers=True/"]
+    );
     assert_eq!(got, want);
     assert_eq!(conditions::find(&list, "Ready").unwrap().message, message);
     assert!(
@@ -139,8 +144,19 @@ fn the_conditions_follow_the_phase_and_the_containers() {
     ];
     let both = "containers with unready status: [a b]";
     let b = "containers with unready status: [b]";
+    let neither = "containers with unknown status: [a b]";
     check(
         &report(Phase::Pending, vec![]),
+        "Pending",
+        UNREADY,
+        neither,
+        false,
+    );
+    check(
+        &report(
+            Phase::Pending,
+            vec![running("a", false), running("b", false)],
+        ),
         "Pending",
         UNREADY,
         both,
@@ -174,7 +190,7 @@ fn the_conditions_follow_the_phase_and_the_containers() {
         &report(Phase::Running, vec![running("a", true)]),
         "Running",
         UNREADY,
-        b,
+        "containers with unknown status: [b]",
         false,
     );
     check(
@@ -230,10 +246,187 @@ fn a_report_of_a_new_pod_gives_its_whole_status() {
                  "restartCount": 0, "image": "i:1", "imageID": "sha256:0"},
                 {"name": "b", "state": {"running": {"startedAt": STARTED}}, "lastState": {"terminated": end},
                  "ready": true, "started": true, "restartCount": 3, "image": "i:1", "imageID": "sha256:0",
-                 "containerID": "bramble://id"},
+                 "containerID": "bramble://id", "resources": {}},
             ],
         })
     );
+}
+
+/// What a condition of the pod with this spec says: status, reason and message.
+#[track_caller]
+fn says(spec: Value, status: Value, report: &PodReport, kind: &str) -> (String, String, String) {
+    let mut pod = pod(json!({}), status);
+    for (key, value) in spec.as_object().unwrap() {
+        pod["spec"][key] = value.clone();
+    }
+    let (status, _) = patch(&pod, report);
+    let list: Vec<Condition> = serde_json::from_value(status["conditions"].clone()).unwrap();
+    let found = conditions::find(&list, kind).unwrap().clone();
+    (found.status, found.reason, found.message)
+}
+
+fn said(status: &str, reason: &str, message: &str) -> (String, String, String) {
+    (status.into(), reason.into(), message.into())
+}
+
+fn creating(name: &str) -> ContainerReport {
+    let (reason, message) = ("PodInitializing".into(), String::new());
+    let mut report = container_report(name, false, ContainerState::Waiting { reason, message });
+    report.started = false;
+    report
+}
+
+#[test]
+fn a_pod_is_initialized_when_its_init_containers_have_done_their_work() {
+    let spec = json!({"initContainers": [
+        {"name": "x"}, {"name": "side", "restartPolicy": "Always"}, {"name": "y"},
+    ]});
+    let side = |started| ContainerReport {
+        started,
+        ..running("side", started)
+    };
+    let main = || vec![creating("a"), creating("b")];
+    let incomplete = |names: &str| {
+        let message = format!("containers with incomplete status: [{names}]");
+        said("False", "ContainersNotInitialized", &message)
+    };
+    let yes = said("True", "", "");
+    for (init, main, want) in [
+        (
+            vec![running("x", false)],
+            main(),
+            said(
+                "False",
+                "ContainersNotInitialized",
+                "containers with unknown status: [side y], containers with incomplete status: [x]",
+            ),
+        ),
+        (
+            vec![ended("x", 1), side(false), creating("y")],
+            main(),
+            incomplete("x side y"),
+        ),
+        (
+            vec![ended("x", 0), side(true), running("y", false)],
+            main(),
+            incomplete("y"),
+        ),
+        (
+            vec![ended("x", 0), side(true), ended("y", 0)],
+            main(),
+            yes.clone(),
+        ),
+        // Where a main container has been, so have they, whatever became of their state.
+        (
+            vec![creating("x"), side(false), creating("y")],
+            vec![running("a", true), creating("b")],
+            yes,
+        ),
+    ] {
+        let mut report = report(Phase::Pending, main);
+        report.init_containers = init;
+        let got = says(spec.clone(), json!({}), &report, "Initialized");
+        assert_eq!(got, want, "{report:?}");
+    }
+    let mut done = report(Phase::Succeeded, vec![ended("a", 0), ended("b", 0)]);
+    done.init_containers = vec![ended("x", 0), side(true), ended("y", 0)];
+    let completed = said("True", "PodCompleted", "");
+    assert_eq!(says(spec, json!({}), &done, "Initialized"), completed);
+}
+
+#[test]
+fn a_sidecar_counts_for_readiness_and_every_list_has_its_statuses() {
+    let spec =
+        json!({"initContainers": [{"name": "x"}, {"name": "side", "restartPolicy": "Always"}]});
+    let mut report = report(
+        Phase::Running,
+        vec![running("a", true), running("b", false)],
+    );
+    report.init_containers = vec![running("side", false), ended("x", 0)];
+    report.ephemeral_containers = vec![running("look", false)];
+    let unready = "containers with unready status: [side b]";
+    let want = said("False", "ContainersNotReady", unready);
+    for kind in ["ContainersReady", "Ready"] {
+        assert_eq!(says(spec.clone(), json!({}), &report, kind), want);
+    }
+    let mut pod = pod(json!({}), json!({}));
+    pod["spec"]["initContainers"] = spec["initContainers"].clone();
+    pod["spec"]["ephemeralContainers"] = json!([{"name": "look"}]);
+    let (status, _) = patch(&pod, &report);
+    let names = |list: &str| {
+        let list = status[list].as_array().unwrap();
+        let names = list.iter().map(|c| c["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names("initContainerStatuses"), ["x", "side"]);
+    assert_eq!(names("ephemeralContainerStatuses"), ["look"]);
+}
+
+#[test]
+fn gates_and_the_sandbox_are_conditions() {
+    let ready = report(Phase::Running, vec![running("a", true), running("b", true)]);
+    let spec = json!({"readinessGates": [{"conditionType": "x/a"}, {"conditionType": "x/b"}]});
+    let condition = |status: &str| json!({"conditions": [{"type": "x/a", "status": status}]});
+    let missing = "corresponding condition of pod readiness gate \"x/b\" does not exist.";
+    let closed =
+        format!("the status of pod readiness gate \"x/a\" is not \"True\", but False, {missing}");
+    for (status, message) in [("True", missing), ("False", closed.as_str())] {
+        let got = says(spec.clone(), condition(status), &ready, "Ready");
+        assert_eq!(got, said("False", "ReadinessGatesNotReady", message));
+        let containers = says(spec.clone(), condition(status), &ready, "ContainersReady");
+        assert_eq!(containers, said("True", "", ""));
+    }
+    let mut alone = ready;
+    alone.sandbox = false;
+    let got = says(json!({}), json!({}), &alone, "PodReadyToStartContainers");
+    assert_eq!(got, said("False", "", ""));
+}
+
+#[test]
+fn conditions_of_agents_come_and_go_and_take_nobodys_place() {
+    let told = |kind: &str| Told {
+        kind: kind.into(),
+        status: Some(true),
+        reason: "R".into(),
+        message: "m".into(),
+    };
+    let mut report = report(Phase::Running, vec![running("a", true), running("b", true)]);
+    report.conditions = vec![
+        told("bramble.dev/TokenExpiring"),
+        told("Ready"),
+        told("DisruptionTarget"),
+    ];
+    let stored = json!({"conditions": [
+        {"type": "bramble.dev/Old", "status": "True"}, {"type": "example.org/mine", "status": "True"},
+    ]});
+    let (status, _) = patch(&pod(json!({}), stored), &report);
+    let list: Vec<Condition> = serde_json::from_value(status["conditions"].clone()).unwrap();
+    let reason = |kind: &str| conditions::find(&list, kind).map(|c| c.reason.as_str());
+    assert_eq!(reason("bramble.dev/TokenExpiring"), Some("R"));
+    assert_eq!(reason("DisruptionTarget"), Some("R"));
+    assert_eq!(reason("Ready"), Some(""));
+    assert_eq!(reason("bramble.dev/Old"), None);
+    assert!(reason("example.org/mine").is_some());
+}
+
+#[test]
+fn what_a_container_may_use_is_said() {
+    let mut pod = pod(json!({}), json!({}));
+    let resources =
+        json!({"limits": {"memory": "64Mi"}, "requests": {"cpu": "100m", "memory": "64Mi"}});
+    pod["spec"]["containers"][0]["resources"] = resources.clone();
+    let (status, _) = patch(
+        &pod,
+        &report(Phase::Running, vec![running("a", true), creating("b")]),
+    );
+    let [a, b] = &status["containerStatuses"].as_array().unwrap()[..] else {
+        panic!("{status}")
+    };
+    assert_eq!(
+        (&a["resources"], &a["allocatedResources"]),
+        (&resources, &resources["requests"])
+    );
+    assert!(b.get("resources").is_none() && b.get("allocatedResources").is_none());
 }
 
 #[test]
@@ -351,6 +544,7 @@ fn the_transition_time_moves_with_the_status_and_other_conditions_stay() {
         ("example.org/mine", BEFORE),
         ("Ready", now.as_str()),
         ("ContainersReady", BEFORE),
+        ("PodReadyToStartContainers", now.as_str()),
         ("Initialized", now.as_str()),
     ];
     let want: Vec<_> = want

@@ -1,6 +1,6 @@
 //! Reports and digests.
 
-use bramble_wire::report::observed_digest;
+use bramble_wire::report::{PodEvent, UnixMs, observed_digest};
 
 use super::*;
 
@@ -139,4 +139,40 @@ fn durable_after_the_session_ended_acknowledges_nothing() {
     bench.link.handle_durable(&name, 2, vec![uid(1)], bench.now);
     bench.hear();
     assert!(bench.publishes.is_empty(), "{:?}", bench.topics());
+}
+
+#[test]
+fn an_event_is_told_once_in_a_session_however_often_the_node_says_it() {
+    let event = |message: &str| PodEvent {
+        uid: uid(1),
+        container: String::new(),
+        warning: false,
+        reason: "Pulled".into(),
+        message: message.into(),
+        at: UnixMs(1),
+        count: 1,
+    };
+    let mut bench = Bench::new(1);
+    bench.arrive(0);
+    let mut tell = |number: u64, first_event: u64, messages: &[&str]| {
+        let said = bench.said(0, number, vec![]);
+        let events = messages.iter().map(|message| event(message)).collect();
+        bench.say(
+            0,
+            &Said {
+                first_event,
+                events,
+                ..said
+            },
+        );
+        let events = bench.events();
+        let told = reports(&events).into_iter().flat_map(|r| &r.events);
+        told.map(|event| event.message.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(tell(2, 4, &["e", "f"]), ["e", "f"]);
+    // The acknowledgement was lost: the same and one more.
+    assert_eq!(tell(3, 4, &["e", "f", "g"]), ["g"]);
+    // Some were dropped in between.
+    assert_eq!(tell(4, 9, &["j"]), ["j"]);
+    assert_eq!(tell(5, 3, &["d", "e"]), [""; 0]);
 }

@@ -36,7 +36,7 @@ fn a_binding_is_one_hard_write_with_its_event() {
     assert_eq!(
         (
             note.warning,
-            note.reason,
+            note.reason.as_ref(),
             note.message.as_str(),
             note.component
         ),
@@ -58,7 +58,10 @@ fn a_refusal_is_written_when_it_is_news_and_its_time_is_that_of_the_first() {
         let Some(Action::Event(note)) = event else {
             panic!("{plan:?}")
         };
-        assert_eq!((note.warning, note.reason), (true, "FailedScheduling"));
+        assert_eq!(
+            (note.warning, note.reason.as_ref()),
+            (true, "FailedScheduling")
+        );
         let patch = plan.actions.iter().find_map(|action| match action {
             Action::Patch {
                 patch,
