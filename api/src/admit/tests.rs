@@ -274,21 +274,22 @@ fn pods_in_upstreams_words() {
 #[test]
 fn what_is_not_supported_is_refused_by_name_or_warned_about() {
     let mut spec = container(json!({"livenessProbe": {"exec": {"command": ["true"]}}}));
+    spec["subdomain"] = "sub".into();
     let (object, warnings) = created("pods", pod(spec.clone())).unwrap();
     assert_eq!(warnings.len(), 1);
     assert!(
         warnings[0]
             .text
-            .starts_with("spec.containers[0].livenessProbe: not supported by this release")
+            .starts_with("spec.subdomain: not supported by this release")
     );
     assert_eq!(
         object["spec"]["containers"][0]["livenessProbe"]["periodSeconds"],
         10
     );
-    spec["hostNetwork"] = true.into();
+    spec["runtimeClassName"] = "kata".into();
     assert_eq!(
         refused("pods", pod(spec)),
-        "spec.hostNetwork: Forbidden: not supported by this release"
+        "spec.runtimeClassName: Forbidden: not supported by this release"
     );
 }
 
@@ -427,7 +428,8 @@ fn the_scale_subresource_moves_only_the_replicas() {
 
 #[test]
 fn a_warning_comes_once_per_change() {
-    let spec = container(json!({"livenessProbe": {"exec": {"command": ["true"]}}}));
+    let mut spec = container(json!({}));
+    spec["subdomain"] = "sub".into();
     let (old, warnings) = created("pods", pod(spec)).unwrap();
     assert_eq!(warnings.len(), 1);
     let mut new = old.clone();

@@ -69,8 +69,8 @@ fn documents_carry_what_apply_needs() {
     assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Pod");
     let spec = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"];
     assert_eq!(
-        spec["hostNetwork"]["description"],
-        "Refused: not supported by this release. Accepted: false."
+        spec["hostUsers"]["description"],
+        "Refused: not supported by this release; pods share the board's users. Accepted: true."
     );
     assert_eq!(
         spec["containers"]["description"],

@@ -238,23 +238,19 @@ fn review_pod(spec: Value) -> (Vec<String>, Vec<String>) {
 #[test]
 fn refusals_and_warnings_name_the_field() {
     let (warnings, refusals) = review_pod(json!({
-        "hostNetwork": true,
-        "initContainers": [{"name": "i"}],
-        "containers": [{"name": "a", "livenessProbe": {"exec": {}}, "lifecycle": {}}],
-        "volumes": [{"name": "v", "hostPath": {"path": "/"}}]}));
+        "subdomain": "s", "runtimeClassName": "kata",
+        "containers": [{"name": "a", "lifecycle": {"preStop": {"tcpSocket": {"port": 1}}}}],
+        "volumes": [{"name": "v", "nfs": {"path": "/"}}]}));
     assert_eq!(
         warnings,
-        [
-            "spec.containers[0].livenessProbe: not supported by this release: probes are not run; a container counts as ready while it runs"
-        ]
+        ["spec.subdomain: not supported by this release: there is no cluster DNS"]
     );
     assert_eq!(
         refusals,
         [
-            "spec.containers[0].lifecycle: Forbidden: not supported by this release",
-            "spec.hostNetwork: Forbidden: not supported by this release",
-            "spec.initContainers: Forbidden: not supported by this release",
-            "spec.volumes[0].hostPath: Forbidden: not supported by this release: volumes are emptyDir, configMap and secret",
+            "spec.containers[0].lifecycle.preStop.tcpSocket: Forbidden: not supported by this release: upstream fails such a container",
+            "spec.runtimeClassName: Forbidden: not supported by this release",
+            "spec.volumes[0].nfs: Forbidden: not supported by this release: volumes are emptyDir, configMap, secret, hostPath, downwardAPI and projected",
         ]
     );
 }

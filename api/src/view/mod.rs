@@ -28,9 +28,11 @@ pub use service::{
     ObjectReference, PortRef, Service, ServicePort, ServiceSpec, Subset,
 };
 pub use spec::{
-    Capabilities, Container, ContainerSecurity, EmptyDir, EnvFrom, EnvSource, EnvVar, FieldRef,
-    FullPod, FullSpec, KeyRef, KeyToPath, NameRef, PodSecurity, Volume, VolumeKeys, VolumeMount,
-    VolumeSecret,
+    Capabilities, Container, ContainerSecurity, DownwardApi, DownwardFile, EmptyDir, EnvFrom,
+    EnvSource, EnvVar, ExecAction, FieldRef, FullPod, FullSpec, GrpcAction, Handler, HostAlias,
+    HostPath, HttpGetAction, HttpHeader, KeyRef, KeyToPath, Lifecycle, NameRef, PodSecurity, Probe,
+    Projected, Projection, ReadinessGate, ResourceFieldRef, SeccompProfile, SecretName,
+    SleepAction, Sysctl, TcpAction, TokenFile, Volume, VolumeKeys, VolumeMount, VolumeSecret,
 };
 pub use workload::{
     Deployment, DeploymentSpec, DeploymentStatus, IntOrPercent, ReplicaSet, ReplicaSetSpec,

@@ -6,20 +6,26 @@
 //! agent's to report, on the pod that needs it.
 
 mod budget;
+mod containers;
+mod env;
+mod probes;
+mod security;
+pub mod tokens;
+mod volumes;
 
 use std::collections::BTreeSet;
 
 use bramble_api::view::{self, FullPod};
 use bramble_wire::limits::{BODY_MAX, DOCUMENT_MAX, DOCUMENT_OBJECTS_MAX};
 use bramble_wire::object::{
-    ConfigMap, Container, EnvFrom, EnvFromSource, EnvValue, EnvVar, KeyFile, KeyFiles, Mount,
-    NodeConfig, Object, ObjectId, ObjectName, Pod, PodField, PodUid, PullPolicy, Resources,
-    RestartPolicy, SecretData, Security, Stop, Volume, VolumeSource,
+    ConfigMap, EnvFromSource, EnvValue, NodeConfig, Object, ObjectId, ObjectName, Pod, PodUid,
+    Projection, RestartPolicy, SecretData, Stop, VolumeSource,
 };
 
 use crate::action::Observed;
 use crate::nodelink::{Compiled, Objects};
 use budget::Budget;
+use containers::Kind;
 
 /// Looks ConfigMaps and Secrets up.
 pub trait Configuration {
@@ -167,48 +173,44 @@ fn refer(pod: &Pod, references: &mut BTreeSet<ObjectId>) {
         namespace: pod.name.namespace.clone(),
         name: name.to_owned(),
     };
-    for container in &pod.containers {
-        for entry in &container.env_from {
-            references.insert(match &entry.source {
-                EnvFromSource::ConfigMap(name) => ObjectId::ConfigMap(named(name)),
-                EnvFromSource::Secret(name) => ObjectId::Secret(named(name)),
-            });
-        }
-        for entry in &container.env {
-            match &entry.value {
-                EnvValue::ConfigMapKey { name, .. } => {
-                    references.insert(ObjectId::ConfigMap(named(name)));
-                }
-                EnvValue::SecretKey { name, .. } => {
-                    references.insert(ObjectId::Secret(named(name)));
-                }
-                EnvValue::Literal(_) | EnvValue::Field(_) | EnvValue::Resource(_) => {}
-            }
-        }
+    let map = |name: &str| ObjectId::ConfigMap(named(name));
+    let secret = |name: &str| ObjectId::Secret(named(name));
+    let containers = pod.init_containers.iter().chain(&pod.containers);
+    for container in containers.chain(&pod.ephemeral_containers) {
+        references.extend(container.env_from.iter().map(|entry| match &entry.source {
+            EnvFromSource::ConfigMap(name) => map(name),
+            EnvFromSource::Secret(name) => secret(name),
+        }));
+        references.extend(container.env.iter().filter_map(|entry| match &entry.value {
+            EnvValue::ConfigMapKey { name, .. } => Some(map(name)),
+            EnvValue::SecretKey { name, .. } => Some(secret(name)),
+            EnvValue::Literal(_) | EnvValue::Field(_) | EnvValue::Resource(_) => None,
+        }));
     }
     for volume in &pod.volumes {
         match &volume.source {
-            VolumeSource::ConfigMap(keys) => {
-                references.insert(ObjectId::ConfigMap(named(&keys.name)));
-            }
-            VolumeSource::Secret(keys) => {
-                references.insert(ObjectId::Secret(named(&keys.name)));
+            VolumeSource::ConfigMap(keys) => drop(references.insert(map(&keys.name))),
+            VolumeSource::Secret(keys) => drop(references.insert(secret(&keys.name))),
+            VolumeSource::Projected { sources, .. } => {
+                references.extend(sources.iter().filter_map(|source| match source {
+                    Projection::ConfigMap(keys) => Some(map(&keys.name)),
+                    Projection::Secret(keys) => Some(secret(&keys.name)),
+                    Projection::Token { .. } => Some(ObjectId::Tokens(pod.uid)),
+                    Projection::DownwardApi(_) => None,
+                }));
             }
             VolumeSource::EmptyDir { .. }
             | VolumeSource::HostPath { .. }
-            | VolumeSource::DownwardApi { .. }
-            | VolumeSource::Projected { .. } => {}
+            | VolumeSource::DownwardApi { .. } => {}
         }
     }
+    references.extend(pod.pull_secrets.iter().map(|name| secret(name)));
 }
 
 fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
     let metadata = &pod.metadata;
     let spec = &pod.spec;
     let uid = PodUid::parse(&metadata.uid).ok_or_else(|| Error::Uid(metadata.uid.clone()))?;
-    if !spec.init_containers.is_empty() {
-        return Err(Error::Unsupported("spec.initContainers".into()));
-    }
     let seconds = |seconds: i64| u32::try_from(seconds.max(0)).unwrap_or(u32::MAX);
     // A negative one is "at least a moment", as upstream has it.
     let grace = match spec.termination_grace_period_seconds.unwrap_or(30) {
@@ -222,10 +224,9 @@ fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
     });
     let mut annotations = metadata.annotations.clone();
     annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    let containers = spec
-        .containers
-        .iter()
-        .map(|c| container(c, &spec.security_context));
+    let rights = &spec.security_context;
+    let aliases = spec.host_aliases.iter();
+    let pull_secrets = spec.image_pull_secrets.iter().map(|s| s.name.clone());
     Ok(Pod {
         uid,
         name: name_of(pod),
@@ -241,9 +242,21 @@ fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
         stop,
         host_network: spec.host_network,
         service_account: spec.service_account_name.clone(),
-        containers: containers.collect::<Result<_, _>>()?,
-        volumes: spec.volumes.iter().map(volume).collect::<Result<_, _>>()?,
-        ..Pod::default()
+        containers: containers::all(&spec.containers, Kind::Main, spec)?,
+        volumes: volumes::all(&spec.volumes)?,
+        init_containers: containers::all(&spec.init_containers, Kind::Init, spec)?,
+        ephemeral_containers: containers::all(&spec.ephemeral_containers, Kind::Ephemeral, spec)?,
+        active_deadline_s: spec.active_deadline_seconds.map(seconds),
+        share_process_namespace: spec.share_process_namespace,
+        host_pid: spec.host_pid,
+        host_ipc: spec.host_ipc,
+        sysctls: security::sysctls(rights),
+        fs_group: rights.fs_group.map(security::id).transpose()?,
+        fs_group_on_root_mismatch: rights.fs_group_change_policy == "OnRootMismatch",
+        host_aliases: aliases
+            .map(|alias| (alias.ip.clone(), alias.hostnames.clone()))
+            .collect(),
+        pull_secrets: pull_secrets.filter(|name| !name.is_empty()).collect(),
     })
 }
 
@@ -255,197 +268,6 @@ fn hostname(pod: &FullPod) -> String {
     // Names are ASCII; `get` keeps an object that is not from ending the process.
     let cut = name.get(..name.len().min(63)).unwrap_or("pod");
     cut.trim_end_matches(['-', '.']).to_owned()
-}
-
-fn container(from: &view::Container, pod: &view::PodSecurity) -> Result<Container, Error> {
-    let resources = &from.resources;
-    let working_dir = Some(from.working_dir.clone()).filter(|dir| !dir.is_empty());
-    let message_path = match from.termination_message_path.as_str() {
-        "" => "/dev/termination-log",
-        path => path,
-    };
-    Ok(Container {
-        name: from.name.clone(),
-        image: from.image.clone(),
-        pull_policy: match from.image_pull_policy.as_str() {
-            "Always" => PullPolicy::Always,
-            "Never" => PullPolicy::Never,
-            _ => PullPolicy::IfNotPresent,
-        },
-        command: from.command.clone(),
-        args: from.args.clone(),
-        working_dir,
-        env_from: from
-            .env_from
-            .iter()
-            .map(env_from)
-            .collect::<Result<_, _>>()?,
-        env: from.env.iter().map(env).collect::<Result<_, _>>()?,
-        resources: Resources {
-            cpu_request_milli: resources.requests.milli("cpu"),
-            cpu_limit_milli: resources.limits.milli("cpu"),
-            memory_request_bytes: resources.requests.units("memory"),
-            memory_limit_bytes: resources.limits.units("memory"),
-            storage_request_bytes: resources.requests.units("ephemeral-storage"),
-            storage_limit_bytes: resources.limits.units("ephemeral-storage"),
-        },
-        security: security(&from.security_context, pod)?,
-        mounts: from.volume_mounts.iter().map(mount).collect(),
-        termination_message_path: message_path.to_owned(),
-        tty: from.tty,
-        ..Container::default()
-    })
-}
-
-fn env_from(from: &view::EnvFrom) -> Result<EnvFrom, Error> {
-    let (source, optional) = match (&from.config_map_ref, &from.secret_ref) {
-        (Some(map), None) => (EnvFromSource::ConfigMap(map.name.clone()), map.optional),
-        (None, Some(secret)) => (EnvFromSource::Secret(secret.name.clone()), secret.optional),
-        _ => return Err(Error::Unsupported("envFrom without one source".into())),
-    };
-    Ok(EnvFrom {
-        prefix: from.prefix.clone(),
-        source,
-        optional,
-    })
-}
-
-fn env(from: &view::EnvVar) -> Result<EnvVar, Error> {
-    let value = match &from.value_from {
-        None => EnvValue::Literal(from.value.clone()),
-        Some(source) => env_source(source)?,
-    };
-    Ok(EnvVar {
-        name: from.name.clone(),
-        value,
-    })
-}
-
-fn env_source(from: &view::EnvSource) -> Result<EnvValue, Error> {
-    if let Some(key) = &from.config_map_key_ref {
-        let (name, key, optional) = (key.name.clone(), key.key.clone(), key.optional);
-        return Ok(EnvValue::ConfigMapKey {
-            name,
-            key,
-            optional,
-        });
-    }
-    if let Some(key) = &from.secret_key_ref {
-        let (name, key, optional) = (key.name.clone(), key.key.clone(), key.optional);
-        return Ok(EnvValue::SecretKey {
-            name,
-            key,
-            optional,
-        });
-    }
-    let Some(field) = &from.field_ref else {
-        return Err(Error::Unsupported("valueFrom".into()));
-    };
-    let path = field.field_path.as_str();
-    let quoted = |kind: &str| {
-        path.strip_prefix(kind)?
-            .strip_prefix("['")?
-            .strip_suffix("']")
-    };
-    let field = match path {
-        "metadata.name" => PodField::Name,
-        "metadata.namespace" => PodField::Namespace,
-        "metadata.uid" => PodField::Uid,
-        "spec.nodeName" => PodField::NodeName,
-        "spec.serviceAccountName" => PodField::ServiceAccountName,
-        "status.podIP" => PodField::PodIp,
-        "status.hostIP" => PodField::HostIp,
-        _ => match (quoted("metadata.labels"), quoted("metadata.annotations")) {
-            (Some(key), _) => PodField::Label(key.to_owned()),
-            (_, Some(key)) => PodField::Annotation(key.to_owned()),
-            _ => return Err(Error::Unsupported(format!("fieldPath \"{path}\""))),
-        },
-    };
-    Ok(EnvValue::Field(field))
-}
-
-fn security(from: &view::ContainerSecurity, pod: &view::PodSecurity) -> Result<Security, Error> {
-    let id = |id: i64| u32::try_from(id).map_err(|_| Error::Range("a user or group id"));
-    let groups = pod.fs_group.iter().chain(&pod.supplemental_groups);
-    let plain = |names: &[String]| {
-        let strip = |name: &String| name.strip_prefix("CAP_").unwrap_or(name).to_owned();
-        names.iter().map(strip).collect::<Vec<_>>()
-    };
-    Ok(Security {
-        run_as_user: from.run_as_user.or(pod.run_as_user).map(id).transpose()?,
-        run_as_group: from.run_as_group.or(pod.run_as_group).map(id).transpose()?,
-        run_as_non_root: from
-            .run_as_non_root
-            .or(pod.run_as_non_root)
-            .unwrap_or(false),
-        supplemental_groups: groups.map(|group| id(*group)).collect::<Result<_, _>>()?,
-        privileged: from.privileged,
-        allow_privilege_escalation: from.allow_privilege_escalation.unwrap_or(true),
-        read_only_root: from.read_only_root_filesystem,
-        capabilities_add: plain(&from.capabilities.add),
-        capabilities_drop: plain(&from.capabilities.drop),
-        ..Security::default()
-    })
-}
-
-fn mount(from: &view::VolumeMount) -> Mount {
-    Mount {
-        volume: from.name.clone(),
-        path: from.mount_path.clone(),
-        sub_path: from.sub_path.clone(),
-        read_only: from.read_only,
-        ..Mount::default()
-    }
-}
-
-fn volume(from: &view::Volume) -> Result<Volume, Error> {
-    let keys = |name: &str, items: &[view::KeyToPath], mode: Option<u32>, optional| KeyFiles {
-        name: name.to_owned(),
-        items: items
-            .iter()
-            .map(|i| KeyFile {
-                key: i.key.clone(),
-                path: i.path.clone(),
-                mode: i.mode,
-            })
-            .collect(),
-        default_mode: mode.unwrap_or(0o644),
-        optional,
-    };
-    let source = match (&from.empty_dir, &from.config_map, &from.secret) {
-        (Some(dir), None, None) => {
-            let limit = dir
-                .size_limit
-                .as_deref()
-                .map(bramble_api::quantity::Quantity::parse);
-            let limit = limit
-                .transpose()
-                .map_err(|_| Error::Range("emptyDir.sizeLimit"))?;
-            VolumeSource::EmptyDir {
-                memory: dir.medium == "Memory",
-                size_limit_bytes: limit.map(|q| u64::try_from(q.value()).unwrap_or(0)),
-            }
-        }
-        (None, Some(map), None) => {
-            VolumeSource::ConfigMap(keys(&map.name, &map.items, map.default_mode, map.optional))
-        }
-        (None, None, Some(secret)) => VolumeSource::Secret(keys(
-            &secret.secret_name,
-            &secret.items,
-            secret.default_mode,
-            secret.optional,
-        )),
-        _ => {
-            return Err(Error::Unsupported(format!(
-                "source of volume \"{}\"",
-                from.name
-            )));
-        }
-    };
-    Ok(Volume {
-        name: from.name.clone(),
-        source,
-    })
 }
 
 #[cfg(test)]

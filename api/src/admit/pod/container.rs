@@ -9,6 +9,7 @@ use super::volume::{Volumes, descending};
 use super::{MAX_CONTAINERS, env, flag, list, number, probe, resources, security, text};
 use crate::metadata;
 use crate::status::Cause;
+use crate::support::NOT_SUPPORTED;
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -245,10 +246,10 @@ fn host_ports(container: &Value, path: &str, taken: &mut HashSet<String>, errors
     }
 }
 
-/// With the board's network a declared port is the port.
+/// With the board's network a declared port is the port; without it none leads to the pod.
 pub(super) fn host_network(spec: &Value, path: &str, is_pod: bool, errors: &mut Errors) {
     if flag(spec, "hostNetwork") != Some(true) {
-        return;
+        return no_host_ports(spec, path, errors);
     }
     for (at, container) in list(spec, "containers").iter().enumerate() {
         for (index, port) in list(container, "ports").iter().enumerate() {
@@ -260,6 +261,23 @@ pub(super) fn host_network(spec: &Value, path: &str, is_pod: bool, errors: &mut 
                     &host.into(),
                     "must match `containerPort` when `hostNetwork` is true",
                 );
+            }
+        }
+    }
+}
+
+fn no_host_ports(spec: &Value, path: &str, errors: &mut Errors) {
+    for kind in ["containers", "initContainers"] {
+        let containers = list(spec, kind).iter().take(MAX_CONTAINERS);
+        for (at, container) in containers.enumerate() {
+            for (index, port) in list(container, "ports").iter().enumerate() {
+                let path = format!("{path}.{kind}[{at}].ports[{index}]");
+                let why = format!("{NOT_SUPPORTED}: use the pod's address, or hostNetwork");
+                for key in ["hostIP", "hostPort"] {
+                    if port.get(key).is_some() {
+                        errors.forbidden(format!("{path}.{key}"), &why);
+                    }
+                }
             }
         }
     }

@@ -8,7 +8,6 @@ use super::{list, text};
 use crate::metadata;
 use crate::quantity::Quantity;
 use crate::status::Cause;
-use crate::support::NOT_SUPPORTED;
 use serde_json::Value;
 
 pub(super) fn validate(container: &Value, path: &str, errors: &mut Errors) {
@@ -78,8 +77,6 @@ pub(super) const VOLUME_FIELDS: [&str; 5] = [
     "metadata.namespace",
     "metadata.uid",
 ];
-/// Those of upstream's that this release can't fill in.
-const NOT_YET: [&str; 2] = ["status.hostIPs", "status.podIPs"];
 /// Paths that exist but that neither place may name.
 const CONVERTED: [&str; 5] = [
     "metadata.annotations",
@@ -116,9 +113,7 @@ pub(super) fn field_ref(reference: &Value, path: &str, errors: &mut Errors, allo
             }
         };
     }
-    if NOT_YET.contains(&field) && allowed.contains(&field) {
-        errors.forbidden(at, NOT_SUPPORTED);
-    } else if allowed.contains(&field) {
+    if allowed.contains(&field) {
     } else if ENV_FIELDS.contains(&field) || CONVERTED.contains(&field) {
         errors.push(Cause::not_supported(at, &field.into(), allowed));
     } else {

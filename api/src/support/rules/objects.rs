@@ -112,10 +112,7 @@ pub(super) static RULES: &[Rules] = &[
             TYPE,
             inside("metadata"),
             kept("automountServiceAccountToken secrets"),
-            warned(
-                "container images are loaded on the node",
-                "imagePullSecrets",
-            ),
+            honoured("a_pod_gets_name_secrets_and_token", "imagePullSecrets"),
         ],
     ),
     (

@@ -2,10 +2,10 @@
 
 use super::{ALL_THREE, Rules, TYPE, honoured, inside, kept_status, refused, warned};
 
-const PROBES: &str = "probes are not run; a container counts as ready while it runs";
 const NO_DNS: &str = "there is no cluster DNS";
-const NO_TERMINAL: &str = "nothing can be attached";
-const VOLUMES: &str = "volumes are emptyDir, configMap and secret";
+const VOLUMES: &str =
+    "volumes are emptyDir, configMap, secret, hostPath, downwardAPI and projected";
+const NOT_EPHEMERAL: &str = "an ephemeral container has none";
 const LATER: &str = "";
 
 /// End to end: kubectl, the controller, a board, a container that tells what it sees.
@@ -20,6 +20,17 @@ const WISHES: &str = "wishes_weigh_more_than_room";
 const SUMMED: &str = "requests_are_summed_and_the_largest_init_container_counts";
 const REPORTED: &str = "a_report_of_a_new_pod_gives_its_whole_status";
 
+/// Compiled for the node.
+const SETTINGS: &str = "the_pods_own_settings_reach_the_node";
+const CONTAINERS: &str = "containers_of_every_kind_reach_the_node";
+const PROBED: &str = "probes_and_hooks_reach_the_node";
+const TOKEN: &str = "a_pod_gets_name_secrets_and_token";
+const SECCOMP: &str = "system_calls_are_filtered_as_the_container_says_or_else_its_pod";
+const SOURCES: &str = "volumes_of_every_kind_reach_the_node";
+const PROC: &str = "proc_is_shown_whole_only_where_it_is_asked_for";
+const MOUNTS: &str = "mounts_keep_what_they_say";
+const AMOUNTS: &str = "amounts_and_addresses_reach_the_environment";
+
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
@@ -30,8 +41,13 @@ pub(super) static RULES: &[Rules] = &[
         "core.v1.PodSpec",
         &[
             inside(
-                "affinity containers os schedulingGates securityContext tolerations \
+                "affinity containers ephemeralContainers hostAliases imagePullSecrets \
+                 initContainers os schedulingGates securityContext tolerations \
                  topologySpreadConstraints volumes",
+            ),
+            honoured(
+                SETTINGS,
+                "activeDeadlineSeconds hostIPC hostNetwork hostPID shareProcessNamespace",
             ),
             honoured(RUNS, "hostname"),
             honoured(ENDS, "restartPolicy terminationGracePeriodSeconds"),
@@ -39,13 +55,10 @@ pub(super) static RULES: &[Rules] = &[
             honoured(QUEUED, "schedulerName"),
             honoured("priorities_come_from_classes", "priority priorityClassName"),
             honoured("the_fewest_and_least_important_go", "preemptionPolicy"),
-            // Kept in step with `serviceAccountName`.
-            warned(
-                "pods have no identity towards the API",
-                "serviceAccount serviceAccountName",
-            )
-            .fine(&["\"default\""]),
-            warned("no token is mounted", "automountServiceAccountToken").fine(&["false"]),
+            honoured(
+                TOKEN,
+                "automountServiceAccountToken serviceAccount serviceAccountName",
+            ),
             warned(NO_DNS, "dnsPolicy").fine(&["\"ClusterFirst\"", "\"Default\""]),
             warned(NO_DNS, "setHostnameAsFQDN").fine(&["false"]),
             warned(NO_DNS, "subdomain"),
@@ -54,21 +67,20 @@ pub(super) static RULES: &[Rules] = &[
                 "enableServiceLinks",
             )
             .fine(&["true", "false"]),
-            warned(
-                "container images are loaded on the node",
-                "imagePullSecrets",
-            ),
             refused(NO_DNS, "dnsConfig"),
             refused("set the containers' resources", "resources"),
             refused("pods share the board's users", "hostUsers").fine(&["true"]),
-            refused(LATER, "hostIPC hostNetwork hostPID shareProcessNamespace").fine(&["false"]),
             refused(
                 LATER,
-                "activeDeadlineSeconds ephemeralContainers evictionResponders hostAliases \
-                 hostnameOverride initContainers overhead readinessGates resourceClaims \
-                 runtimeClassName schedulingGroup",
+                "evictionResponders hostnameOverride overhead readinessGates resourceClaims runtimeClassName \
+                 schedulingGroup",
             ),
         ],
+    ),
+    ("core.v1.HostAlias", &[honoured(SETTINGS, "hostnames ip")]),
+    (
+        "core.v1.LocalObjectReference",
+        &[honoured(SETTINGS, "name")],
     ),
     ("core.v1.PodSchedulingGate", &[honoured(QUEUED, "name")]),
     (
@@ -147,40 +159,94 @@ pub(super) static RULES: &[Rules] = &[
                 RIGHTS,
                 "runAsGroup runAsNonRoot runAsUser supplementalGroups",
             ),
-            inside("seccompProfile"),
-            warned("volumes keep their groups", "fsGroupChangePolicy"),
+            honoured(SETTINGS, "fsGroup fsGroupChangePolicy"),
+            inside("seccompProfile sysctls"),
             warned("there is no SELinux", "seLinuxChangePolicy"),
             refused("groups are merged", "supplementalGroupsPolicy").fine(&["\"Merge\""]),
-            refused(
-                LATER,
-                "appArmorProfile fsGroup seLinuxOptions sysctls windowsOptions",
-            ),
+            refused(LATER, "appArmorProfile seLinuxOptions windowsOptions"),
         ],
     ),
     (
         "core.v1.SeccompProfile",
-        &[
-            refused("system calls are not filtered", "type").fine(&["\"Unconfined\""]),
-            refused("system calls are not filtered", "localhostProfile"),
-        ],
+        &[honoured(SECCOMP, "localhostProfile type")],
     ),
+    ("core.v1.Sysctl", &[honoured(SETTINGS, "name value")]),
     (
         "core.v1.Container",
         &[
             honoured(RUNS, "args command image imagePullPolicy name workingDir"),
-            inside("env envFrom ports resources securityContext volumeMounts"),
-            honoured(ENDS, "terminationMessagePath"),
-            warned("only the file is read", "terminationMessagePolicy").fine(&["\"File\""]),
-            warned(PROBES, "livenessProbe readinessProbe startupProbe"),
-            warned(NO_TERMINAL, "stdin stdinOnce tty").fine(&["false"]),
-            warned("containers are not resized", "resizePolicy"),
-            refused(
-                "set the pod's restartPolicy",
-                "restartPolicy restartPolicyRules",
+            inside(
+                "env envFrom lifecycle livenessProbe ports readinessProbe resources \
+                 securityContext startupProbe volumeMounts",
             ),
-            refused(LATER, "lifecycle volumeDevices"),
+            honoured(ENDS, "terminationMessagePath"),
+            honoured(
+                CONTAINERS,
+                "restartPolicy stdin stdinOnce terminationMessagePolicy tty",
+            ),
+            warned("containers are not resized", "resizePolicy"),
+            refused("set the pod's restartPolicy", "restartPolicyRules"),
+            refused(LATER, "volumeDevices"),
         ],
     ),
+    (
+        "core.v1.EphemeralContainer",
+        &[
+            honoured(
+                CONTAINERS,
+                "args command image imagePullPolicy name targetContainerName",
+            ),
+            honoured(
+                CONTAINERS,
+                "stdin stdinOnce terminationMessagePath terminationMessagePolicy tty workingDir",
+            ),
+            inside("env envFrom resources securityContext volumeMounts"),
+            refused(
+                NOT_EPHEMERAL,
+                "lifecycle livenessProbe ports readinessProbe resizePolicy restartPolicy \
+                 restartPolicyRules startupProbe",
+            ),
+            refused(LATER, "volumeDevices"),
+        ],
+    ),
+    (
+        "core.v1.Probe",
+        &[
+            inside("exec grpc httpGet tcpSocket"),
+            honoured(
+                PROBED,
+                "failureThreshold initialDelaySeconds periodSeconds successThreshold \
+                 terminationGracePeriodSeconds timeoutSeconds",
+            ),
+        ],
+    ),
+    (
+        "core.v1.Lifecycle",
+        &[inside("postStart preStop"), honoured(PROBED, "stopSignal")],
+    ),
+    (
+        "core.v1.LifecycleHandler",
+        &[
+            inside("exec httpGet sleep"),
+            refused("upstream fails such a container", "tcpSocket"),
+        ],
+    ),
+    ("core.v1.ExecAction", &[honoured(PROBED, "command")]),
+    (
+        "core.v1.HTTPGetAction",
+        &[
+            honoured(PROBED, "host path port scheme"),
+            inside("httpHeaders"),
+            refused(LATER, "protocol"),
+        ],
+    ),
+    ("core.v1.HTTPHeader", &[honoured(PROBED, "name value")]),
+    ("core.v1.TCPSocketAction", &[honoured(PROBED, "host port")]),
+    (
+        "core.v1.GRPCAction",
+        &[honoured(PROBED, "port service"), refused(LATER, "mode")],
+    ),
+    ("core.v1.SleepAction", &[honoured(PROBED, "seconds")]),
     (
         "core.v1.EnvVar",
         &[honoured(RUNS, "name value"), inside("valueFrom")],
@@ -188,9 +254,13 @@ pub(super) static RULES: &[Rules] = &[
     (
         "core.v1.EnvVarSource",
         &[
-            inside("configMapKeyRef fieldRef secretKeyRef"),
-            refused(LATER, "fileKeyRef resourceFieldRef"),
+            inside("configMapKeyRef fieldRef resourceFieldRef secretKeyRef"),
+            refused(LATER, "fileKeyRef"),
         ],
+    ),
+    (
+        "core.v1.ResourceFieldSelector",
+        &[honoured(AMOUNTS, "containerName divisor resource")],
     ),
     (
         "core.v1.ConfigMapKeySelector",
@@ -223,7 +293,8 @@ pub(super) static RULES: &[Rules] = &[
                 "ports_and_mounts_in_upstreams_words",
                 "containerPort name protocol",
             ),
-            refused("use the pod's address", "hostIP hostPort"),
+            // Validation has them only beside `hostNetwork`.
+            honoured(CONTAINERS, "hostIP hostPort"),
         ],
     ),
     (
@@ -243,7 +314,7 @@ pub(super) static RULES: &[Rules] = &[
                  runAsNonRoot runAsUser",
             ),
             inside("capabilities seccompProfile"),
-            refused(LATER, "procMount").fine(&["\"Default\""]),
+            honoured(PROC, "procMount"),
             refused(LATER, "appArmorProfile seLinuxOptions windowsOptions"),
         ],
     ),
@@ -252,14 +323,65 @@ pub(super) static RULES: &[Rules] = &[
         "core.v1.Volume",
         &[
             honoured(RUNS, "name"),
-            inside("configMap emptyDir secret"),
+            inside("configMap downwardAPI emptyDir hostPath projected secret"),
             refused(
                 VOLUMES,
-                "awsElasticBlockStore azureDisk azureFile cephfs cinder csi downwardAPI ephemeral \
-                 fc flexVolume flocker gcePersistentDisk gitRepo glusterfs hostPath image iscsi \
-                 nfs persistentVolumeClaim photonPersistentDisk portworxVolume projected quobyte \
-                 rbd scaleIO storageos vsphereVolume",
+                "awsElasticBlockStore azureDisk azureFile cephfs cinder csi ephemeral fc \
+                 flexVolume flocker gcePersistentDisk gitRepo glusterfs image iscsi nfs \
+                 persistentVolumeClaim photonPersistentDisk portworxVolume quobyte rbd scaleIO \
+                 storageos vsphereVolume",
             ),
+        ],
+    ),
+    (
+        "core.v1.HostPathVolumeSource",
+        &[honoured(SOURCES, "path type")],
+    ),
+    (
+        "core.v1.DownwardAPIVolumeSource",
+        &[
+            honoured(SOURCES, "defaultMode"),
+            inside("items"),
+            refused(LATER, "defaultUser"),
+        ],
+    ),
+    (
+        "core.v1.DownwardAPIVolumeFile",
+        &[
+            honoured(SOURCES, "mode path"),
+            inside("fieldRef resourceFieldRef"),
+            refused(LATER, "user"),
+        ],
+    ),
+    (
+        "core.v1.ProjectedVolumeSource",
+        &[
+            honoured(SOURCES, "defaultMode"),
+            inside("sources"),
+            refused(LATER, "defaultUser"),
+        ],
+    ),
+    (
+        "core.v1.VolumeProjection",
+        &[
+            inside("configMap downwardAPI secret serviceAccountToken"),
+            refused(LATER, "clusterTrustBundle podCertificate"),
+        ],
+    ),
+    (
+        "core.v1.ConfigMapProjection",
+        &[honoured(SOURCES, "name optional"), inside("items")],
+    ),
+    (
+        "core.v1.SecretProjection",
+        &[honoured(SOURCES, "name optional"), inside("items")],
+    ),
+    ("core.v1.DownwardAPIProjection", &[inside("items")]),
+    (
+        "core.v1.ServiceAccountTokenProjection",
+        &[
+            honoured(SOURCES, "audience expirationSeconds path"),
+            refused(LATER, "user"),
         ],
     ),
     (
@@ -290,9 +412,8 @@ pub(super) static RULES: &[Rules] = &[
         "core.v1.VolumeMount",
         &[
             honoured(RUNS, "mountPath name readOnly subPath"),
-            refused("mounts are private", "mountPropagation").fine(&["\"None\""]),
-            refused(LATER, "recursiveReadOnly").fine(&["\"Disabled\""]),
-            refused(LATER, "bindMountOptions subPathExpr"),
+            honoured(MOUNTS, "mountPropagation recursiveReadOnly subPathExpr"),
+            refused(LATER, "bindMountOptions"),
         ],
     ),
     (

@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
 
+use bramble_wire::object::{PodField, PullPolicy, Resources};
 use serde_json::{Value, json};
 
 use super::*;
+
+mod fields;
 
 const UID: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -70,7 +73,7 @@ fn a_pod_with_everything_that_this_release_carries_out() {
                 {"name": "D", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['l']"}}},
                 {"name": "E", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             ],
-            "resources": {"requests": {"cpu": "100m", "memory": "1Mi"}, "limits": {"cpu": "1"}},
+            "resources": {"requests": {"cpu": "100m", "memory": "1Mi", "ephemeral-storage": "1Gi"}, "limits": {"cpu": "1"}},
             "securityContext": {"runAsUser": 9, "readOnlyRootFilesystem": true,
                 "allowPrivilegeEscalation": false,
                 "capabilities": {"add": ["CAP_NET_ADMIN"], "drop": ["ALL"]}},
@@ -121,6 +124,8 @@ fn a_pod_with_everything_that_this_release_carries_out() {
             cpu_limit_milli: Some(1000),
             memory_request_bytes: Some(1 << 20),
             memory_limit_bytes: None,
+            storage_request_bytes: Some(1 << 30),
+            storage_limit_bytes: None,
         }
     );
     let security = &container.security;
@@ -156,10 +161,6 @@ fn defaults_are_upstreams() {
 #[test]
 fn what_can_not_be_carried_out_is_named() {
     for (spec, want) in [
-        (
-            json!({"initContainers": [{"name": "i"}]}),
-            "spec.initContainers is not supported",
-        ),
         (
             json!({"volumes": [{"name": "v", "nfs": {}}]}),
             "source of volume \"v\" is not supported",
