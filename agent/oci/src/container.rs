@@ -26,7 +26,7 @@ pub(crate) fn create(args: &Args) -> Result<(i32, Vec<String>), Failure> {
     if args.root.join(&args.id).exists() {
         delete(args)?;
     }
-    let mut container = builder(args)?
+    let mut container = builder(args, &args.bundle)?
         .as_init(&args.bundle)
         // cgroups are plain directories here; the default would look for systemd's bus.
         .with_systemd(false)
@@ -59,7 +59,8 @@ pub(crate) fn exec(args: &Args) -> Result<i32, Failure> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         env.insert(name.to_owned(), value.to_owned());
     }
-    let pid = builder(args)?
+    let bundle = load(args)?.ok_or_else(|| not_found(args))?.bundle().clone();
+    let pid = builder(args, &bundle)?
         .as_tenant()
         .with_container_args(args.command.clone())
         .with_env(env)
@@ -111,10 +112,10 @@ fn remove_dir(state: &Path) -> Result<(), Failure> {
     }
 }
 
-fn builder(args: &Args) -> Result<ContainerBuilder, Failure> {
+fn builder(args: &Args, bundle: &Path) -> Result<ContainerBuilder, Failure> {
     std::fs::create_dir_all(&args.root).map_err(|e| failure("make the state directory", &e))?;
     let mut builder = ContainerBuilder::new(args.id.clone(), SyscallType::default())
-        .with_executor(Command)
+        .with_executor(Command::for_bundle(bundle)?)
         .with_root_path(&args.root)
         .map_err(|e| failure("state directory", &e))?;
     let own = |number| process::inherited(number).map_err(|e| failure("inherited descriptor", &e));

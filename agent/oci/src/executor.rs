@@ -12,14 +12,56 @@ use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
 
+use bramble_wire::shim::{Failure, FailureKind};
+
 use crate::failure::{NOT_EXECUTABLE, NOT_FOUND};
+use crate::seccomp::{self, Filter};
 
 /// Replaces libcontainer's executor: that one lets the C library run a file of unknown format with
 /// `/bin/sh`, and its errors can't be told apart.
 #[derive(Debug, Clone)]
-pub(crate) struct Command;
+pub(crate) struct Command {
+    /// What the kernel shall refuse, see [`crate::seccomp`].
+    filter: Option<Filter>,
+}
+
+impl Command {
+    /// For the container of this bundle, and for all that is executed in it later.
+    pub(crate) fn for_bundle(bundle: &Path) -> Result<Self, Failure> {
+        let invalid = |message| Failure {
+            kind: FailureKind::Runtime,
+            message,
+        };
+        let config = bundle.join("config.json");
+        let spec =
+            Spec::load(&config).map_err(|e| invalid(format!("{}: {e}", config.display())))?;
+        let filter = Filter::of(&spec).map_err(|e| invalid(format!("seccomp profile: {e}")))?;
+        Ok(Self { filter })
+    }
+
+    fn restrict(&self) -> Result<(), ExecutorValidationError> {
+        let failed = |e: seccomp::Error| ExecutorValidationError::ArgValidationError(e.to_string());
+        self.filter
+            .as_ref()
+            .map_or(Ok(()), |f| f.install().map_err(failed))
+    }
+}
+
+/// Whether the process gives up gaining privileges, which is also the right to be filtered.
+fn no_new_privileges(spec: &Spec) -> bool {
+    let process = spec.process().as_ref();
+    process.and_then(|p| p.no_new_privileges()).unwrap_or(false)
+}
 
 impl Executor for Command {
+    /// The last moment at which a filter may be installed by one who can still gain privileges.
+    fn before_capabilities_drop(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        if no_new_privileges(spec) {
+            return Ok(());
+        }
+        self.restrict()
+    }
+
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         let name = command(spec)
             .map_err(ExecutorValidationError::ArgValidationError)?
@@ -74,6 +116,13 @@ impl Executor for Command {
             CString::new(path.as_os_str().as_bytes()).map_err(|_| ExecutorError::InvalidArg)?;
         let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
         pointers.push(std::ptr::null());
+        // As late as can be: a profile must allow no more of our own doing than this call.
+        if no_new_privileges(spec)
+            && let Err(error) = self.restrict()
+        {
+            eprintln!("exec {}: {error}", path.display());
+            std::process::exit(255)
+        }
         // SAFETY: program and arguments are NUL-terminated strings that live through the call, and
         // the array ends with a null pointer. On success the call does not return.
         unsafe { libc::execv(program.as_ptr(), pointers.as_ptr()) };

@@ -14,6 +14,7 @@ mod container;
 mod executor;
 mod failure;
 mod process;
+mod seccomp;
 
 use std::io::Write as _;
 use std::process::ExitCode;
