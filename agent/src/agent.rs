@@ -22,7 +22,7 @@ use bramble_agent::reconcile::{self, Inputs, Surroundings, World};
 use bramble_agent::runtime::{KernelRuntime, Options};
 use bramble_agent::state::{Change, Contents, State};
 use bramble_agent::{clock, facts, join, local, status};
-use bramble_agent_core::plan::{Action, Durability};
+use bramble_agent_core::plan::{Action, Durability, StopInput};
 use bramble_agent_core::session::Observation;
 use bramble_link::tls::FloorClock;
 use bramble_wire::local::SOCKET;
@@ -78,14 +78,22 @@ async fn serve(
     let images = Arc::new(open_images(places)?);
     let (facts_sender, facts) = watch::channel(facts::observe(&places.data_dir, None));
     let memory_bytes = facts.borrow().memory_bytes;
-    let board = open_board(places, options.clone(), &images, memory_bytes).await?;
+    let (events, told) = Events::channel();
+    let board = open_board(
+        places,
+        options.clone(),
+        &images,
+        memory_bytes,
+        events.clone(),
+    )
+    .await?;
     let (documents, document) = watch::channel(contents.document.clone());
     let (forget, forgotten) = mpsc::channel(4);
     let (observed, observations) = watch::channel(Observation::default());
     let (welcomed, is_welcomed) = watch::channel(false);
-    let (_events, told) = Events::channel();
     let around = Surroundings {
         world: Arc::clone(&board),
+        events,
         state: state.clone(),
         clock: Arc::new(clock::now),
         opener: opener(&identity),
@@ -158,7 +166,9 @@ pub(crate) async fn drain(drain: Drain) -> anyhow::Result<()> {
     let images = Arc::new(open_images(places)?);
     let options =
         Options::beside_this_program(&places.run_dir, &places.data_dir, &places.cgroup_parent)?;
-    let board = open_board(places, options, &images, 0).await?;
+    // Nobody listens any more.
+    let (events, _told) = Events::channel();
+    let board = open_board(places, options, &images, 0, events).await?;
     end_gently(&board, drain.grace).await;
     let mut failures = board.clear(clock::now()).await;
     if let Err(error) = board.network().remove().await {
@@ -180,18 +190,23 @@ async fn end_gently(board: &Board<KernelRuntime, Bridge>, grace_s: u32) {
             let seen = board.observe(&Default::default(), clock::now()).await;
             let mut running = false;
             for (uid, pod) in &seen.pods {
-                let runs = |stopped: bool| {
-                    pod.containers
-                        .values()
-                        .any(|container| match container.run {
-                            Run::Running { stopping_s, .. } => !stopped || stopping_s.is_none(),
-                            Run::Exited(_) => false,
-                        })
-                };
-                running |= runs(false);
-                if runs(true) {
+                let containers: Vec<StopInput> = (pod.containers.iter())
+                    .filter_map(|(name, container)| match container.run {
+                        Run::Running { stopping, .. } => {
+                            running = true;
+                            stopping.is_none().then(|| StopInput {
+                                container: name.clone(),
+                                life: container.life,
+                                grace_s,
+                                ..StopInput::default()
+                            })
+                        }
+                        Run::Exited(_) => None,
+                    })
+                    .collect();
+                if !containers.is_empty() {
                     let uid = *uid;
-                    let stop = Action::StopContainers { uid, grace_s };
+                    let stop = Action::StopContainers { uid, containers };
                     if let Err(failed) = board.execute(stop).await {
                         tracing::warn!(pod = %uid, error = failed.message(), "could not be asked to end");
                     }
@@ -261,6 +276,7 @@ async fn open_board(
     options: Options,
     images: &Arc<Store>,
     memory_bytes: u64,
+    events: Events,
 ) -> anyhow::Result<Arc<Board<KernelRuntime, Bridge>>> {
     let runtime = KernelRuntime::open(options)
         .await
@@ -278,6 +294,7 @@ async fn open_board(
         images,
         directories,
         memory_bytes,
+        events,
     ))
 }
 

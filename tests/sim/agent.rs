@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bramble_agent_core::desired::{Desired, Host};
 use bramble_agent_core::memory::Memory;
 use bramble_agent_core::observed::{
-    Exit, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run, Sandbox,
+    Exit, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run, Sandbox, Stopping,
 };
 use bramble_agent_core::plan::{self, Action, Durability};
 use bramble_agent_core::report::reports;
@@ -531,6 +531,7 @@ impl World {
             pulls: Default::default(),
             busy: agent.busy.clone(),
             failures: BTreeMap::new(),
+            evicted: BTreeMap::new(),
         };
         let moment = self.moment();
         let plan = plan::plan(desired, &host, &observed, &agent.state.memory, moment);
@@ -641,12 +642,12 @@ impl World {
         match action {
             Action::StartSandbox(_) => {
                 let fresh = ObservedPod {
-                    sandbox: Sandbox::Ready { stopping_s: None },
+                    sandbox: Sandbox::Ready,
                     containers: BTreeMap::new(),
                     files: None,
                 };
                 let pod = self.nodes[number].kernel.entry(uid).or_insert(fresh);
-                pod.sandbox = Sandbox::Ready { stopping_s: None };
+                pod.sandbox = Sandbox::Ready;
             }
             Action::WriteVolumes { .. } => {}
             Action::StartContainer(input) => {
@@ -659,7 +660,8 @@ impl World {
                     image_id: input.image_id.clone(),
                     run: Run::Running {
                         started,
-                        stopping_s: None,
+                        stopping: None,
+                        health: None,
                     },
                 };
                 if let Some(pod) = self.nodes[number].kernel.get_mut(&uid) {
@@ -668,24 +670,28 @@ impl World {
                     self.schedule_end(number, uid, input.life);
                 }
             }
-            Action::StopContainer { grace_s, .. } | Action::StopContainers { grace_s, .. } => {
+            Action::StopContainers { containers, .. } => {
                 self.check_stop(number, uid);
-                let grace_s = *grace_s;
+                let Some(pod) = self.nodes[number].kernel.get_mut(&uid) else {
+                    return;
+                };
                 let mut lives = Vec::new();
-                if let Some(pod) = self.nodes[number].kernel.get_mut(&uid) {
-                    if matches!(action, Action::StopContainers { .. }) {
-                        pod.sandbox = Sandbox::Ready {
-                            stopping_s: Some(grace_s),
-                        };
-                    }
-                    for container in pod.containers.values_mut() {
-                        if let Run::Running { stopping_s, .. } = &mut container.run {
-                            *stopping_s = Some(grace_s);
-                            lives.push(container.life);
-                        }
+                for stop in containers {
+                    let container = pod.containers.get_mut(&stop.container);
+                    if let Some(ObservedContainer {
+                        life,
+                        run: Run::Running { stopping, .. },
+                        ..
+                    }) = container
+                    {
+                        *stopping = Some(Stopping {
+                            grace_s: stop.grace_s,
+                            held: stop.hold,
+                        });
+                        lives.push((*life, stop.grace_s));
                     }
                 }
-                for life in lives {
+                for (life, grace_s) in lives {
                     self.schedule_exit(number, uid, life, (1, u64::from(grace_s) * 1000 + 50), 143);
                 }
             }

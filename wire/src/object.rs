@@ -262,6 +262,15 @@ pub struct Pod {
     pub pull_secrets: Vec<String>,
 }
 
+impl Pod {
+    /// Init containers, containers and ephemeral containers.
+    pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
+        (self.init_containers.iter())
+            .chain(&self.containers)
+            .chain(&self.ephemeral_containers)
+    }
+}
+
 /// A request to end a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {

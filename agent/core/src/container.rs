@@ -40,8 +40,19 @@ pub struct ContainerInput {
     pub mounts: Vec<Mount>,
     /// Where the termination message is read from.
     pub termination_message_path: String,
+    /// The last lines of the log stand in for an empty message after a failure.
+    pub termination_message_from_logs: bool,
     /// A terminal is wanted.
     pub tty: bool,
+    /// Standard input is kept open for those who attach.
+    pub stdin: bool,
+    /// It is closed when the first who attached leaves.
+    pub stdin_once: bool,
+    /// Signal that asks it to end: the manifest's, the image's, or `SIGTERM`.
+    pub stop_signal: String,
+    /// Life of another container of the pod, by the runtime's name for it ([`Self::id`] without the
+    /// pod), whose processes it sees.
+    pub target: Option<(String, u32)>,
 }
 
 impl fmt::Debug for ContainerInput {
@@ -158,8 +169,22 @@ pub fn compile(
         resources: container.resources,
         mounts: container.mounts.clone(),
         termination_message_path: container.termination_message_path.clone(),
+        termination_message_from_logs: container.termination_message_from_logs,
         tty: container.tty,
+        stdin: container.stdin,
+        stdin_once: container.stdin_once,
+        stop_signal: stop_signal(container, image),
+        target: None,
     })
+}
+
+fn stop_signal(container: &Container, image: &Image) -> String {
+    let signals = [container.stop_signal.as_deref(), Some(&image.stop_signal)];
+    let mut signals = signals.into_iter().flatten();
+    signals
+        .find(|signal| !signal.is_empty())
+        .unwrap_or("SIGTERM")
+        .to_owned()
 }
 
 /// A command in the manifest replaces the image's entrypoint and its arguments; arguments alone
@@ -196,7 +221,9 @@ fn user(pod: &Pod, container: &Container, image: &Image) -> Result<User, Error> 
             .run_as_user
             .map_or_else(|| image_user.to_owned(), |uid| uid.to_string()),
         group,
-        supplemental: security.supplemental_groups.clone(),
+        supplemental: (security.supplemental_groups.iter().copied())
+            .chain(pod.fs_group)
+            .collect(),
     })
 }
 

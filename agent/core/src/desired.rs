@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bramble_wire::object::{
     ConfigMap, NodeConfig, Object, ObjectId, ObjectName, Pod, PodUid, SecretData, Tokens,
 };
+use bramble_wire::report::NodeFacts;
 use bramble_wire::seal::Sealed;
 
 /// The node itself, as pods may ask for it.
@@ -14,6 +15,25 @@ pub struct Host {
     pub name: String,
     /// The board's address.
     pub address: Option<[u8; 4]>,
+    /// Processor that pods may use, thousandths of a core.
+    pub cpu_milli: u64,
+    /// Memory that pods may use, bytes.
+    pub memory_bytes: u64,
+    /// Disk that pods may use, bytes.
+    pub storage_bytes: u64,
+}
+
+impl Host {
+    /// The node of that name: what the board has, less what is kept for the board itself.
+    pub fn new(name: impl Into<String>, facts: &NodeFacts) -> Self {
+        Self {
+            name: name.into(),
+            address: facts.address,
+            cpu_milli: facts.cpu_milli.saturating_sub(facts.reserved_cpu_milli),
+            memory_bytes: (facts.memory_bytes).saturating_sub(facts.reserved_memory_bytes),
+            storage_bytes: (facts.storage_bytes).saturating_sub(facts.reserved_storage_bytes),
+        }
+    }
 }
 
 /// An accepted document, decoded.
@@ -82,7 +102,7 @@ impl Desired {
     pub fn images(&self) -> BTreeSet<&str> {
         self.pods
             .values()
-            .flat_map(|pod| &pod.containers)
+            .flat_map(Pod::all_containers)
             .map(|container| container.image.as_str())
             .collect()
     }

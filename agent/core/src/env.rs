@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use bramble_wire::object::{
-    Container, EnvFromSource, EnvValue, ObjectName, Pod, PodField, SecretData,
+    Container, EnvFromSource, EnvValue, ObjectName, Pod, ResourceField, ResourceName, Resources,
+    SecretData,
 };
 
 use crate::desired::{Desired, Host};
+use crate::field;
 
 /// Why an environment can't be made yet; the texts are Kubernetes' own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,9 +39,9 @@ pub enum Error {
         /// Namespace and name.
         object: ObjectName,
     },
-    /// Not carried out by this agent.
-    #[error("{0} is not supported by this agent")]
-    Unsupported(&'static str),
+    /// A `resourceFieldRef` names a container that the pod does not have.
+    #[error("container {0} not found")]
+    Container(String),
 }
 
 /// The variables that the manifest gives a container.
@@ -99,8 +101,8 @@ pub fn resolve(
                 },
                 name,
             )?,
-            EnvValue::Field(field) => Some(field_of(host, pod, address, field)),
-            EnvValue::Resource(_) => return Err(Error::Unsupported("resourceFieldRef")),
+            EnvValue::Field(field) => Some(field::of_pod(host, pod, address, field)),
+            EnvValue::Resource(field) => Some(resource_of(host, pod, container, field)?),
         };
         if let Some(value) = value {
             variables.insert(variable.name.clone(), value);
@@ -182,20 +184,55 @@ fn key_of(
     }
 }
 
-fn field_of(host: &Host, pod: &Pod, address: Option<[u8; 4]>, field: &PodField) -> String {
-    match field {
-        PodField::Name => pod.name.name.clone(),
-        PodField::Namespace => pod.name.namespace.clone(),
-        PodField::Uid => pod.uid.to_string(),
-        PodField::Label(key) => pod.labels.get(key).cloned().unwrap_or_default(),
-        PodField::Annotation(key) => pod.annotations.get(key).cloned().unwrap_or_default(),
-        PodField::NodeName => host.name.clone(),
-        PodField::ServiceAccountName => pod.service_account.clone(),
-        PodField::PodIp | PodField::PodIps => address.map(dotted).unwrap_or_default(),
-        PodField::HostIp | PodField::HostIps => host.address.map(dotted).unwrap_or_default(),
-        // Refused by the API: they exist as files only.
-        PodField::Labels | PodField::Annotations => String::new(),
-    }
+/// A request or limit as `resourceFieldRef` says it; `container` is the one that asks. A limit that
+/// is not set is what the node has to give, a request that is not set is 0.
+///
+/// # Errors
+/// [`Error::Container`].
+pub fn resource_of(
+    host: &Host,
+    pod: &Pod,
+    container: &Container,
+    field: &ResourceField,
+) -> Result<String, Error> {
+    let named = |named: &&Container| named.name == field.container;
+    let of = match field.container.as_str() {
+        "" => container,
+        name => (pod.all_containers().find(named)).ok_or_else(|| Error::Container(name.into()))?,
+    };
+    let Resources {
+        cpu_request_milli,
+        cpu_limit_milli,
+        memory_request_bytes,
+        memory_limit_bytes,
+        storage_request_bytes,
+        storage_limit_bytes,
+    } = of.resources;
+    let thousandths = |bytes: Option<u64>| bytes.map(|bytes| u128::from(bytes) * 1000);
+    let (request, limit, all) = match field.resource {
+        ResourceName::Cpu => (
+            cpu_request_milli.map(u128::from),
+            cpu_limit_milli.map(u128::from),
+            u128::from(host.cpu_milli),
+        ),
+        ResourceName::Memory => (
+            thousandths(memory_request_bytes),
+            thousandths(memory_limit_bytes),
+            u128::from(host.memory_bytes) * 1000,
+        ),
+        ResourceName::EphemeralStorage => (
+            thousandths(storage_request_bytes),
+            thousandths(storage_limit_bytes),
+            u128::from(host.storage_bytes) * 1000,
+        ),
+    };
+    let amount = match field.limit {
+        true => limit.filter(|limit| *limit > 0).unwrap_or(all),
+        false => request.unwrap_or(0),
+    };
+    Ok(amount
+        .div_ceil(u128::from(field.divisor_milli.max(1)))
+        .to_string())
 }
 
 fn named(pod: &Pod, name: &str) -> ObjectName {
@@ -203,10 +240,6 @@ fn named(pod: &Pod, name: &str) -> ObjectName {
         namespace: pod.name.namespace.clone(),
         name: name.into(),
     }
-}
-
-fn dotted([a, b, c, d]: [u8; 4]) -> String {
-    format!("{a}.{b}.{c}.{d}")
 }
 
 fn text(value: &[u8]) -> String {

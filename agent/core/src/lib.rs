@@ -9,7 +9,10 @@
 //! |---|---|
 //! | [`plan`] | what to do next, for every pod |
 //! | [`container`], [`env`], [`volume`] | a container of the document as the runtime needs it |
+//! | [`field`] | what pods can learn of themselves and the node |
+//! | [`image`] | the image of a container: ready, on its way, or why not |
 //! | [`ipam`] | addresses of pods |
+//! | [`probe`] | hooks and probes of what runs |
 //! | [`backoff`] | delays of restarts and retries |
 //! | [`report`] | what the node says of its pods |
 //! | [`session`] | the conversation with the controller |
@@ -18,10 +21,13 @@ pub mod backoff;
 pub mod container;
 pub mod desired;
 pub mod env;
+pub mod field;
+pub mod image;
 pub mod ipam;
 pub mod memory;
 pub mod observed;
 pub mod plan;
+pub mod probe;
 pub mod report;
 pub mod session;
 pub mod time;

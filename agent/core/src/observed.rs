@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bramble_wire::object::PodUid;
+use bramble_wire::object::{Container, PodUid};
+
+use serde::{Deserialize, Serialize};
 
 use crate::time::Moment;
 
@@ -13,11 +15,26 @@ pub struct Observed {
     pub pods: BTreeMap<PodUid, ObservedPod>,
     /// The images that the document names, by reference as written there.
     pub images: BTreeMap<String, ImageState>,
+    /// What pulls of images came to.
+    pub pulls: crate::image::Pulls,
     /// Pods with an action under way: left alone until it is done.
     pub busy: BTreeSet<PodUid>,
     /// What failed last on a container, or (with an empty name) on a pod as a whole, until a step
     /// on the same succeeds.
     pub failures: BTreeMap<(PodUid, String), Failure>,
+    /// Pods that broke a bound of the node (a volume over its limit) and have to go.
+    pub evicted: BTreeMap<PodUid, Verdict>,
+}
+
+/// Why a pod has failed as a whole. One-way: it ends and is not started again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Verdict {
+    /// CamelCase reason of the phase: `Evicted`, `DeadlineExceeded`.
+    pub reason: String,
+    /// For a person.
+    pub message: String,
+    /// Seconds between TERM and KILL; `None`: the pod's own.
+    pub grace_s: Option<u32>,
 }
 
 impl Observed {
@@ -42,10 +59,7 @@ pub struct ObservedPod {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sandbox {
     /// The shim answers and the network is there: containers can be started.
-    Ready {
-        /// The shim is ending the pod, and kills after so many seconds in all.
-        stopping_s: Option<u32>,
-    },
+    Ready,
     /// Partly there (the shim died, a start was interrupted): stopped before anything else.
     Lost,
     /// Nothing runs and no address is used; logs or volumes are left.
@@ -74,11 +88,58 @@ pub enum Run {
     Running {
         /// Since.
         started: Moment,
-        /// It has been told to stop, with so many seconds of grace.
-        stopping_s: Option<u32>,
+        /// It has been told to stop.
+        stopping: Option<Stopping>,
+        /// What its hook and its probes say; `None` while nobody has looked.
+        health: Option<Health>,
     },
     /// Ended.
     Exited(Exit),
+}
+
+/// A container that has been told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopping {
+    /// Seconds of grace that it was given.
+    pub grace_s: u32,
+    /// Its preStop hook runs or has run and TERM waits for its turn.
+    pub held: bool,
+}
+
+/// What a container's postStart hook and probes say of one life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Its postStart hook, if it has one, has succeeded.
+    pub hooked: bool,
+    /// It has passed its startup probe, if it has one.
+    pub started: bool,
+    /// It passes its readiness probe, if it has one.
+    pub ready: bool,
+    /// It has to be ended.
+    pub failed: Option<Cause>,
+}
+
+impl Health {
+    /// Before anything was tried, by the kubelet's initial values.
+    pub fn initial(container: &Container) -> Self {
+        Self {
+            hooked: container.post_start.is_none(),
+            started: container.startup.is_none(),
+            ready: container.readiness.is_none(),
+            failed: None,
+        }
+    }
+}
+
+/// Why a container has to be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// Its postStart hook failed.
+    PostStart,
+    /// Its startup probe failed.
+    Startup,
+    /// Its liveness probe failed.
+    Liveness,
 }
 
 /// How a life ended, as the shim saw it.
@@ -133,6 +194,8 @@ pub struct Image {
     pub working_dir: String,
     /// `User`: empty, `uid`, `uid:gid`, `name`, `name:group`.
     pub user: String,
+    /// `StopSignal`; may be empty.
+    pub stop_signal: String,
 }
 
 /// An action on a pod that did not succeed.

@@ -1,16 +1,18 @@
 //! What the node says of its pods, by Kubernetes' rules. Only what is remembered durably is said as
 //! final.
 
+mod phase;
+
 use std::collections::BTreeMap;
 
 use bramble_wire::limits::TEXT_MAX;
-use bramble_wire::object::{Pod, PodUid, RestartPolicy};
+use bramble_wire::object::{Container, Pod, PodUid};
 use bramble_wire::report::{ContainerReport, ContainerState, Phase, PodReport, Terminated};
 
 use crate::desired::{Desired, Host};
-use crate::memory::{ContainerMemory, Life, Memory, PodMemory};
+use crate::memory::{ContainerMemory, Kind, Life, Memory, PodMemory};
 use crate::observed::{Observed, ObservedContainer, ObservedPod, Run, Sandbox};
-use crate::plan::{Waiting, restarts};
+use crate::plan::{Waiting, health};
 
 /// The state of every pod that the node remembers, which is every pod that it has planned for.
 /// Whether one is unclaimed is the session's to say.
@@ -42,22 +44,35 @@ pub fn pod_report(
     seen: Option<&ObservedPod>,
     waiting: &[&Waiting],
 ) -> PodReport {
-    let names: Vec<(&str, &str)> = match pod {
-        Some(pod) => (pod.containers.iter())
-            .map(|container| (container.name.as_str(), container.image.as_str()))
-            .collect(),
-        None => (known.containers.keys().map(|name| (name.as_str(), ""))).collect(),
+    let report =
+        |name: &str, image: &str, spec| container_report(name, image, spec, known, seen, waiting);
+    // Without the pod in the document only those that ever began are known.
+    let list = |kinds: &[Kind], of: fn(&Pod) -> &[Container]| -> Vec<ContainerReport> {
+        match pod {
+            Some(pod) => (of(pod).iter())
+                .map(|container| report(&container.name, &container.image, Some(container)))
+                .collect(),
+            None => (known.containers.iter())
+                .filter(|(_, known)| kinds.contains(&known.kind))
+                .map(|(name, _)| report(name, "", None))
+                .collect(),
+        }
     };
-    let containers: Vec<ContainerReport> = names
-        .into_iter()
-        .map(|(name, image)| container_report(name, image, known, seen, waiting))
-        .collect();
-    let whole = waiting.iter().find(|waiting| waiting.container.is_none());
+    let containers = list(&[Kind::Main], |pod| &pod.containers);
+    let init_containers = list(&[Kind::Init, Kind::Sidecar], |pod| &pod.init_containers);
+    let ephemeral_containers = list(&[Kind::Ephemeral], |pod| &pod.ephemeral_containers);
+    let phase = phase::phase(pod, known, &init_containers, &containers);
+    let (reason, message) = match &known.verdict {
+        Some(verdict) if phase == Phase::Failed => (&*verdict.reason, &*verdict.message),
+        _ => (waiting.iter())
+            .find(|waiting| waiting.container.is_none())
+            .map_or(("", ""), |whole| (&*whole.reason, &*whole.message)),
+    };
     PodReport {
         uid,
-        phase: phase(known, &containers),
-        reason: whole.map_or_else(String::new, |whole| cut(&whole.reason)),
-        message: whole.map_or_else(String::new, |whole| cut(&whole.message)),
+        phase,
+        reason: cut(reason),
+        message: cut(message),
         pod_ip: match pod {
             Some(pod) if pod.host_network => host.address,
             _ => known.address,
@@ -66,9 +81,9 @@ pub fn pod_report(
         containers,
         gone: known.gone,
         unclaimed: false,
-        init_containers: Vec::new(),
-        ephemeral_containers: Vec::new(),
-        sandbox: seen.is_some_and(|seen| matches!(seen.sandbox, Sandbox::Ready { .. })),
+        init_containers,
+        ephemeral_containers,
+        sandbox: seen.is_some_and(|seen| seen.sandbox == Sandbox::Ready),
         conditions: Vec::new(),
     }
 }
@@ -76,6 +91,7 @@ pub fn pod_report(
 fn container_report(
     name: &str,
     image: &str,
+    spec: Option<&Container>,
     pod: &PodMemory,
     seen: Option<&ObservedPod>,
     waiting: &[&Waiting],
@@ -90,14 +106,20 @@ fn container_report(
         .find(|waiting| waiting.container.as_deref() == Some(name));
     let (state, last) = state(pod, known, seen, reason.copied());
     let runs = matches!(state, ContainerState::Running { .. });
+    let health = spec.zip(seen).map(|(spec, seen)| health(spec, &seen.run));
+    let started = runs && health.is_none_or(|health| health.hooked && health.started);
     ContainerReport {
         name: name.into(),
         last,
         restarts: known.restarts(),
         // Also while it uses up its grace: it serves until it stops, and who must not be sent there
         // any more sees that from the deletion timestamp.
-        ready: runs,
-        started: runs,
+        ready: match &state {
+            // An init container is ready when it has done its work.
+            ContainerState::Terminated(end) => known.kind == Kind::Init && end.exit_code == 0,
+            _ => started && health.is_none_or(|health| health.ready),
+        },
+        started,
         image: seen.map_or_else(|| image.to_owned(), |seen| seen.image.clone()),
         image_id: known.image_id.clone(),
         container_id: match (&state, seen) {
@@ -124,7 +146,8 @@ fn state(
             known.previous.clone(),
         ),
         (Life::Ended(end), _) => {
-            let again = pod.ending.is_none() && restarts(pod.restart_policy, end.exit_code);
+            let again =
+                pod.ending.is_none() && known.restarts_after(pod.restart_policy, end.exit_code);
             match waiting {
                 Some(waiting) if again => (waiting_state(Some(waiting)), Some(cut_end(end))),
                 _ => (
@@ -149,39 +172,6 @@ fn waiting_state(waiting: Option<&Waiting>) -> ContainerState {
             reason: "ContainerCreating".into(),
             message: String::new(),
         },
-    }
-}
-
-/// The kubelet's `getPhase`.
-fn phase(pod: &PodMemory, containers: &[ContainerReport]) -> Phase {
-    let (mut waiting, mut running, mut stopped, mut succeeded) = (0, 0, 0, 0);
-    for container in containers {
-        match (&container.state, &container.last) {
-            (ContainerState::Running { .. }, _) => running += 1,
-            (ContainerState::Terminated(end), _) => {
-                stopped += 1;
-                succeeded += usize::from(end.exit_code == 0);
-            }
-            (ContainerState::Waiting { .. }, Some(_)) => stopped += 1,
-            (ContainerState::Waiting { .. }, None) => waiting += 1,
-        }
-    }
-    let all_succeeded = stopped > 0 && stopped == succeeded && waiting == 0;
-    if pod.gone || (pod.ending.is_some() && running == 0 && waiting == 0) {
-        return if all_succeeded {
-            Phase::Succeeded
-        } else {
-            Phase::Failed
-        };
-    }
-    match pod.restart_policy {
-        _ if waiting > 0 => Phase::Pending,
-        _ if running > 0 => Phase::Running,
-        _ if stopped == 0 => Phase::Pending,
-        RestartPolicy::Always => Phase::Running,
-        _ if all_succeeded => Phase::Succeeded,
-        RestartPolicy::Never => Phase::Failed,
-        RestartPolicy::OnFailure => Phase::Running,
     }
 }
 

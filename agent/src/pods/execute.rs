@@ -3,7 +3,6 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
 use bramble_agent_core::container::ContainerInput;
 use bramble_agent_core::plan::{Action, SandboxInput};
@@ -16,10 +15,11 @@ use super::{Board, Network, etc, files, volumes};
 use crate::error_chain;
 use crate::reconcile::Failed;
 use crate::runtime::{
-    self, BindMount, ContainerConfig, ContainerFact, Limits, PodConfig, Rights, Runtime, User,
+    self, BindMount, ContainerConfig, Limits, PodConfig, Processes, Rights, Runtime,
+    User,
 };
 
-type Result<T = (), E = Failed> = std::result::Result<T, E>;
+pub(super) type Result<T = (), E = Failed> = std::result::Result<T, E>;
 
 impl<R: Runtime, N: Network> Board<R, N> {
     pub(super) async fn carry_out(&self, action: Action) -> Result {
@@ -31,13 +31,14 @@ impl<R: Runtime, N: Network> Board<R, N> {
                     .await
             }
             Action::StartContainer(input) => self.start_container(*input).await,
-            Action::StopContainer {
-                uid,
-                container,
-                life,
-                grace_s,
-            } => self.stop(uid, &id_of(&container, life), grace_s).await,
-            Action::StopContainers { uid, grace_s } => self.stop_all(uid, grace_s).await,
+            Action::StopContainers { uid, containers } => {
+                let mut failed = None;
+                for stop in containers {
+                    // One that can't be told holds up no other.
+                    failed = self.stop(uid, stop).await.err().or(failed);
+                }
+                failed.map_or(Ok(()), Err)
+            }
             Action::StopSandbox { uid } => self.stop_sandbox(uid).await,
             Action::RemovePod { uid } => self.remove(uid).await,
         }
@@ -49,6 +50,10 @@ impl<R: Runtime, N: Network> Board<R, N> {
             uid,
             hostname: input.hostname.clone(),
             host_network: input.network.is_none(),
+            host_ipc: input.host_ipc,
+            share_processes: input.share_process_namespace,
+            sysctls: input.sysctls.clone(),
+            ..PodConfig::default()
         };
         let handle = self.runtime.ensure_pod(&config).await.map_err(other)?;
         if let (Some(network), Some(netns)) = (input.network, &handle.netns) {
@@ -138,6 +143,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
         let record = LifeRecord {
             image: input.image.clone(),
             image_id: input.image_id.clone(),
+            message_from_log: input.termination_message_from_logs,
         };
         let mounts = self.blocking(move |board| {
             files::write_record(&board.life(uid, &own), &record)?;
@@ -188,13 +194,8 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 memory_bytes: input.resources.memory_limit_bytes,
                 pids: None,
             },
-            rights: Rights {
-                privileged: input.security.privileged,
-                allow_privilege_escalation: input.security.allow_privilege_escalation,
-                read_only_root: input.security.read_only_root,
-                capabilities_add: input.security.capabilities_add,
-                capabilities_drop: input.security.capabilities_drop,
-            },
+            rights: Rights::from(&input.security),
+            processes: Processes::default(),
             mounts: mounts.await?,
             log: self
                 .directories
@@ -203,33 +204,6 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 .join(format!("{}.log", input.life)),
             oom_score_adj: oom_score_adj(&input.resources, self.memory_bytes),
         })
-    }
-
-    async fn stop(&self, uid: PodUid, id: &str, grace_s: u32) -> Result {
-        let grace = Duration::from_secs(grace_s.into());
-        self.runtime
-            .stop_container(uid, id, grace)
-            .await
-            .map_err(other)?;
-        self.stopping().insert((uid, id.to_owned()), grace_s);
-        self.changed();
-        Ok(())
-    }
-
-    async fn stop_all(&self, uid: PodUid, grace_s: u32) -> Result {
-        let pods = self.runtime.observe().await;
-        let running = (pods.iter().filter(|pod| pod.uid == uid))
-            .flat_map(|pod| &pod.containers)
-            .filter(|fact| {
-                matches!(
-                    fact.state,
-                    ContainerFact::Running(_) | ContainerFact::Created(_)
-                )
-            });
-        for fact in running {
-            self.stop(uid, &fact.id, grace_s).await?;
-        }
-        Ok(())
     }
 
     /// Ends a pod's processes and takes it off the network; logs and volumes on disk stay.
@@ -286,7 +260,7 @@ fn remove_old_logs(folder: &Path, life: u32) -> io::Result<()> {
 }
 
 /// A failure that is tried again, with everything below it.
-fn other(error: impl std::error::Error) -> Failed {
+pub(super) fn other(error: impl std::error::Error) -> Failed {
     Failed::Other(error_chain(&error))
 }
 

@@ -17,7 +17,9 @@ mod etc;
 mod execute;
 mod files;
 mod network;
+mod hooks;
 mod observe;
+mod stop;
 mod volumes;
 
 pub use network::Bridge;
@@ -25,16 +27,18 @@ pub use network::Bridge;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bramble_agent_core::plan::{Action, PodNetwork};
 use bramble_agent_core::time::Moment;
 use bramble_wire::object::PodUid;
 use tokio::sync::watch;
 
+use crate::events::Events;
 use crate::image;
 use crate::reconcile::{Failed, Seen, World};
 use crate::runtime::Runtime;
+use stop::Stop;
 
 /// What a board needs of the network.
 pub trait Network: Send + Sync + 'static {
@@ -92,8 +96,11 @@ pub struct Board<R, N> {
     images: Arc<image::Store>,
     directories: Directories,
     memory_bytes: u64,
-    /// Containers told to stop, with the grace they were given.
-    stopping: Mutex<BTreeMap<(PodUid, String), u32>>,
+    events: Events,
+    /// For tasks that outlive a call.
+    me: Weak<Self>,
+    /// Containers told to stop.
+    stopping: Mutex<BTreeMap<(PodUid, String), Stop>>,
     /// When containers ended, on the clock that never jumps, as it was when that was first seen.
     ended: Mutex<BTreeMap<(PodUid, String), u64>>,
     changes: watch::Sender<u64>,
@@ -107,8 +114,11 @@ impl<R: Runtime, N: Network> Board<R, N> {
         images: Arc<image::Store>,
         directories: Directories,
         memory_bytes: u64,
+        events: Events,
     ) -> Arc<Self> {
-        let board = Arc::new(Self {
+        let board = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            events,
             runtime,
             network,
             images,
@@ -155,7 +165,12 @@ impl<R: Runtime, N: Network> Board<R, N> {
         failures
     }
 
-    fn stopping(&self) -> MutexGuard<'_, BTreeMap<(PodUid, String), u32>> {
+    /// Something happened to a container.
+    fn tell(&self, uid: PodUid, container: &str, warning: bool, reason: &str, message: &str) {
+        self.events.tell(uid, container, warning, reason, message);
+    }
+
+    fn stopping(&self) -> MutexGuard<'_, BTreeMap<(PodUid, String), Stop>> {
         // Entries are whole, whatever panicked.
         self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
     }

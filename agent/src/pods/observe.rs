@@ -21,6 +21,8 @@ use crate::runtime::{self, ContainerFact, Runtime};
 pub(super) struct LifeRecord {
     pub(super) image: String,
     pub(super) image_id: String,
+    /// The end of its log stands in for an empty termination message after a failure.
+    pub(super) message_from_log: bool,
 }
 
 /// The runtime's id of a life, unique in its pod.
@@ -82,6 +84,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 let record = record.unwrap_or_else(|| LifeRecord {
                     image: String::new(),
                     image_id: String::new(),
+                    message_from_log: false,
                 });
                 let container = ObservedContainer {
                     life,
@@ -95,9 +98,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
         }
         let files: Option<[u8; 32]> = read_record(&self.directories.ready(uid));
         let sandbox = if pod.shim && files.is_some() {
-            Sandbox::Ready {
-                stopping_s: stopping_of(&containers),
-            }
+            Sandbox::Ready
         } else {
             Sandbox::Lost
         };
@@ -114,7 +115,8 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 let key = (uid, fact.id.clone());
                 Some(Run::Running {
                     started: moment(record.created_unix_ms, now),
-                    stopping_s: self.stopping().get(&key).copied(),
+                    stopping: self.stopping().get(&key).map(|stop| stop.told),
+                    health: None,
                 })
             }
             ContainerFact::Exited(exit) => {
@@ -161,6 +163,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 env: image.config.env,
                 working_dir: image.config.working_dir,
                 user: image.config.user,
+                stop_signal: image.config.stop_signal,
             }),
             Err(image::Error::Missing { .. }) => ImageState::Absent,
             Err(image::Error::Name(invalid)) => ImageState::InvalidName(format!(
@@ -175,17 +178,6 @@ impl<R: Runtime, N: Network> Board<R, N> {
             }
         }
     }
-}
-
-/// The pod is stopping when everything that runs in it is.
-fn stopping_of(containers: &BTreeMap<String, ObservedContainer>) -> Option<u32> {
-    let mut longest = None;
-    for container in containers.values() {
-        if let Run::Running { stopping_s, .. } = container.run {
-            longest = longest.max(Some(stopping_s?));
-        }
-    }
-    longest
 }
 
 /// When a container started and ended. The distance of its end to now is settled when it is first

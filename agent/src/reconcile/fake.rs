@@ -117,7 +117,7 @@ impl World for FakeWorld {
         Seen {
             pods: inner.pods.clone(),
             images: (images.iter().map(|image| (image.clone(), state(image)))).collect(),
-            busy: BTreeSet::new(),
+            ..Seen::default()
         }
     }
 
@@ -130,7 +130,7 @@ impl World for FakeWorld {
             Action::StartSandbox(_) => "sandbox",
             Action::WriteVolumes { .. } => "volumes",
             Action::StartContainer(_) => "start",
-            Action::StopContainer { .. } | Action::StopContainers { .. } => "stop",
+            Action::StopContainers { .. } => "stop",
             Action::StopSandbox { .. } => "end",
             Action::RemovePod { .. } => "remove",
         };
@@ -151,7 +151,7 @@ impl World for FakeWorld {
         match action {
             Action::StartSandbox(input) => {
                 let pod = ObservedPod {
-                    sandbox: Sandbox::Ready { stopping_s: None },
+                    sandbox: Sandbox::Ready,
                     containers: BTreeMap::new(),
                     files: Some(volume::digest(&input.volumes)),
                 };
@@ -164,7 +164,8 @@ impl World for FakeWorld {
             Action::StartContainer(input) => {
                 let run = Run::Running {
                     started: now,
-                    stopping_s: None,
+                    stopping: None,
+                    health: None,
                 };
                 let seen = ObservedContainer {
                     life: input.life,
@@ -176,7 +177,7 @@ impl World for FakeWorld {
                 let pod = inner.pods.get_mut(&uid).expect("pod");
                 pod.containers.insert(input.name, seen);
             }
-            Action::StopContainer { .. } | Action::StopContainers { .. } => {
+            Action::StopContainers { .. } => {
                 let pod = inner.pods.get_mut(&uid).expect("pod");
                 for seen in pod.containers.values_mut() {
                     end(seen, 143, now);

@@ -30,6 +30,7 @@ use bramble_wire::version::Version;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
+use crate::events::Events;
 use crate::state::{self, Change, State};
 pub use world::{Failed, Seen, World};
 
@@ -62,6 +63,8 @@ pub struct Inputs {
 
 /// What the loop needs besides.
 pub struct Surroundings<W> {
+    /// Where what happened is told.
+    pub events: Events,
     /// The board.
     pub world: Arc<W>,
     /// The state log.
@@ -134,14 +137,19 @@ struct Under {
 
 impl Under {
     fn of(action: &Action) -> Self {
+        let names;
         let (what, container, life) = match action {
             Action::StartSandbox(_) => ("start the sandbox", "", 0),
             Action::WriteVolumes { .. } => ("write the volumes", "", 0),
             Action::StartContainer(input) => ("start a container", input.name.as_str(), input.life),
-            Action::StopContainer {
-                container, life, ..
-            } => ("stop a container", container.as_str(), *life),
-            Action::StopContainers { .. } => ("stop the containers", "", 0),
+            Action::StopContainers { containers, .. } => {
+                let each = containers.iter().map(|stop| {
+                    let held = if stop.hold { ", held" } else { "" };
+                    format!("{}-{}{held}", stop.container, stop.life)
+                });
+                names = each.collect::<Vec<_>>().join(" ");
+                ("stop containers", names.as_str(), 0)
+            }
             Action::StopSandbox { .. } => ("stop the sandbox", "", 0),
             Action::RemovePod { .. } => ("remove the pod", "", 0),
         };
@@ -222,6 +230,8 @@ impl<W: World> Reconciler<W> {
             }
             self.say(facts, &observed, &plan);
             wake = plan.next_wake;
+            self.around.world.pull(plan.pulls, &observed.busy);
+            self.around.world.watch(plan.watch);
             for action in plan.actions {
                 self.spawn(action);
             }
@@ -244,8 +254,10 @@ impl<W: World> Reconciler<W> {
         let observed = Observed {
             pods: seen.pods,
             images: seen.images,
+            pulls: seen.pulls,
             busy,
             failures: self.failures.clone(),
+            evicted: seen.evicted,
         };
         let host = self.host(facts);
         let plan = plan(self.desired.as_ref(), &host, &observed, &self.memory, now);
@@ -253,10 +265,7 @@ impl<W: World> Reconciler<W> {
     }
 
     fn host(&self, facts: &NodeFacts) -> Host {
-        Host {
-            name: self.around.node_name.clone(),
-            address: facts.address,
-        }
+        Host::new(&self.around.node_name, facts)
     }
 
     /// Writes the records and only then believes them.

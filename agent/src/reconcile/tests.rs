@@ -124,6 +124,7 @@ impl Board {
         let (sender, observations) = watch::channel(Observation::default());
         let around = Surroundings {
             world: Arc::clone(&self.world),
+            events: Events::channel().0,
             state: state.clone(),
             clock: Arc::clone(&self.clock),
             opener: Box::new(|_, _, _| None),

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use bramble_agent_core::observed::{ImageState, ObservedPod};
+use bramble_agent_core::image::{Pulls, Want};
+use bramble_agent_core::observed::{ImageState, ObservedPod, Verdict};
 use bramble_agent_core::plan::Action;
+use bramble_agent_core::probe::Target;
 use bramble_agent_core::time::Moment;
 use bramble_wire::object::PodUid;
 use tokio::sync::watch;
@@ -17,6 +19,17 @@ pub trait World: Send + Sync + 'static {
     /// Carries out one action; may be repeated.
     fn execute(&self, action: Action) -> impl Future<Output = Result<(), Failed>> + Send;
 
+    /// Takes note of the images that are wanted, the whole list: pulls what is new, drops what nobody
+    /// wants any more; those of the pods in `busy` stay as they are. Never waits.
+    fn pull(&self, wants: Vec<Want>, busy: &BTreeSet<PodUid>) {
+        let _ = (wants, busy);
+    }
+
+    /// Takes note of the running containers with hooks or probes, the whole list. Never waits.
+    fn watch(&self, targets: Vec<Target>) {
+        let _ = targets;
+    }
+
     /// Ticks whenever [`World::observe`] may have something new to say.
     fn changes(&self) -> watch::Receiver<u64>;
 }
@@ -28,6 +41,10 @@ pub struct Seen {
     pub pods: BTreeMap<PodUid, ObservedPod>,
     /// State of each image that was asked for.
     pub images: BTreeMap<String, ImageState>,
+    /// What pulls of images came to.
+    pub pulls: Pulls,
+    /// Pods that broke a bound of the board and have to go.
+    pub evicted: BTreeMap<PodUid, Verdict>,
     /// Pods that something, begun by an agent before this one, is still at work on.
     pub busy: BTreeSet<PodUid>,
 }

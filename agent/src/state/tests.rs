@@ -131,13 +131,17 @@ fn released_records_still_load() {
         previous: None,
         delay_ms: 10_000,
         image_id: "s".into(),
+        ..ContainerMemory::default()
     };
     let pod = PodMemory {
         name: ObjectName {
             namespace: "n".into(),
             name: "p".into(),
         },
-        ending: Some(Ending { grace_s: 3 }),
+        ending: Some(Ending {
+            grace_s: 3,
+            since_boot_ms: 4,
+        }),
         containers: [("c".to_owned(), container)].into(),
         ..memory(9)
     };

@@ -1,11 +1,11 @@
 //! What was seen becomes what is remembered: lives that began and how they ended.
 
-use bramble_wire::object::RestartPolicy;
+use bramble_wire::object::{Pod, RestartPolicy};
 use bramble_wire::report::Terminated;
 
 use super::{Draft, Durability};
 use crate::container::life_id;
-use crate::memory::{ContainerMemory, Life};
+use crate::memory::{ContainerMemory, Kind, Life};
 use crate::observed::{Exit, Observed, ObservedContainer, ObservedPod, Run, Sandbox, Step};
 use crate::time::Moment;
 
@@ -18,13 +18,14 @@ const START_ERROR_CODE: i32 = 128;
 
 pub(super) fn absorb(
     draft: &mut Draft,
+    pod: Option<&Pod>,
     seen: Option<&ObservedPod>,
     observed: &Observed,
     now: Moment,
 ) {
     if let Some(seen) = seen {
         for (name, container) in &seen.containers {
-            absorb_seen(draft, name, container);
+            absorb_seen(draft, pod, name, container);
         }
     }
     let begun: Vec<(String, u32)> = draft
@@ -56,11 +57,12 @@ fn never_began(draft: &Draft, seen: Option<&ObservedPod>, observed: &Observed, n
     draft.memory.restart_policy == RestartPolicy::Never
         && observed.failure(draft.uid, name).is_none()
         && seen.is_some_and(|seen| {
-            matches!(seen.sandbox, Sandbox::Ready { .. }) && !seen.containers.contains_key(name)
+            matches!(seen.sandbox, Sandbox::Ready) && !seen.containers.contains_key(name)
         })
 }
 
-fn absorb_seen(draft: &mut Draft, name: &str, seen: &ObservedContainer) {
+fn absorb_seen(draft: &mut Draft, pod: Option<&Pod>, name: &str, seen: &ObservedContainer) {
+    let sandbox = draft.memory.sandbox;
     let known = draft.memory.containers.entry(name.to_owned()).or_default();
     if seen.life < known.lives {
         return;
@@ -72,6 +74,10 @@ fn absorb_seen(draft: &mut Draft, name: &str, seen: &ObservedContainer) {
         }
         known.lives = seen.life;
         known.life = Life::Begun;
+        known.sandbox = sandbox;
+        known.kind = pod
+            .and_then(|pod| Kind::of(pod, name))
+            .unwrap_or(known.kind);
     }
     known.image_id.clone_from(&seen.image_id);
     if let (Life::Begun, Run::Exited(exit)) = (&known.life, &seen.run) {
@@ -112,10 +118,16 @@ fn absorb_missing(draft: &mut Draft, name: &str, life: u32, observed: &Observed,
 }
 
 fn ended(draft: &mut Draft, name: &str, end: Terminated) {
-    let last =
-        draft.memory.ending.is_some() || !restarts(draft.memory.restart_policy, end.exit_code);
-    known(draft, name).life = Life::Ended(end);
-    // A last end is reported as such and must not be taken back by a power cut.
+    let leaving = draft.memory.ending.is_some();
+    let policy = draft.memory.restart_policy;
+    let known = known(draft, name);
+    // A last end is reported as such and must not be taken back by a power cut. An init container
+    // that has done its work does it again after one.
+    let last = match known.kind {
+        Kind::Init if end.exit_code == 0 => leaving,
+        _ => leaving || !known.restarts_after(policy, end.exit_code),
+    };
+    known.life = Life::Ended(end);
     draft.mark(if last {
         Durability::Hard
     } else {
@@ -125,15 +137,6 @@ fn ended(draft: &mut Draft, name: &str, end: Terminated) {
 
 fn known<'a>(draft: &'a mut Draft, name: &str) -> &'a mut ContainerMemory {
     draft.memory.containers.entry(name.to_owned()).or_default()
-}
-
-/// Whether a container that ended so is started again.
-pub(crate) fn restarts(policy: RestartPolicy, exit_code: i32) -> bool {
-    match policy {
-        RestartPolicy::Always => true,
-        RestartPolicy::OnFailure => exit_code != 0,
-        RestartPolicy::Never => false,
-    }
 }
 
 fn terminated(exit: &Exit, container_id: String) -> Terminated {

@@ -1,14 +1,19 @@
 //! Ending a pod: everything stops, then everything is released, then it is said.
 
+use bramble_wire::object::Pod;
+
 use super::{Action, Draft, Durability, Pass};
-use crate::observed::{ObservedPod, Run, Sandbox};
+use crate::memory::Ending;
+use crate::observed::{ObservedPod, Sandbox};
 
 impl Pass<'_> {
     /// The ending is in the draft's record, which is on disk before the action begins.
     pub(super) fn plan_end(
         &mut self,
         draft: &mut Draft,
+        pod: Option<&Pod>,
         seen: Option<&ObservedPod>,
+        ending: Ending,
     ) -> Option<Action> {
         let uid = draft.uid;
         let Some(seen) = seen else {
@@ -25,17 +30,9 @@ impl Pass<'_> {
             self.wait(uid, None, "FailedKillPod", message);
             return None;
         }
-        let grace_s = draft.memory.ending.map_or(0, |ending| ending.grace_s);
-        let runs = (seen.containers.values())
-            .any(|container| matches!(container.run, Run::Running { .. }));
         match seen.sandbox {
-            Sandbox::Ready { stopping_s } if runs => match stopping_s {
-                Some(known) if known <= grace_s => None,
-                _ => Some(Action::StopContainers { uid, grace_s }),
-            },
-            Sandbox::Ready { .. } | Sandbox::Lost | Sandbox::Stopped => {
-                Some(Action::RemovePod { uid })
-            }
+            Sandbox::Ready if super::runs(seen) => self.plan_stop(draft, pod, seen, ending),
+            Sandbox::Ready | Sandbox::Lost | Sandbox::Stopped => Some(Action::RemovePod { uid }),
         }
     }
 }

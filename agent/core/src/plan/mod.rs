@@ -15,19 +15,21 @@
 
 mod absorb;
 mod end;
+mod image;
+mod life;
 mod run;
-
-pub(crate) use absorb::restarts;
+mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bramble_wire::object::{ObjectName, Pod, PodUid};
+use bramble_wire::object::{Container, ObjectName, Pod, PodUid};
 use bramble_wire::report::UnixMs;
 
 use crate::container::ContainerInput;
 use crate::desired::{Desired, Host};
-use crate::memory::{Ending, Memory, PodMemory};
-use crate::observed::{Failure, Observed, ObservedContainer, ObservedPod, Run};
+use crate::memory::{Ending, Life, Memory, PodMemory};
+use crate::observed::{Failure, Health, Observed, ObservedContainer, ObservedPod, Run};
+use crate::probe::{self, Check, Target};
 use crate::time::Moment;
 use crate::volume::VolumeInput;
 
@@ -44,8 +46,13 @@ pub struct Plan {
     pub records: Vec<Record>,
     /// At most one for each pod; different pods may be acted on at the same time.
     pub actions: Vec<Action>,
+    /// Images that are wanted, the whole list; those of pods with an action under way are left
+    /// out, and stay as they are.
+    pub pulls: Vec<crate::image::Want>,
     /// What is not done now, and why.
     pub waiting: Vec<Waiting>,
+    /// Running containers with hooks or probes: all that there are.
+    pub watch: Vec<Target>,
     /// When to look again if nothing happens ([`Moment::boot_ms`]).
     pub next_wake: Option<u64>,
     /// The document has been carried out: nothing to do, nothing under way, nothing that has not
@@ -90,24 +97,13 @@ pub enum Action {
     /// Makes and starts a life of a container, after removing what is left of the one before
     /// (except its log).
     StartContainer(Box<ContainerInput>),
-    /// Ends one container: TERM, KILL after the grace. Does not wait for it.
-    StopContainer {
-        /// Pod.
-        uid: PodUid,
-        /// Container's name.
-        container: String,
-        /// Which life.
-        life: u32,
-        /// Seconds between TERM and KILL.
-        grace_s: u32,
-    },
-    /// Ends every container: TERM, KILL after the grace. Does not wait for it. A later call with a
-    /// shorter grace shortens it.
+    /// Ends containers: preStop hook, its stop signal, KILL after the grace. Does not wait for it.
+    /// Asked again, a shorter grace shortens it, and one that was held goes on.
     StopContainers {
         /// Pod.
         uid: PodUid,
-        /// Seconds between TERM and KILL.
-        grace_s: u32,
+        /// Which, in no order.
+        containers: Vec<StopInput>,
     },
     /// Ends the shim, killing what runs, and releases namespaces and network. Logs and volumes stay.
     StopSandbox {
@@ -128,7 +124,6 @@ impl Action {
             Self::StartSandbox(input) => input.uid,
             Self::StartContainer(input) => input.uid,
             Self::WriteVolumes { uid, .. }
-            | Self::StopContainer { uid, .. }
             | Self::StopContainers { uid, .. }
             | Self::StopSandbox { uid }
             | Self::RemovePod { uid } => *uid,
@@ -139,10 +134,27 @@ impl Action {
     fn order(&self) -> u8 {
         match self {
             Self::RemovePod { .. } | Self::StopSandbox { .. } => 0,
-            Self::StopContainers { .. } | Self::StopContainer { .. } => 1,
+            Self::StopContainers { .. } => 1,
             Self::StartSandbox(_) | Self::WriteVolumes { .. } | Self::StartContainer(_) => 2,
         }
     }
+}
+
+/// How one container is ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StopInput {
+    /// Container's name.
+    pub container: String,
+    /// Which life.
+    pub life: u32,
+    /// Seconds from now to KILL, the hook's time included; after the hook at least 2 are left.
+    pub grace_s: u32,
+    /// Run before the signal, within the grace.
+    pub pre_stop: Option<Check>,
+    /// Only the hook for now; the signal comes when it is asked for again without this.
+    pub hold: bool,
+    /// Text of the `Killing` event; empty: it has been told.
+    pub why: String,
 }
 
 /// What a sandbox is made from.
@@ -158,6 +170,14 @@ pub struct SandboxInput {
     pub network: Option<PodNetwork>,
     /// Further lines of `/etc/hosts`: address and names.
     pub host_aliases: Vec<(String, Vec<String>)>,
+    /// All containers see each other's processes.
+    pub share_process_namespace: bool,
+    /// The board's processes' namespace.
+    pub host_pid: bool,
+    /// The board's IPC namespace.
+    pub host_ipc: bool,
+    /// Names with dots and values.
+    pub sysctls: Vec<(String, String)>,
     /// Volumes.
     pub volumes: Vec<VolumeInput>,
 }
@@ -256,23 +276,25 @@ impl<'a> Pass<'a> {
             return;
         }
         let spec = self.desired.pods.get(&uid);
-        let mut draft = Draft::new(uid, spec, old, self.now.unix);
-        let wanted = wanted(spec, &draft.memory);
+        let mut draft = Draft::new(uid, spec, old, self.now);
+        let wanted = wanted(spec, &draft.memory, self.now);
         if let Wanted::End(ending) = wanted {
             draft.end(ending);
         }
         let seen = self.observed.pods.get(&uid);
-        absorb::absorb(&mut draft, seen, self.observed, self.now);
+        absorb::absorb(&mut draft, spec, seen, self.observed, self.now);
         let action = match wanted {
             Wanted::Run(pod) => self.plan_run(&mut draft, pod, seen),
-            Wanted::End(_) => self.plan_end(&mut draft, seen),
+            Wanted::End(ending) => self.plan_end(&mut draft, spec, seen, ending),
         };
+        self.watch(&draft, spec, seen);
         if spec.is_none() && draft.memory.gone && draft.memory.acknowledged {
             draft.forget();
         }
         if self.observed.busy.contains(&uid) {
             // The reasons of what waits are still true; everything else waits for the action.
             self.plan.converged = false;
+            self.plan.pulls.retain(|want| want.uid != uid);
             return;
         }
         self.plan.converged &= action.is_none();
@@ -280,6 +302,47 @@ impl<'a> Pass<'a> {
         if let Some(record) = draft.into_record(old) {
             self.plan.converged = false;
             self.plan.records.push(record);
+        }
+    }
+
+    /// What there is to watch of a pod. While one is being ended nothing ends its containers a
+    /// second time, and whether they are ready still counts.
+    fn watch(&mut self, draft: &Draft, pod: Option<&Pod>, seen: Option<&ObservedPod>) {
+        let (Some(pod), Some(seen)) = (pod, seen) else {
+            return;
+        };
+        let memory = &draft.memory;
+        let leaving = memory.ending.is_some() || memory.finishing.is_some();
+        for container in pod.all_containers() {
+            let Some(seen) = seen.containers.get(&container.name) else {
+                continue;
+            };
+            let known = memory.containers.get(&container.name);
+            let current =
+                known.is_some_and(|known| known.life == Life::Begun && known.lives == seen.life);
+            let Run::Running {
+                started, stopping, ..
+            } = seen.run
+            else {
+                continue;
+            };
+            let address = self.address(draft, pod);
+            let target = probe::target(pod.uid, container, seen.life, started.boot_ms, address);
+            let Some(mut target) = target.filter(|_| current) else {
+                continue;
+            };
+            if leaving || stopping.is_some() {
+                (target.post_start, target.startup, target.liveness) = (None, None, None);
+            }
+            self.plan.watch.push(target);
+        }
+    }
+
+    /// Where a pod is reached.
+    fn address(&self, draft: &Draft, pod: &Pod) -> Option<[u8; 4]> {
+        match pod.host_network {
+            true => self.host.address,
+            false => draft.memory.address,
         }
     }
 
@@ -330,7 +393,7 @@ impl<'a> Pass<'a> {
 }
 
 /// Absence and a deletion timestamp end a pod; once ending, always ending.
-fn wanted<'a>(spec: Option<&'a Pod>, memory: &PodMemory) -> Wanted<'a> {
+fn wanted<'a>(spec: Option<&'a Pod>, memory: &PodMemory, now: Moment) -> Wanted<'a> {
     let asked = match spec {
         Some(pod) => pod.stop.map(|stop| stop.grace_s),
         None => Some(memory.grace_s),
@@ -341,6 +404,7 @@ fn wanted<'a>(spec: Option<&'a Pod>, memory: &PodMemory) -> Wanted<'a> {
         // The shortest grace that was ever asked for holds.
         _ => Wanted::End(Ending {
             grace_s: asked.into_iter().chain(known).min().unwrap_or_default(),
+            since_boot_ms: (memory.ending).map_or(now.boot_ms, |ending| ending.since_boot_ms),
         }),
     }
 }
@@ -354,9 +418,10 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(uid: PodUid, spec: Option<&Pod>, old: Option<&PodMemory>, now: UnixMs) -> Self {
+    fn new(uid: PodUid, spec: Option<&Pod>, old: Option<&PodMemory>, now: Moment) -> Self {
         let memory = old.cloned().unwrap_or_else(|| PodMemory {
-            first_seen: now,
+            first_seen: now.unix,
+            first_seen_boot_ms: now.boot_ms,
             grace_s: ORPHAN_GRACE_S,
             ..PodMemory::default()
         });
@@ -402,6 +467,22 @@ impl Draft {
             memory: Some(self.memory),
             durability: self.durability,
         })
+    }
+}
+
+/// Whether anything of a pod runs.
+fn runs(seen: &ObservedPod) -> bool {
+    (seen.containers.values()).any(|container| matches!(container.run, Run::Running { .. }))
+}
+
+/// What the hook and the probes of a container say.
+pub(crate) fn health(container: &Container, run: &Run) -> Health {
+    match run {
+        Run::Running {
+            health: Some(health),
+            ..
+        } => *health,
+        _ => Health::initial(container),
     }
 }
 

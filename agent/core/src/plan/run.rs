@@ -1,37 +1,23 @@
-//! Bringing a pod up and keeping it so.
+//! What a pod that should run needs next.
+//!
+//! ```text
+//!  debug containers, each once
+//!  init 0 ─▶ init 1 (sidecar) ─▶ … ─▶ main containers, all ─▶ all ended for good ─▶ sidecars end
+//!   ended 0    started                                                              in reverse
+//! ```
+//!
+//! Init containers run once in each sandbox, so once more after a reboot. Once a later one has
+//! begun in it, an earlier one is not looked at again, except that a sidecar is kept running.
 
-use bramble_wire::object::{Container, Pod, PullPolicy};
+use bramble_wire::object::{Container, Pod, RestartPolicy};
+use bramble_wire::report::UnixMs;
 
-use super::absorb::restarts;
+use super::life::Next;
 use super::{Action, Draft, Durability, Pass, PodNetwork, SandboxInput, running};
-use crate::backoff;
-use crate::container;
 use crate::ipam;
-use crate::memory::{ContainerMemory, Life};
-use crate::observed::{Image, ImageState, ObservedPod, Run, Sandbox, Step};
+use crate::memory::{ContainerMemory, Kind, Life};
+use crate::observed::{ObservedPod, Sandbox, Verdict};
 use crate::volume::{self, VolumeInput};
-
-/// What one container needs next.
-enum Next {
-    /// Nothing.
-    Rest,
-    /// Not now: a reason for people, and when to look again.
-    Wait {
-        reason: String,
-        message: String,
-        wake: Option<u64>,
-    },
-    /// This.
-    Act(Box<Action>),
-}
-
-fn wait(reason: &str, message: impl Into<String>) -> Next {
-    Next::Wait {
-        reason: reason.into(),
-        message: message.into(),
-        wake: None,
-    }
-}
 
 impl Pass<'_> {
     pub(super) fn plan_run(
@@ -40,8 +26,11 @@ impl Pass<'_> {
         pod: &Pod,
         seen: Option<&ObservedPod>,
     ) -> Option<Action> {
-        if has_finished(draft, pod) {
-            return finish(draft, seen);
+        if draft.memory.verdict.is_none() && !has_finished(draft, pod) {
+            self.judge(draft, pod);
+        }
+        if draft.memory.verdict.is_some() || has_finished(draft, pod) {
+            return self.finish(draft, pod, seen);
         }
         if !self.ensure_address(draft, pod) {
             return None;
@@ -60,18 +49,49 @@ impl Pass<'_> {
             }
             None | Some(Sandbox::Stopped) => {
                 let network = self.network_of(draft, pod);
-                self.unless_held_back(draft, pod, seen, |uid| {
+                let action = self.unless_held_back(draft, pod, seen, |uid| {
                     Action::StartSandbox(SandboxInput {
                         uid,
                         name: pod.name.clone(),
                         hostname: pod.hostname.clone(),
                         network,
                         host_aliases: pod.host_aliases.clone(),
+                        share_process_namespace: pod.share_process_namespace,
+                        host_pid: pod.host_pid,
+                        host_ipc: pod.host_ipc,
+                        sysctls: pod.sysctls.clone(),
                         volumes,
                     })
-                })
+                });
+                if action.is_some() {
+                    begin_sandbox(draft, pod);
+                }
+                action
             }
-            Some(Sandbox::Ready { .. }) => self.plan_containers(draft, pod, seen, volumes),
+            Some(Sandbox::Ready) => self.plan_containers(draft, pod, seen, volumes),
+        }
+    }
+
+    /// Whether the pod has to go although nobody asked for it. Its record is on disk before.
+    fn judge(&mut self, draft: &mut Draft, pod: &Pod) {
+        let mut verdict = self.observed.evicted.get(&pod.uid).cloned();
+        if let Some(deadline_s) = pod.active_deadline_s {
+            let memory = &draft.memory;
+            let active_ms = match self.now.boot_ms.checked_sub(memory.first_seen_boot_ms) {
+                Some(ms) => ms,
+                // The board has been started since; only the date can tell.
+                None => difference_ms(memory.first_seen, self.now.unix),
+            };
+            let left_ms = (u64::from(deadline_s) * 1000).saturating_sub(active_ms);
+            if left_ms == 0 {
+                verdict = verdict.or_else(|| Some(past_deadline()));
+            } else {
+                self.wake_at(self.now.boot_ms + left_ms);
+            }
+        }
+        if verdict.is_some() {
+            draft.memory.verdict = verdict;
+            draft.mark(Durability::Hard);
         }
     }
 
@@ -90,195 +110,91 @@ impl Pass<'_> {
             });
         }
         let mut action = None;
-        for container in &pod.containers {
-            // One action at a time on a pod; the reasons of all are wanted all the same.
-            match self.plan_container(draft, pod, container, seen, action.is_none()) {
-                Next::Rest => {}
-                Next::Act(next) => action = action.or(Some(*next)),
-                Next::Wait {
-                    reason,
-                    message,
-                    wake,
-                } => {
-                    // A container in back-off has been carried out, one not started has not.
-                    self.plan.converged &= reason == "CrashLoopBackOff";
-                    self.wait(pod.uid, Some(&container.name), &reason, message);
-                    if let Some(wake) = wake {
-                        self.wake_at(wake);
-                    }
-                }
+        for container in &pod.ephemeral_containers {
+            let next = self.plan_container(draft, pod, container, seen, action.is_none());
+            self.take(pod, container, next, &mut action);
+        }
+        let inits = &pod.init_containers;
+        let done = |container: &Container| self.is_done(draft, container, seen);
+        let initialized = is_initialized(draft, pod) || inits.last().is_none_or(done);
+        let begun = inits
+            .iter()
+            .rposition(|container| in_this_sandbox(draft, container).is_some());
+        let current = match begun {
+            _ if initialized => inits.len(),
+            Some(at) if done(&inits[at]) => at + 1,
+            begun => begun.unwrap_or(0),
+        };
+        for (at, container) in inits.iter().enumerate() {
+            if at > current {
+                self.initializing(draft, pod, container, seen);
+            } else if at == current || container.sidecar {
+                let next = self.plan_container(draft, pod, container, seen, action.is_none());
+                self.take(pod, container, next, &mut action);
             }
+        }
+        for container in &pod.containers {
+            if !initialized {
+                self.initializing(draft, pod, container, seen);
+                continue;
+            }
+            let next = self.plan_container(draft, pod, container, seen, action.is_none());
+            self.take(pod, container, next, &mut action);
         }
         action
     }
 
-    fn plan_container(
-        &mut self,
-        draft: &mut Draft,
-        pod: &Pod,
-        container: &Container,
-        seen: Option<&ObservedPod>,
-        may_act: bool,
-    ) -> Next {
-        let known = (draft.memory.containers.get(&container.name)).cloned();
-        let known = known.unwrap_or_default();
-        if let Some(run) = running(seen, &container.name) {
-            let surplus = run.life != known.lives || known.life != Life::Begun;
-            let changed = run.image != container.image;
-            let Run::Running { stopping_s, .. } = run.run else {
-                return Next::Rest;
-            };
-            return match (surplus || changed, stopping_s) {
-                (false, _) => Next::Rest,
-                (true, None) if self.held_back(pod.uid).is_some() => wait(
-                    "ContainerCreating",
-                    "the container could not be stopped yet",
-                ),
-                (true, None) => Next::Act(Box::new(Action::StopContainer {
-                    uid: pod.uid,
-                    container: container.name.clone(),
-                    life: run.life,
-                    grace_s: if surplus { 0 } else { pod.termination_grace_s },
-                })),
-                (true, Some(_)) => wait("ContainerCreating", "the container is being stopped"),
-            };
+    /// One action at a time on a pod; the reasons of all are wanted all the same.
+    fn take(&mut self, pod: &Pod, container: &Container, next: Next, action: &mut Option<Action>) {
+        match next {
+            Next::Rest => {}
+            Next::Act(next) => {
+                if action.is_none() {
+                    *action = Some(*next);
+                }
+            }
+            Next::Wait {
+                reason,
+                message,
+                wake,
+            } => {
+                // A container in back-off has been carried out, one not started has not.
+                self.plan.converged &= reason == "CrashLoopBackOff";
+                self.wait(pod.uid, Some(&container.name), &reason, message);
+                if let Some(wake) = wake {
+                    self.wake_at(wake);
+                }
+            }
         }
-        if let Life::Ended(end) = &known.life
-            && !restarts(pod.restart_policy, end.exit_code)
-        {
-            return Next::Rest;
-        }
-        let delay_ms = match self.due(&known, container, pod, seen) {
-            Ok(delay_ms) => delay_ms,
-            Err(next) => return next,
-        };
-        let image = match self.image(container) {
-            Ok(image) => image,
-            Err(next) => return next,
-        };
-        let address = if pod.host_network {
-            self.host.address
-        } else {
-            draft.memory.address
-        };
-        let input = container::compile(
-            self.desired,
-            self.host,
-            pod,
-            address,
-            container,
-            known.lives + 1,
-            image,
-        );
-        let input = match input {
-            Ok(input) => input,
-            Err(error) => return wait(error.reason(), error.to_string()),
-        };
-        if !may_act {
-            return wait("ContainerCreating", "");
-        }
-        let record = draft.memory.containers.entry(container.name.clone());
-        let record = record.or_default();
-        record.begin(image.id.clone());
-        record.delay_ms = if known.lives == 0 {
-            0
-        } else {
-            backoff::restart_after(delay_ms)
-        };
-        draft.mark(match (pod.restart_policy, known.lives) {
-            // A container that must not run twice is known to have run before it does.
-            (bramble_wire::object::RestartPolicy::Never, _) => Durability::Hard,
-            (_, 0) => Durability::Soon,
-            (_, _) => Durability::Ride,
-        });
-        Next::Act(Box::new(Action::StartContainer(Box::new(input))))
     }
 
-    /// Whether the next life may begin now; with the delay that has been waited.
-    fn due(
-        &mut self,
-        known: &ContainerMemory,
-        container: &Container,
-        pod: &Pod,
-        seen: Option<&ObservedPod>,
-    ) -> Result<u32, Next> {
-        let failure = self.observed.failure(pod.uid, &container.name);
-        if let Some(failure) = failure
-            && let Step::Create { .. } = failure.step
-        {
-            let due = failure.retry_at();
-            if self.now.boot_ms < due {
-                return Err(Next::Wait {
-                    reason: "CreateContainerError".into(),
-                    message: failure.message.clone(),
-                    wake: Some(due),
-                });
-            }
-        }
-        let last = seen
-            .and_then(|seen| seen.containers.get(&container.name))
-            .filter(|seen| seen.life == known.lives);
-        let (ran_ms, finished_ms) = match (last.map(|last| &last.run), failure) {
-            (Some(Run::Exited(exit)), _) => (
-                exit.finished.boot_ms.saturating_sub(exit.started.boot_ms),
-                exit.finished.boot_ms,
-            ),
-            (_, Some(failure)) if failure.step == (Step::Start { life: known.lives }) => {
-                (0, failure.at.boot_ms)
-            }
-            // Nobody knows when it ended, so it is long enough ago.
-            _ => return Ok(known.delay_ms),
+    /// An init container has ended well in this sandbox; a sidecar has started.
+    fn is_done(&self, draft: &Draft, container: &Container, seen: Option<&ObservedPod>) -> bool {
+        let Some(known) = in_this_sandbox(draft, container) else {
+            return false;
         };
-        let delay_ms = if ran_ms >= backoff::RESTART_RESET_MS {
-            0
-        } else {
-            known.delay_ms
-        };
-        let due = finished_ms + u64::from(delay_ms);
-        if self.now.boot_ms >= due {
-            return Ok(delay_ms);
+        if !container.sidecar {
+            return matches!(&known.life, Life::Ended(end) if end.exit_code == 0);
         }
-        Err(Next::Wait {
-            reason: "CrashLoopBackOff".into(),
-            message: format!(
-                "back-off {} restarting failed container={} pod={}",
-                backoff::text(delay_ms),
-                container.name,
-                container::pod_text(pod)
-            ),
-            wake: Some(due),
+        running(seen, &container.name).is_some_and(|seen| {
+            let health = super::health(container, &seen.run);
+            seen.life == known.lives && health.hooked && health.started
         })
     }
 
-    fn image(&self, container: &Container) -> Result<&Image, Next> {
-        let name = &container.image;
-        const ABSENT: &ImageState = &ImageState::Absent;
-        match self.observed.images.get(name).unwrap_or(ABSENT) {
-            ImageState::InvalidName(why) => Err(wait(
-                "InvalidImageName",
-                format!("Failed to apply default image tag {name:?}: {why}"),
-            )),
-            ImageState::Broken { reason, message } => Err(wait(reason, message.clone())),
-            ImageState::Loading => {
-                Err(wait("ContainerCreating", format!("loading image {name:?}")))
-            }
-            ImageState::Present(image) if container.pull_policy != PullPolicy::Always => Ok(image),
-            ImageState::Absent if container.pull_policy == PullPolicy::Never => Err(wait(
-                "ErrImageNeverPull",
-                format!("Container image {name:?} is not present with pull policy of Never"),
-            )),
-            ImageState::Present(_) => Err(wait(
-                "ImagePullBackOff",
-                format!(
-                    "Back-off pulling image {name:?}: ErrImagePull: this release does not pull from registries; the image is on the node: set imagePullPolicy to IfNotPresent"
-                ),
-            )),
-            ImageState::Absent => Err(wait(
-                "ImagePullBackOff",
-                format!(
-                    "Back-off pulling image {name:?}: ErrImagePull: this release does not pull from registries; load the image on the node"
-                ),
-            )),
+    /// A container waits for the init containers.
+    fn initializing(
+        &mut self,
+        draft: &Draft,
+        pod: &Pod,
+        container: &Container,
+        seen: Option<&ObservedPod>,
+    ) {
+        let known = draft.memory.containers.get(&container.name);
+        let finished = known.is_some_and(|known| known.has_finished(pod.restart_policy));
+        self.plan.converged = false;
+        if !finished && running(seen, &container.name).is_none() {
+            self.wait(pod.uid, Some(&container.name), creating(pod), String::new());
         }
     }
 
@@ -331,39 +247,76 @@ impl Pass<'_> {
     /// Every container that does not run waits for the pod's own things.
     fn creating(&mut self, draft: &Draft, pod: &Pod, seen: Option<&ObservedPod>, why: &str) {
         self.plan.converged = false;
-        for container in &pod.containers {
+        for container in pod.all_containers() {
             let known = draft.memory.containers.get(&container.name);
-            let finished = known.is_some_and(|known| is_final(known, pod));
+            let finished = known.is_some_and(|known| known.has_finished(pod.restart_policy));
             if !finished && running(seen, &container.name).is_none() {
                 let name = Some(container.name.as_str());
-                self.wait(pod.uid, name, "ContainerCreating", why.into());
+                self.wait(pod.uid, name, creating(pod), why.into());
             }
         }
     }
 }
 
-fn is_final(known: &ContainerMemory, pod: &Pod) -> bool {
-    matches!(&known.life, Life::Ended(end) if !restarts(pod.restart_policy, end.exit_code))
+/// The reason of a container that nothing is wrong with but that it does not run yet.
+pub(super) fn creating(pod: &Pod) -> &'static str {
+    match pod.init_containers.is_empty() {
+        true => "ContainerCreating",
+        false => "PodInitializing",
+    }
+}
+
+/// Upstream's words.
+fn past_deadline() -> Verdict {
+    Verdict {
+        reason: "DeadlineExceeded".into(),
+        message: "Pod was active on the node longer than the specified deadline".into(),
+        grace_s: None,
+    }
+}
+
+fn difference_ms(from: UnixMs, to: UnixMs) -> u64 {
+    u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0)
+}
+
+/// What is remembered of a container that has begun in this sandbox.
+fn in_this_sandbox<'a>(draft: &'a Draft, container: &Container) -> Option<&'a ContainerMemory> {
+    let known = draft.memory.containers.get(&container.name)?;
+    (known.sandbox == draft.memory.sandbox && known.life != Life::None).then_some(known)
+}
+
+/// The init containers have run: a main container has begun after them.
+fn is_initialized(draft: &Draft, pod: &Pod) -> bool {
+    (pod.containers.iter()).any(|container| in_this_sandbox(draft, container).is_some())
+}
+
+/// What ran in the sandbox before does not count in this one. Only where it makes a difference.
+fn begin_sandbox(draft: &mut Draft, pod: &Pod) {
+    let init = || pod.init_containers.iter();
+    if init().any(|container| in_this_sandbox(draft, container).is_some()) {
+        draft.memory.sandbox += 1;
+        // Init containers taken for done that are not would be worse than a write.
+        draft.mark(Durability::Hard);
+    }
 }
 
 fn has_finished(draft: &Draft, pod: &Pod) -> bool {
-    !pod.containers.is_empty()
-        && pod.containers.iter().all(|container| {
-            (draft.memory.containers.get(&container.name)).is_some_and(|known| is_final(known, pod))
-        })
+    let known = |container: &Container| draft.memory.containers.get(&container.name);
+    let finished = |container: &Container| {
+        known(container).is_some_and(|known| known.has_finished(pod.restart_policy))
+    };
+    let failed = |container: &Container| {
+        in_this_sandbox(draft, container)
+            .is_some_and(|known| matches!(&known.life, Life::Ended(end) if end.exit_code != 0))
+    };
+    // A failed init container ends a pod that never restarts anything.
+    let init_failed = pod.restart_policy == RestartPolicy::Never
+        && !is_initialized(draft, pod)
+        && (pod.init_containers.iter()).any(|container| !container.sidecar && failed(container));
+    init_failed || (!pod.containers.is_empty() && pod.containers.iter().all(finished))
 }
 
-/// All ended for good: the sandbox goes, the logs stay, and the address is free once the sandbox is
-/// gone.
-fn finish(draft: &mut Draft, seen: Option<&ObservedPod>) -> Option<Action> {
-    match seen.map(|seen| seen.sandbox) {
-        Some(Sandbox::Ready { .. } | Sandbox::Lost) => Some(Action::StopSandbox { uid: draft.uid }),
-        Some(Sandbox::Stopped) | None => {
-            if draft.memory.holds_address {
-                draft.memory.holds_address = false;
-                draft.mark(Durability::Hard);
-            }
-            None
-        }
-    }
+/// For the record of a life.
+pub(super) fn kind_of(pod: &Pod, container: &Container) -> Kind {
+    Kind::of(pod, &container.name).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-use bramble_wire::object::Container;
+use bramble_wire::object::{Container, RestartPolicy};
 use bramble_wire::report::UnixMs;
 
 use super::*;
@@ -18,7 +18,7 @@ fn check(policy: RestartPolicy, containers: &[&str], change: impl FnOnce(&mut Po
         ..PodMemory::default()
     };
     let mut seen = ObservedPod {
-        sandbox: Sandbox::Ready { stopping_s: None },
+        sandbox: Sandbox::Ready,
         containers: BTreeMap::new(),
         files: None,
     };
@@ -38,7 +38,8 @@ fn check(policy: RestartPolicy, containers: &[&str], change: impl FnOnce(&mut Po
         if *state == "r" {
             let run = Run::Running {
                 started: Moment::new(1, 1),
-                stopping_s: None,
+                stopping: None,
+                health: None,
             };
             let running = ObservedContainer {
                 life: 1,
@@ -104,7 +105,12 @@ fn phases_are_the_kubelets() {
 
 #[test]
 fn an_ended_pod_is_terminal_whatever_its_policy() {
-    let end = |known: &mut PodMemory| known.ending = Some(Ending { grace_s: 1 });
+    let end = |known: &mut PodMemory| {
+        known.ending = Some(Ending {
+            grace_s: 1,
+            since_boot_ms: 0,
+        })
+    };
     let always = RestartPolicy::Always;
     assert_eq!(check(always, &["0"], end), Phase::Succeeded);
     assert_eq!(check(always, &["143"], end), Phase::Failed);

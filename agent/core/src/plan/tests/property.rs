@@ -134,11 +134,8 @@ proptest! {
                 let runs = seen
                     .and_then(|seen| seen.containers.get(&container.name))
                     .is_some_and(|seen| matches!(seen.run, Run::Running { .. }));
-                let finished = matches!(
-                    &known.containers[&container.name].life,
-                    crate::memory::Life::Ended(end)
-                        if !crate::plan::restarts(pod.restart_policy, end.exit_code)
-                );
+                let finished =
+                    known.containers[&container.name].has_finished(pod.restart_policy);
                 prop_assert!(runs != finished, "{uid} {}", container.name);
             }
         }

@@ -128,7 +128,7 @@ fn a_deleted_pod_is_ended_removed_and_then_said_to_be_gone() {
     toy.set([stopping(pod(1), 5)]);
     check(
         &mut toy,
-        &["remember p1 ending=5 c#1 (Hard)", "stop p1 within 5"],
+        &["remember p1 ending=5 c#1 (Hard)", "stop p1/c#1 within 5"],
     );
     check(
         &mut toy,
@@ -156,7 +156,7 @@ fn absence_stops_with_the_pods_own_grace() {
     toy.set([pod(2)]);
     check(
         &mut toy,
-        &["remember p1 ending=30 c#1 (Hard)", "stop p1 within 30"],
+        &["remember p1 ending=30 c#1 (Hard)", "stop p1/c#1 within 30"],
     );
     assert_eq!(toy.settle(), ["remove p1"]);
 }
@@ -177,22 +177,20 @@ fn ending_is_one_way() {
 fn a_shorter_grace_is_passed_on_and_a_longer_one_is_not() {
     let mut toy = Toy::new([pod(1)]);
     toy.settle();
-    let stopped = |toy: &mut Toy, s| {
-        let seen = toy.observed.pods.get_mut(&uid(1)).expect("pod");
-        seen.sandbox = Sandbox::Ready {
-            stopping_s: Some(s),
-        };
-    };
+    toy.stubborn = true;
     toy.set([stopping(pod(1), 30)]);
-    stopped(&mut toy, 30);
-    check(&mut toy, &["remember p1 ending=30 c#1 (Hard)"]);
+    check(
+        &mut toy,
+        &["remember p1 ending=30 c#1 (Hard)", "stop p1/c#1 within 30"],
+    );
     toy.set([stopping(pod(1), 60)]);
     check(&mut toy, &[]);
     toy.set([stopping(pod(1), 0)]);
     check(
         &mut toy,
-        &["remember p1 ending=0 c#1 (Hard)", "stop p1 within 0"],
+        &["remember p1 ending=0 c#1 (Hard)", "stop p1/c#1 within 0"],
     );
+    check(&mut toy, &[]);
 }
 
 #[test]
@@ -206,12 +204,12 @@ fn a_pod_deleted_before_it_was_seen_is_gone_at_once() {
 fn an_orphan_is_ended() {
     let mut toy = Toy::new([]);
     let orphan = ObservedPod {
-        sandbox: Sandbox::Ready { stopping_s: None },
+        sandbox: Sandbox::Ready,
         containers: [("x".to_owned(), life(1, Moment::default()))].into(),
         files: None,
     };
     toy.observed.pods.insert(uid(9), orphan);
-    assert_eq!(toy.settle(), ["stop p9 within 30", "remove p9"]);
+    assert_eq!(toy.settle(), ["stop p9/x#1 within 30", "remove p9"]);
     assert!(toy.memory[&uid(9)].gone);
 }
 
@@ -314,8 +312,8 @@ fn volumes_are_written_before_the_start_and_follow_their_object() {
     with_volume.containers[0].mounts.push(Mount {
         volume: "v".into(),
         path: "/etc/v".into(),
-        sub_path: String::new(),
         read_only: true,
+        ..Mount::default()
     });
     let mut toy = Toy::new([with_volume]);
     check(
@@ -528,7 +526,7 @@ fn a_full_range_is_said_and_holds_up_nobody_else() {
     assert_eq!(
         toy.settle(),
         [
-            "stop p1 within 30",
+            "stop p1/c#1 within 30",
             "remove p1",
             "start sandbox p2",
             "start p2/c#1"
@@ -544,7 +542,8 @@ fn life(life: u32, started: Moment) -> ObservedContainer {
         image_id: String::new(),
         run: Run::Running {
             started,
-            stopping_s: None,
+            stopping: None,
+            health: None,
         },
     }
 }

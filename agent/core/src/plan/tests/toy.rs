@@ -11,8 +11,9 @@ use crate::desired::{Desired, Host};
 use crate::memory::{Life, Memory};
 use crate::observed::{
     Exit, Failure, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run, Sandbox, Step,
+    Stopping,
 };
-use crate::plan::{Action, Durability, Plan, plan};
+use crate::plan::{Action, Durability, Plan, StopInput, plan};
 use crate::time::Moment;
 use crate::volume;
 
@@ -24,6 +25,8 @@ pub(super) struct Toy {
     pub(super) disk: Memory,
     pub(super) now: Moment,
     pub(super) started: BTreeMap<(PodUid, String), Vec<u32>>,
+    /// Containers don't end when they are told to.
+    pub(super) stubborn: bool,
 }
 
 pub(super) fn uid(n: u8) -> PodUid {
@@ -102,6 +105,7 @@ impl Toy {
             disk: Memory::default(),
             now: Moment::new(1_000_000, 1_700_000_000_000),
             started: BTreeMap::new(),
+            stubborn: false,
         };
         toy.observed
             .images
@@ -134,6 +138,7 @@ impl Toy {
         let host = Host {
             name: "node".into(),
             address: Some([192, 0, 2, 1]),
+            ..Host::default()
         };
         plan(
             self.desired.as_ref(),
@@ -255,7 +260,7 @@ impl Toy {
                     .map(|seen| seen.containers.clone())
                     .unwrap_or_default();
                 let seen = ObservedPod {
-                    sandbox: Sandbox::Ready { stopping_s: None },
+                    sandbox: Sandbox::Ready,
                     containers,
                     files: Some(volume::digest(&input.volumes)),
                 };
@@ -274,7 +279,7 @@ impl Toy {
                     "started without its image"
                 );
                 let seen = self.observed.pods.get_mut(&uid).expect("sandbox");
-                assert_eq!(seen.sandbox, Sandbox::Ready { stopping_s: None });
+                assert_eq!(seen.sandbox, Sandbox::Ready);
                 if let Some(old) = seen.containers.get(&input.name) {
                     assert!(matches!(old.run, Run::Exited(_)), "two lives at once");
                 }
@@ -288,21 +293,26 @@ impl Toy {
                     image_id: input.image_id,
                     run: Run::Running {
                         started: now,
-                        stopping_s: None,
+                        stopping: None,
+                        health: None,
                     },
                 };
                 seen.containers.insert(input.name, life);
             }
-            Action::StopContainer { container, .. } => {
+            Action::StopContainers { containers, .. } => {
                 let seen = self.observed.pods.get_mut(&uid).expect("sandbox");
-                let seen = seen.containers.get_mut(&container).expect("container");
-                seen.run = Run::Exited(exit_of(&seen.run, 143, now));
-            }
-            Action::StopContainers { .. } => {
-                assert!(self.disk[&uid].ending.is_some(), "ending not on disk");
-                let seen = self.observed.pods.get_mut(&uid).expect("sandbox");
-                for seen in seen.containers.values_mut() {
-                    if let Run::Running { .. } = seen.run {
+                for stop in containers {
+                    let seen = seen.containers.get_mut(&stop.container).expect("container");
+                    assert_eq!(seen.life, stop.life, "another life is stopped");
+                    let Run::Running { stopping, .. } = &mut seen.run else {
+                        panic!("what has ended is stopped");
+                    };
+                    if self.stubborn || stop.hold {
+                        *stopping = Some(Stopping {
+                            grace_s: stop.grace_s,
+                            held: stop.hold,
+                        });
+                    } else {
                         seen.run = Run::Exited(exit_of(&seen.run, 143, now));
                     }
                 }
@@ -329,7 +339,7 @@ impl Toy {
             assert_eq!(all.len(), distinct.len(), "an address given out twice");
         }
         for (uid, seen) in &self.observed.pods {
-            if let (Sandbox::Ready { .. }, Some(pod)) = (seen.sandbox, self.memory.get(uid)) {
+            if let (Sandbox::Ready, Some(pod)) = (seen.sandbox, self.memory.get(uid)) {
                 assert!(
                     pod.holds_address || pod.address.is_none(),
                     "released while in use"
@@ -412,13 +422,24 @@ fn show_action(action: &Action) -> String {
         Action::StartSandbox(_) => format!("start sandbox p{pod}"),
         Action::WriteVolumes { .. } => format!("write volumes p{pod}"),
         Action::StartContainer(input) => format!("start p{pod}/{}#{}", input.name, input.life),
-        Action::StopContainer {
-            container,
-            life,
-            grace_s,
-            ..
-        } => format!("stop p{pod}/{container}#{life} within {grace_s}"),
-        Action::StopContainers { grace_s, .. } => format!("stop p{pod} within {grace_s}"),
+        Action::StopContainers { containers, .. } => {
+            let each = containers.iter().map(|stop| {
+                let hook = stop.pre_stop.as_ref().map_or("", |_| " after its hook");
+                let hold = if stop.hold {
+                    " when its turn comes"
+                } else {
+                    ""
+                };
+                let StopInput {
+                    container,
+                    life,
+                    grace_s,
+                    ..
+                } = stop;
+                format!("stop p{pod}/{container}#{life} within {grace_s}{hook}{hold}")
+            });
+            each.collect::<Vec<_>>().join(", ")
+        }
         Action::StopSandbox { .. } => format!("stop sandbox p{pod}"),
         Action::RemovePod { .. } => format!("remove p{pod}"),
     }

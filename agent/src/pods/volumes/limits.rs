@@ -1,0 +1,250 @@
+//! emptyDirs on disk that may not grow over their limit (`sizeLimit`): the pod is evicted.
+//!
+//! Nothing but a look tells how much is in a directory. It is had seldom and cheaply: while the file
+//! system has not changed nobody looks, while its growth can't have been enough neither, except once
+//! a minute. Nothing is written. One look counts at most [`ENTRIES_MAX`] entries of a volume; a
+//! volume with more is taken at what was counted.
+//!
+//! What is watched is in the pod's run directory, so an agent that starts again goes on watching.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use bramble_agent_core::observed::Verdict;
+use bramble_agent_core::volume::{Content, VolumeInput, quantity};
+use bramble_wire::object::PodUid;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, statat, statvfs};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::pods::Directories;
+use crate::pods::files::{names, read_record, write_record};
+
+/// How often somebody looks whether to look.
+pub(in crate::pods) const EVERY_MS: u64 = 10_000;
+/// After so many of those a changed volume is measured whatever its file system's growth says.
+const ROUNDS_MAX: u32 = 6;
+/// Most entries that one look counts.
+const ENTRIES_MAX: u32 = 200_000;
+/// The kubelet's reason.
+const EVICTED: &str = "Evicted";
+
+/// A volume and its limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Bound {
+    volume: String,
+    limit_bytes: u64,
+}
+
+/// What is known of a volume since the last look.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    bytes: u64,
+    free_blocks: u64,
+    free_files: u64,
+    rounds: u32,
+}
+
+/// Keeps what is known between looks.
+#[derive(Debug, Default)]
+pub(in crate::pods) struct Limits {
+    known: BTreeMap<(PodUid, String), Known>,
+}
+
+fn record(directories: &Directories, uid: PodUid) -> PathBuf {
+    directories.pod(uid).join("limits")
+}
+
+/// Takes note of the limits of a pod's volumes.
+pub(super) fn note(
+    directories: &Directories,
+    uid: PodUid,
+    volumes: &[VolumeInput],
+) -> io::Result<()> {
+    let bounds: Vec<Bound> = volumes
+        .iter()
+        .filter_map(|volume| match volume.content {
+            Content::Empty {
+                memory: false,
+                size_limit_bytes: Some(limit_bytes),
+            } if limit_bytes > 0 => Some(Bound {
+                volume: volume.name.clone(),
+                limit_bytes,
+            }),
+            _ => None,
+        })
+        .collect();
+    if bounds.is_empty() {
+        return Ok(());
+    }
+    write_record(&record(directories, uid), &bounds)
+}
+
+impl Limits {
+    /// Looks at what may have grown too large. Returns the pods that have to go. Blocks.
+    pub(in crate::pods) fn look(&mut self, directories: &Directories) -> BTreeMap<PodUid, Verdict> {
+        let mut verdicts = BTreeMap::new();
+        let mut seen = BTreeMap::new();
+        let pods = names(&directories.run.join("pods"));
+        for uid in pods.iter().filter_map(|name| PodUid::parse(name)) {
+            let bounds: Vec<Bound> =
+                read_record(&record(directories, uid)).unwrap_or_default();
+            for bound in bounds {
+                let key = (uid, bound.volume.clone());
+                let path = directories.disk_volumes(uid).join(&bound.volume);
+                let known = self.known.remove(&key);
+                let Some(known) = look_at(&path, &bound, known) else {
+                    continue;
+                };
+                if known.bytes > bound.limit_bytes {
+                    let message = format!(
+                        "Usage of EmptyDir volume {:?} exceeds the limit {:?}. ",
+                        bound.volume,
+                        quantity(bound.limit_bytes)
+                    );
+                    verdicts.entry(uid).or_insert(Verdict {
+                        reason: EVICTED.into(),
+                        message,
+                    });
+                }
+                seen.insert(key, known);
+            }
+        }
+        self.known = seen;
+        verdicts
+    }
+}
+
+/// `None` when it can't be told now.
+fn look_at(path: &Path, bound: &Bound, known: Option<Known>) -> Option<Known> {
+    let space = statvfs(path).ok()?;
+    let (free_blocks, free_files) = (space.f_bfree, space.f_ffree);
+    if let Some(known) = known {
+        if (known.free_blocks, known.free_files) == (free_blocks, free_files) {
+            return Some(known);
+        }
+        let grown = known.free_blocks.saturating_sub(free_blocks);
+        let most = (known.bytes).saturating_add(grown.saturating_mul(space.f_frsize));
+        if most <= bound.limit_bytes && known.rounds < ROUNDS_MAX {
+            let rounds = known.rounds + 1;
+            return Some(Known { rounds, ..known });
+        }
+    }
+    match measure(path, bound.limit_bytes) {
+        Ok(bytes) => Some(Known {
+            bytes,
+            free_blocks,
+            free_files,
+            rounds: 0,
+        }),
+        Err(error) => {
+            tracing::debug!(path = %path.display(), %error, "a volume could not be measured");
+            known
+        }
+    }
+}
+
+/// Bytes that a directory takes on its disk, until they are more than `enough`. What is mounted below
+/// and what links lead to does not count; a file of several names counts by its share.
+fn measure(path: &Path, enough: u64) -> Result<u64, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(path, flags, Mode::empty())?;
+    let open = |below: &Path| -> Result<OwnedFd, Errno> {
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+        openat2(&root, below, flags, Mode::empty(), how)
+    };
+    let mut bytes: u64 = 0;
+    let mut left = ENTRIES_MAX;
+    let mut folders = vec![PathBuf::from(".")];
+    while let Some(folder) = folders.pop() {
+        // A container renames and removes while we look; what is gone has gone.
+        let Ok(opened) = open(&folder) else { continue };
+        for entry in Dir::read_from(&opened)? {
+            let Ok(entry) = entry else { break };
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let Ok(data) = statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            let is_dir = FileType::from_raw_mode(data.st_mode) == FileType::Directory;
+            let names = if is_dir { 1 } else { u64::from(data.st_nlink as u32).max(1) };
+            let taken = u64::try_from(data.st_blocks).unwrap_or(0).saturating_mul(512);
+            bytes = bytes.saturating_add(taken / names);
+            left = left.saturating_sub(1);
+            if bytes > enough || left == 0 {
+                return Ok(bytes);
+            }
+            if is_dir {
+                use std::os::unix::ffi::OsStrExt;
+                folders.push(folder.join(std::ffi::OsStr::from_bytes(name.to_bytes())));
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_grows_over_its_limit_is_told_as_the_kubelet_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let directories = Directories {
+            run: dir.path().join("run"),
+            data: dir.path().join("data"),
+        };
+        let uid = PodUid([7; 16]);
+        let empty = |name: &str, limit: Option<u64>| VolumeInput {
+            name: name.into(),
+            content: Content::Empty {
+                memory: false,
+                size_limit_bytes: limit,
+            },
+            group: None,
+        };
+        let volumes = [empty("small", Some(1 << 20)), empty("free", None)];
+        super::super::ensure(&directories, uid, &volumes).unwrap();
+        let of = |name: &str| directories.disk_volumes(uid).join(name);
+        fs::write(of("free").join("x"), vec![1; 4 << 20]).unwrap();
+        fs::create_dir(of("small").join("sub")).unwrap();
+        fs::write(of("small").join("sub/a"), vec![1; 512 << 10]).unwrap();
+        let mut limits = Limits::default();
+        assert!(limits.look(&directories).is_empty());
+        fs::write(of("small").join("b"), vec![1; 600 << 10]).unwrap();
+        let verdict = limits.look(&directories).remove(&uid).unwrap();
+        assert_eq!(verdict.reason, "Evicted");
+        assert_eq!(
+            verdict.message,
+            "Usage of EmptyDir volume \"small\" exceeds the limit \"1Mi\". "
+        );
+        // Another agent knows it from the board alone.
+        assert!(Limits::default().look(&directories).contains_key(&uid));
+        fs::remove_file(of("small").join("b")).unwrap();
+        assert!(Limits::default().look(&directories).is_empty());
+    }
+
+    #[test]
+    fn links_and_mounts_lead_to_nothing_that_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (volume, outside) = (dir.path().join("v"), dir.path().join("o"));
+        fs::create_dir_all(volume.join("point")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("large"), vec![1; 4 << 20]).unwrap();
+        std::os::unix::fs::symlink(&outside, volume.join("link")).unwrap();
+        rustix::mount::mount_bind(&outside, volume.join("point")).unwrap();
+        let bytes = measure(&volume, u64::MAX);
+        rustix::mount::unmount(volume.join("point"), rustix::mount::UnmountFlags::DETACH).unwrap();
+        assert!(bytes.unwrap() < 1 << 20);
+        // Two names are one file.
+        fs::write(volume.join("a"), vec![1; 1 << 20]).unwrap();
+        fs::hard_link(volume.join("a"), volume.join("b")).unwrap();
+        let bytes = measure(&volume, u64::MAX).unwrap();
+        assert!((1 << 20..3 << 19).contains(&bytes), "{bytes}");
+    }
+}

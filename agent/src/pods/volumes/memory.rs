@@ -1,0 +1,71 @@
+//! Volumes in memory: a tmpfs of a certain size, never swapped out where the kernel can do that.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use bramble_agent_core::volume::{Content, VolumeInput};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount, mount_remount};
+
+use super::{OURS, mode};
+use crate::pods::files::make_dir;
+
+/// Without a limit half of the memory, as the kernel's default is.
+const HALF: &str = "50%";
+/// What a file takes beside its bytes, at most.
+const PAGE: u64 = 64 << 10;
+
+/// Mounts a memory file system of that size, or gives the one that is there that size.
+pub(super) fn ensure(
+    path: &Path,
+    size_bytes: Option<u64>,
+    root_mode: u32,
+    group: Option<u32>,
+) -> io::Result<()> {
+    make_dir(path, OURS)?;
+    let size = size_bytes.map_or(HALF.to_owned(), |bytes| bytes.to_string());
+    if is_mount_point(path)? {
+        let options = CString::new(format!("size={size}"))?;
+        let flags = MountFlags::NODEV | MountFlags::NOSUID;
+        return Ok(mount_remount(path, flags, options.as_c_str())?);
+    }
+    // Owner and mode come with the mount, so that there is no moment without them.
+    let mut options = format!("size={size},mode={:o}", mode(root_mode, group));
+    if let Some(group) = group {
+        options += &format!(",gid={group}");
+    }
+    match mount_tmpfs(path, &format!("{options},noswap")) {
+        // Kernels before 6.4 don't know the word.
+        Err(Errno::INVAL) => Ok(mount_tmpfs(path, &options)?),
+        other => Ok(other?),
+    }
+}
+
+fn mount_tmpfs(path: &Path, options: &str) -> Result<(), Errno> {
+    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", path, "tmpfs", flags, Some(options.as_c_str()))
+}
+
+fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    Ok(fs::metadata(path)?.dev() != fs::metadata(parent)?.dev())
+}
+
+/// Room for the secret files of a pod: twice what they take, because the old ones go last. Never so
+/// little that nothing fits.
+pub(super) fn size_of_files(volumes: &[VolumeInput]) -> Option<u64> {
+    let files = volumes.iter().filter_map(|volume| match &volume.content {
+        Content::Files {
+            secret: true,
+            files,
+        } => Some(files),
+        _ => None,
+    });
+    let takes = |len: usize| (len as u64).saturating_add(PAGE);
+    let bytes: u64 = files.flatten().map(|file| takes(file.bytes.len())).sum();
+    Some(bytes.saturating_mul(2).max(1 << 20))
+}
