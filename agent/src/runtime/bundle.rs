@@ -7,12 +7,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use bramble_wire::object::PodUid;
-use bramble_wire::shim::path;
+use bramble_wire::shim::{ContainerRecord, path};
 
 use super::cgroup::Cgroups;
 use super::options::Options;
-use super::spec::{ContainerConfig, Surroundings, runtime_spec};
-use super::{Error, mounts, process};
+use super::spec::{ContainerConfig, Processes, Surroundings, runtime_spec};
+use super::{Error, devices, mounts, process, seccomp};
 
 /// Where a container's bundle is.
 pub(super) fn directory(options: &Options, pod: PodUid, id: &str) -> PathBuf {
@@ -58,8 +58,26 @@ pub(super) fn prepare(
         .map_err(step("make the log"))?;
     let uid = pod.to_string();
     let namespaces = options.pod_dir(pod).join(path::NAMESPACES);
+    let seccomp = match seccomp::wanted(&config.rights) {
+        seccomp::Wanted::File(name) => {
+            let profile = seccomp::read(&options.data_dir.join("seccomp"), name);
+            Some(profile.map_err(step("find what it may do"))?)
+        }
+        _ => None,
+    };
+    let devices = if config.rights.privileged {
+        devices::of_the_board()
+    } else {
+        Vec::new()
+    };
+    let processes =
+        processes(options, pod, config).map_err(step("find its processes' namespace"))?;
     let around = Surroundings {
         host_network: !namespaces.join("net").exists(),
+        host_ipc: !namespaces.join("ipc").exists(),
+        processes,
+        devices,
+        seccomp,
         namespaces,
         cgroup: cgroups.container_path(&uid, &config.id),
         cgroup_v2: cgroups.v2_only(),
@@ -76,6 +94,31 @@ pub(super) fn prepare(
         .open(bundle.join("config.json"))
         .and_then(|mut file| file.write_all(spec.as_bytes()))
         .map_err(step("write config.json"))
+}
+
+/// The process namespace to join, if any.
+fn processes(
+    options: &Options,
+    pod: PodUid,
+    config: &ContainerConfig,
+) -> io::Result<Option<PathBuf>> {
+    match &config.processes {
+        Processes::Own | Processes::Host => Ok(None),
+        Processes::Pod => {
+            let file = options.pod_dir(pod).join(path::NAMESPACES).join("pid");
+            let missing = || io::Error::other("the pod has none that could be shared");
+            file.exists().then_some(Some(file)).ok_or_else(missing)
+        }
+        Processes::Of(id) => {
+            let record = fs::read(directory(options, pod, id).join(path::CONTAINER))?;
+            let record: ContainerRecord =
+                bramble_wire::decode(&record, "pid record").map_err(io::Error::other)?;
+            if !process::alive(record.pid, record.start_time) {
+                return Err(io::Error::other(format!("container {id} does not run")));
+            }
+            Ok(Some(format!("/proc/{}/ns/pid", record.pid).into()))
+        }
+    }
 }
 
 pub(super) fn make_dir(dir: &Path) -> io::Result<()> {

@@ -10,12 +10,16 @@
 mod bundle;
 pub mod cgroup;
 mod client;
+mod devices;
 mod kernel;
 mod mounts;
 mod options;
 mod process;
+pub mod rights;
+pub mod seccomp;
 mod session;
 pub mod spec;
+pub mod sysctl;
 pub mod user;
 
 use std::future::Future;
@@ -29,10 +33,11 @@ use bramble_wire::stream::Stdio;
 pub use kernel::KernelRuntime;
 pub use options::Options;
 pub use session::{ExecConfig, Exit, Input, Output, Session, Terminal};
-pub use spec::{BindMount, ContainerConfig, Limits, Rights, User};
+pub use rights::Rights;
+pub use spec::{BindMount, Console, ContainerConfig, Limits, Processes, User};
 
 /// A pod's surroundings, before its containers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PodConfig {
     /// Its UID.
     pub uid: PodUid,
@@ -40,6 +45,14 @@ pub struct PodConfig {
     pub hostname: String,
     /// Shares the board's network.
     pub host_network: bool,
+    /// Shares the board's IPC.
+    pub host_ipc: bool,
+    /// Has a process namespace that its containers may join ([`Processes::Pod`]).
+    pub share_processes: bool,
+    /// Kernel settings of its namespaces, names with dots; see [`sysctl::of`].
+    pub sysctls: Vec<(String, String)>,
+    /// What all its containers together may use.
+    pub limits: Limits,
 }
 
 /// A pod whose surroundings exist.

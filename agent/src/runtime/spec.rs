@@ -7,93 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::cgroup;
-
-/// Docker's and containerd's default capabilities, without `CAP_`, less MKNOD: on cgroup v2 a device
-/// filter needs an eBPF program that we don't load yet, and without one a made device node is a way
-/// to the board's disk.
-pub const DEFAULT_CAPABILITIES: [&str; 13] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "NET_BIND_SERVICE",
-    "NET_RAW",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
-
-/// Every capability, in the kernel's order: its place is its number.
-pub const ALL_CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
-/// As Kubernetes and Docker mask them; a privileged container sees them.
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+use super::rights::{MASKED, READ_ONLY, Rights, capabilities};
+use super::seccomp;
 
 /// Search path of an image that sets none.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -117,12 +32,29 @@ pub struct ContainerConfig {
     pub limits: Limits,
     /// Rights.
     pub rights: Rights,
+    /// Whose processes it sees.
+    pub processes: Processes,
     /// Further bind mounts, in order.
     pub mounts: Vec<BindMount>,
     /// Log file; its directory is made.
     pub log: PathBuf,
     /// Which of the board's processes the kernel sacrifices first (-1000 to 1000).
     pub oom_score_adj: i32,
+    /// Its streams besides the log.
+    pub console: Console,
+    /// Signal that a stop begins with; 0 is TERM ([`super::signal_number`]).
+    pub stop_signal: i32,
+}
+
+/// What can be attached to, besides output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Console {
+    /// Has a terminal.
+    pub tty: bool,
+    /// Its input is held open.
+    pub stdin: bool,
+    /// Until the first client that wrote to it is gone.
+    pub stdin_once: bool,
 }
 
 impl fmt::Debug for ContainerConfig {
@@ -147,6 +79,20 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
+/// Which process namespace a container is in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Processes {
+    /// One of its own.
+    #[default]
+    Own,
+    /// The pod's, see [`super::PodConfig::share_processes`].
+    Pod,
+    /// The board's.
+    Host,
+    /// That of another container of the pod, by the runtime's id of its life.
+    Of(String),
+}
+
 /// Limits; `None` is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
@@ -160,21 +106,6 @@ pub struct Limits {
     pub pids: Option<u64>,
 }
 
-/// Rights of a container.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rights {
-    /// Everything allowed, all devices, nothing masked.
-    pub privileged: bool,
-    /// May gain privileges by set-user-id programs.
-    pub allow_privilege_escalation: bool,
-    /// Root file system is read-only.
-    pub read_only_root: bool,
-    /// Added to the default set, without `CAP_`.
-    pub capabilities_add: Vec<String>,
-    /// Removed from it; `ALL` empties it.
-    pub capabilities_drop: Vec<String>,
-}
-
 /// A directory or file of the board that appears in the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindMount {
@@ -186,13 +117,18 @@ pub struct BindMount {
     pub read_only: bool,
 }
 
-/// The pod around a container.
+/// The pod and the board around a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
     /// Directory with the namespace files of the pod.
     pub namespaces: PathBuf,
     /// The pod shares the board's network.
     pub host_network: bool,
+    /// The pod shares the board's IPC.
+    pub host_ipc: bool,
+    /// Process namespace to join; `None`: one of its own, or the board's
+    /// ([`ContainerConfig::processes`]).
+    pub processes: Option<PathBuf>,
     /// cgroup of the container, absolute within each hierarchy.
     pub cgroup: String,
     /// The kernel mounts cgroup v2 only.
@@ -201,6 +137,29 @@ pub struct Surroundings {
     pub rootfs: PathBuf,
     /// Capabilities that we have ourselves and so can hand on, a bit each; what "all" means here.
     pub grantable: u64,
+    /// Devices of the board, for a privileged container.
+    pub devices: Vec<Device>,
+    /// The `linux.seccomp` of a profile on the board, if the container wants one.
+    pub seccomp: Option<Value>,
+}
+
+/// A device node of the board.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Path below `/dev`.
+    pub path: String,
+    /// `c` or `b`.
+    pub kind: char,
+    /// Number of its driver.
+    pub major: u32,
+    /// Number within the driver.
+    pub minor: u32,
+    /// Permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
 }
 
 /// `config.json` of a container.
@@ -208,22 +167,37 @@ pub fn runtime_spec(config: &ContainerConfig, around: &Surroundings) -> Value {
     let rights = &config.rights;
     let mut linux = json!({
         "cgroupsPath": around.cgroup,
-        "namespaces": namespaces(around),
-        "resources": resources(config),
+        "namespaces": namespaces(config, around),
+        "resources": resources(config, around),
     });
-    if !rights.privileged {
+    if !rights.privileged && !rights.proc_unmasked {
         linux["maskedPaths"] = json!(MASKED);
         linux["readonlyPaths"] = json!(READ_ONLY);
     }
+    if rights.privileged {
+        linux["devices"] = around.devices.iter().map(device).collect();
+    }
+    let mut annotations = json!({});
+    match (seccomp::wanted(rights), &around.seccomp) {
+        (seccomp::Wanted::Nothing, _) => {}
+        (seccomp::Wanted::Default, _) => annotations[seccomp::ANNOTATION] = json!(seccomp::DEFAULT),
+        (seccomp::Wanted::File(_), profile) => linux["seccomp"] = json!(profile),
+    }
     let capabilities = capabilities(rights, around.grantable);
     let user = &config.user;
+    // The primary group is one of the further ones too: dropping it must not open what is closed to it
+    // (CVE-2022-36109), as in containerd.
+    let mut groups = user.groups.clone();
+    if !groups.contains(&user.gid) {
+        groups.insert(0, user.gid);
+    }
     // Without ambient capabilities a user other than root keeps only what files grant, as upstream.
     let mut process = json!({
-        "terminal": false,
+        "terminal": config.console.tty,
         "args": config.args,
-        "env": environment(&config.env),
+        "env": environment(&config.env, config.console.tty),
         "cwd": if config.working_dir.is_empty() { "/" } else { &config.working_dir },
-        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
+        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": groups },
         "capabilities": {
             "bounding": capabilities,
             "effective": capabilities,
@@ -238,54 +212,24 @@ pub fn runtime_spec(config: &ContainerConfig, around: &Surroundings) -> Value {
         "process": process,
         "root": { "path": around.rootfs, "readonly": rights.read_only_root },
         "mounts": mounts(config, around),
+        "annotations": annotations,
         "linux": linux,
     })
 }
 
-/// The default set with additions and removals; unknown names are left to the API to refuse.
-fn capabilities(rights: &Rights, grantable: u64) -> Vec<String> {
-    let bare = |name: &String| {
-        let upper = name.to_ascii_uppercase();
-        upper
-            .strip_prefix("CAP_")
-            .map(str::to_owned)
-            .unwrap_or(upper)
-    };
-    let all = || {
-        let ours = |(number, _): &(usize, &&str)| grantable & (1 << number) != 0;
-        ALL_CAPABILITIES
-            .iter()
-            .enumerate()
-            .filter(ours)
-            .map(|(_, name)| (*name).to_owned())
-    };
-    let mut set: Vec<String> = if rights.privileged {
-        all().collect()
-    } else {
-        DEFAULT_CAPABILITIES
-            .iter()
-            .map(|c| (*c).to_owned())
-            .collect()
-    };
-    let drop: Vec<_> = rights.capabilities_drop.iter().map(bare).collect();
-    let add: Vec<_> = rights.capabilities_add.iter().map(bare).collect();
-    if drop.iter().any(|c| c == "ALL") {
-        set.clear();
-    }
-    if add.iter().any(|c| c == "ALL") {
-        set = all().collect();
-    }
-    set.retain(|c| !drop.contains(c));
-    set.extend(
-        add.into_iter()
-            .filter(|c| ALL_CAPABILITIES.contains(&c.as_str())),
-    );
-    set.sort();
-    set.dedup();
-    set.into_iter().map(|c| format!("CAP_{c}")).collect()
+fn device(device: &Device) -> Value {
+    json!({
+        "path": device.path,
+        "type": device.kind.to_string(),
+        "major": device.major,
+        "minor": device.minor,
+        "fileMode": device.mode,
+        "uid": device.uid,
+        "gid": device.gid,
+    })
 }
 
-fn environment(env: &[(String, String)]) -> Vec<String> {
+fn environment(env: &[(String, String)], tty: bool) -> Vec<String> {
     let mut out: Vec<(&str, &str)> = Vec::new();
     for (name, value) in env {
         match out.iter_mut().find(|(n, _)| n == name) {
@@ -296,28 +240,35 @@ fn environment(env: &[(String, String)]) -> Vec<String> {
     if !out.iter().any(|(n, _)| *n == "PATH") {
         out.insert(0, ("PATH", DEFAULT_PATH));
     }
+    // As containerd does for a terminal.
+    if tty && !out.iter().any(|(n, _)| *n == "TERM") {
+        out.push(("TERM", "xterm"));
+    }
     out.into_iter().map(|(n, v)| format!("{n}={v}")).collect()
 }
 
-fn namespaces(around: &Surroundings) -> Value {
+fn namespaces(config: &ContainerConfig, around: &Surroundings) -> Value {
     let join =
         |kind: &str, file: &str| json!({ "type": kind, "path": around.namespaces.join(file) });
-    let mut out = vec![
-        json!({ "type": "pid" }),
-        json!({ "type": "mount" }),
-        join("ipc", "ipc"),
-        join("uts", "uts"),
-    ];
+    let mut out = vec![json!({ "type": "mount" }), join("uts", "uts")];
+    match (&around.processes, &config.processes) {
+        (Some(path), _) => out.push(json!({ "type": "pid", "path": path })),
+        (None, Processes::Host) => {}
+        (None, _) => out.push(json!({ "type": "pid" })),
+    }
+    if !around.host_ipc {
+        out.push(join("ipc", "ipc"));
+    }
     if !around.host_network {
         out.push(join("network", "net"));
     }
-    if around.cgroup_v2 {
+    if around.cgroup_v2 && !config.rights.privileged {
         out.push(json!({ "type": "cgroup" }));
     }
     json!(out)
 }
 
-fn resources(config: &ContainerConfig) -> Value {
+fn resources(config: &ContainerConfig, around: &Surroundings) -> Value {
     let Limits {
         cpu_request_milli,
         cpu_limit_milli,
@@ -336,6 +287,11 @@ fn resources(config: &ContainerConfig) -> Value {
     if let Some(count) = pids {
         out["pids"] = json!({ "limit": count });
     }
+    if around.cgroup_v2 {
+        // What is left of a container when the kernel has killed a part of it is of no use: all of it
+        // goes, as upstream since 1.28.
+        out["unified"] = json!({ "memory.oom.group": "1" });
+    }
     out["devices"] = if config.rights.privileged {
         json!([{ "allow": true, "access": "rwm" }])
     } else {
@@ -349,7 +305,7 @@ fn mounts(config: &ContainerConfig, around: &Surroundings) -> Vec<Value> {
     let sys = if config.rights.privileged { "rw" } else { "ro" };
     let hide = ["nosuid", "noexec", "nodev"];
     let mut out = vec![
-        fs("/proc", "proc", "proc", &[]),
+        fs("/proc", "proc", "proc", &hide),
         fs(
             "/dev",
             "tmpfs",

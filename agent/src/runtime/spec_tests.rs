@@ -1,9 +1,14 @@
+use super::super::rights::{ALL_CAPABILITIES, DEFAULT_CAPABILITIES};
 use super::*;
 
 fn around() -> Surroundings {
     Surroundings {
         namespaces: "/run/bramble/pods/u/ns".into(),
         host_network: false,
+        host_ipc: false,
+        processes: None,
+        devices: Vec::new(),
+        seccomp: None,
         cgroup: "/bramble/podu/web-0".to_owned(),
         cgroup_v2: true,
         rootfs: "/run/bramble/pods/u/c/web-0/rootfs".into(),

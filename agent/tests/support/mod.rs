@@ -233,6 +233,7 @@ pub fn pod(uid: PodUid) -> PodConfig {
         uid,
         hostname: "testpod".to_owned(),
         host_network: false,
+        ..PodConfig::default()
     }
 }
 
