@@ -305,7 +305,7 @@ events ev - N Event 8
 limitranges limits - N LimitRange 8 
 namespaces ns - C Namespace 7 finalize,status
 nodes no - C Node 8 status
-pods po - N Pod 8 binding,eviction,log,status
+pods po - N Pod 8 attach,binding,eviction,exec,log,portforward,status
 podtemplates  - N PodTemplate 8 
 replicationcontrollers rc - N ReplicationController 8 scale,status
 resourcequotas quota - N ResourceQuota 8 status

@@ -23,6 +23,14 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
 }
 
+impl Subresource {
+    /// Whether its connections are upgraded (exec, attach, portforward): there is no body, and clients
+    /// find nothing of it in the documents.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.name, "attach" | "exec" | "portforward")
+    }
+}
+
 /// A served kind in one version.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kind {

@@ -19,6 +19,7 @@ const RW: &[&str] = &["get", "patch", "update"];
 const CREATE: &[&str] = &["create"];
 const GET: &[&str] = &["get"];
 const UPDATE: &[&str] = &["update"];
+const STREAM: &[&str] = &["create", "get"];
 
 const fn below(
     name: &'static str,
@@ -166,6 +167,12 @@ pub static KINDS: &[Kind] = &[
         categories: &["all"],
         subresources: &[
             below(
+                "attach",
+                ("", "PodAttachOptions"),
+                "io.k8s.api.core.v1.Pod",
+                STREAM,
+            ),
+            below(
                 "binding",
                 ("", "Binding"),
                 "io.k8s.api.core.v1.Binding",
@@ -177,7 +184,19 @@ pub static KINDS: &[Kind] = &[
                 "io.k8s.api.policy.v1.Eviction",
                 CREATE,
             ),
+            below(
+                "exec",
+                ("", "PodExecOptions"),
+                "io.k8s.api.core.v1.Pod",
+                STREAM,
+            ),
             below("log", ("", "Pod"), "io.k8s.api.core.v1.Pod", GET),
+            below(
+                "portforward",
+                ("", "PodPortForwardOptions"),
+                "io.k8s.api.core.v1.Pod",
+                STREAM,
+            ),
             below("status", ("", "Pod"), "io.k8s.api.core.v1.Pod", RW),
         ],
         ..namespaced("", "Pod", ("pods", "pod"), "io.k8s.api.core.v1.Pod")

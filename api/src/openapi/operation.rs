@@ -142,7 +142,7 @@ pub(super) fn paths(kind: &'static Kind) -> Vec<Path> {
         variables: variables.clone(),
         operations: of(&["get", "update", "patch", "delete"], None),
     });
-    for sub in kind.subresources.iter() {
+    for sub in kind.subresources.iter().filter(|sub| !sub.is_stream()) {
         out.push(Path {
             path: format!("{object}/{}", sub.name),
             variables: variables.clone(),

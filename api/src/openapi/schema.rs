@@ -176,7 +176,7 @@ fn gvks(message: &Message) -> Vec<Value> {
         if kind.message == message.name {
             add(gvk(kind.group, kind.version, kind.kind));
         }
-        for sub in kind.subresources.iter() {
+        for sub in kind.subresources.iter().filter(|sub| !sub.is_stream()) {
             if sub.message == message.name {
                 add(gvk(sub.group, sub.version, sub.kind));
             }

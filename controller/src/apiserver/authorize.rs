@@ -71,6 +71,20 @@ pub(crate) fn creation(ctx: &Context, info: &Info) -> Result<(), Status> {
     check(ctx, &info.identity, &attributes, None)
 }
 
+/// The same for a stream over WebSocket, which upstream lets pass only who may create one too
+/// (`AuthorizePodWebsocketUpgradeCreatePermission`).
+pub(crate) fn streaming(ctx: &Context, info: &Info) -> Result<(), Status> {
+    let target = Resource {
+        group: info.kind.group,
+        resource: info.kind.plural,
+        subresource: info.subresource.map_or("", |sub| sub.name),
+        namespace: info.namespace.as_deref().unwrap_or_default(),
+        name: info.name(),
+    };
+    let attributes = Attributes::resource(Verb::Create.as_str(), target);
+    check(ctx, &info.identity, &attributes, None)
+}
+
 /// What the field selector of a list says a field must be. A selector that does not parse is refused
 /// later, for what it is.
 fn named(info: &Info, field: &str) -> Option<String> {

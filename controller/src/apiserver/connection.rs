@@ -161,7 +161,7 @@ async fn http(
             Ok::<_, Infallible>(answer.map(|body| respond::until_sent(body, handed, guard)))
         }
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::list::read;
 use super::request::{Info, Query};
 use super::respond::{self, Body, Broken};
-use super::{Context, watch};
+use super::{Context, stream, watch};
 use crate::nodelink::streams::{Reader, Writer};
 use crate::object::now;
 
@@ -113,7 +113,7 @@ fn request(info: &Info, pod: &Value) -> Result<LogRequest, Status> {
     };
     let name = info.name();
     let query = &info.query;
-    let container = container(query, pod, name)?;
+    let container = stream::container(query.get("container"), pod, name)?;
     let node = text("/spec/nodeName");
     if node.is_empty() {
         return Err(Status::bad_request(format!(
@@ -137,37 +137,15 @@ fn request(info: &Info, pod: &Value) -> Result<LogRequest, Status> {
     })
 }
 
-fn container(query: &Query, pod: &Value, name: &str) -> Result<String, Status> {
-    let of = |field: &str| -> Vec<&str> {
-        let list = pod.pointer(field).and_then(Value::as_array);
-        list.into_iter()
-            .flatten()
-            .filter_map(|c| c.get("name")?.as_str())
-            .collect()
-    };
-    let containers = of("/spec/containers");
-    match query.get("container") {
-        Some(wanted) if containers.contains(&wanted) => Ok(wanted.to_owned()),
-        Some(wanted) => Err(Status::bad_request(format!(
-            "container {wanted} is not valid for pod {name}"
-        ))),
-        None => match containers.as_slice() {
-            [one] => Ok((*one).to_owned()),
-            many => Err(Status::bad_request(format!(
-                "a container name must be specified for pod {name}, choose one of: [{}]",
-                many.join(" ")
-            ))),
-        },
-    }
-}
-
 /// A container that never ran has no log; upstream says what it waits for.
 fn check_started(pod: &Value, name: &str, container: &str, previous: bool) -> Result<(), Status> {
-    let statuses = pod
-        .pointer("/status/containerStatuses")
-        .and_then(Value::as_array);
-    let status = statuses
-        .into_iter()
+    let statuses = [
+        "/status/containerStatuses",
+        "/status/initContainerStatuses",
+        "/status/ephemeralContainerStatuses",
+    ];
+    let status = (statuses.iter())
+        .filter_map(|list| pod.pointer(list).and_then(Value::as_array))
         .flatten()
         .find(|s| s["name"] == container);
     let ended = status.is_some_and(|s| s.pointer("/lastState/terminated").is_some());

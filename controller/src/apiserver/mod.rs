@@ -41,6 +41,7 @@ mod shares;
 mod stall;
 mod standing;
 mod strangers;
+mod stream;
 mod subresource;
 mod token;
 mod watch;

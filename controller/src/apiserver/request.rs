@@ -41,6 +41,12 @@ impl Query {
         named.map(|(_, value)| value.as_str())
     }
 
+    /// Every value of a parameter, empty ones too.
+    pub(crate) fn every<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter().filter(move |(k, _)| k == name);
+        named.map(|(_, value)| value.as_str())
+    }
+
     /// Whether the parameter is there at all.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(k, _)| k == name)
@@ -211,10 +217,6 @@ pub(crate) fn parse(
             let why = "ephemeral containers are not supported by this release";
             return Err(Status::not_found_subresource(why));
         }
-        [_, stream @ ("exec" | "attach" | "portforward")] if kind.kind == "Pod" => {
-            let why = format!("{stream} is not supported by this release");
-            return Err(Status::not_found_subresource(&why));
-        }
         [name, sub] => {
             let sub = kind.subresource(sub).ok_or_else(Status::not_found_path)?;
             (Some((*name).to_owned()), Some(sub))
@@ -374,7 +376,19 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/nodes", "", Err(404)),
             ("GET", "/api/v1/pods/b", "", Err(404)),
             ("GET", "/api/v1/nope", "", Err(404)),
-            ("GET", "/api/v1/namespaces/a/pods/b/exec", "", Err(404)),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods/b/exec",
+                "",
+                Ok("get pods ns=a name=b sub=exec"),
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/a/pods/b/portforward",
+                "",
+                Ok("create pods ns=a name=b sub=portforward"),
+            ),
+            ("PUT", "/api/v1/namespaces/a/pods/b/attach", "", Err(405)),
             ("GET", "/api/v1/namespaces/a/pods/b/log/x", "", Err(404)),
             ("POST", "/api/v1/pods", "", Err(405)),
             ("PUT", "/api/v1/namespaces/a/pods", "", Err(405)),

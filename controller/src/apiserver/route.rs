@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bramble_api::kind::Subresource;
 use bramble_api::status::Status;
 use bramble_api::{decode, discovery, kind};
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use super::respond::{self, Body};
 use super::standing::Standing;
 use super::{
     Context, Limits, authorize, bodies, bramble, create, delete, documents, health, list, rbac,
-    review, subresource, watch, write,
+    review, stream, subresource, watch, write,
 };
 
 /// kubectl looks here for kinds that are not served and stops with an error about this list when it
@@ -36,15 +37,19 @@ const NO_DEFINITIONS: [&str; 4] = [
 pub(crate) async fn answer(
     standing: Arc<Standing>,
     under_way: usize,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<Body> {
     let ctx = &standing.ctx;
+    let connection = stream::Connection {
+        standing: Arc::clone(&standing),
+        upgrade: hyper::upgrade::on(&mut request),
+    };
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let started = std::time::Instant::now();
     let identity = standing.who(request.headers(), under_way);
     let known = identity.as_ref().is_ok_and(|who| !who.is_anonymous());
     let mut label = Label::default();
-    let mut response = match dispatch(ctx, identity, request, &mut label).await {
+    let mut response = match dispatch(ctx, identity, request, connection, &mut label).await {
         Ok(response) => response,
         Err(status) => respond::status(&status),
     };
@@ -68,6 +73,7 @@ async fn dispatch(
     ctx: &Context,
     identity: Result<Identity, Status>,
     request: Request<Incoming>,
+    connection: stream::Connection,
     label: &mut Label,
 ) -> Result<Response<Body>, Status> {
     let (parts, body) = request.into_parts();
@@ -139,6 +145,9 @@ async fn dispatch(
     };
     info.identity = Arc::new(identity.clone());
     authorize::resource(ctx, &info)?;
+    if (info.subresource).is_some_and(Subresource::is_stream) {
+        return stream::connect(&info, &parts.headers, connection).await;
+    }
     resource(ctx, identity, &info, &parts.headers, body).await
 }
 

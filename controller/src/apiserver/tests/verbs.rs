@@ -499,14 +499,34 @@ async fn ephemeral_containers_are_refused_in_words() {
 }
 
 #[tokio::test]
-async fn streams_are_refused_in_words() {
+async fn streams_need_a_node_an_upgrade_and_something_to_do() {
     let cluster = Cluster::start().await;
     cluster.post(PODS, &pod("a")).await.expect(201);
-    for stream in ["exec", "attach", "portforward"] {
+    for (stream, why) in [
+        (
+            "exec?stdout=1",
+            "you must specify at least one command for the container",
+        ),
+        (
+            "exec?command=a",
+            "you must specify at least 1 of stdin, stdout, stderr",
+        ),
+        (
+            "attach?stdout=1&container=x",
+            "container x is not valid for pod a",
+        ),
+        ("portforward", "pod a does not have a host assigned"),
+    ] {
         let reply = cluster.get(&format!("{PODS}/a/{stream}")).await;
-        let why = format!("{stream} is not supported by this release");
-        assert_eq!(reply.expect(404).message(), why);
+        assert_eq!(reply.expect(400).message(), why);
     }
+    let binding = json!({"target": {"kind": "Node", "name": "n1"}});
+    let bound = cluster.post(&format!("{PODS}/a/binding"), &binding).await;
+    bound.expect(201);
+    let reply = cluster.get(&format!("{PODS}/a/portforward")).await;
+    assert_eq!(reply.expect(400).message(), "Upgrade request required");
+    let missing = cluster.get(&format!("{PODS}/b/portforward")).await;
+    missing.expect(404);
 }
 
 #[tokio::test]
