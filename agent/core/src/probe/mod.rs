@@ -5,6 +5,7 @@
 //! container's [`Health`] in its next snapshot.
 
 mod check;
+pub mod machine;
 
 pub use check::{Check, HttpCheck, target};
 
