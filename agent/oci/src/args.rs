@@ -27,15 +27,17 @@ pub(crate) struct Args {
     /// Inherited descriptors that become the container's output.
     pub(crate) stdout_fd: Option<i32>,
     pub(crate) stderr_fd: Option<i32>,
-    /// Inherited descriptor that becomes an executed command's input.
+    /// Inherited descriptor that becomes the input.
     pub(crate) stdin_fd: Option<i32>,
+    /// Inherited socket to send the terminal's descriptor to; with it there is a terminal.
+    pub(crate) console_fd: Option<i32>,
     /// Value for `oom_score_adj`.
     pub(crate) oom_score_adj: Option<i32>,
     /// Start right after creating.
     pub(crate) start: bool,
     /// Signal to send.
     pub(crate) signal: i32,
-    /// Working directory of an executed command.
+    /// Working directory of an executed command; the container's own without it.
     pub(crate) cwd: Option<PathBuf>,
     /// Environment of an executed command, besides the container's own.
     pub(crate) env: Vec<String>,
@@ -63,6 +65,7 @@ impl Args {
             stdout_fd: None,
             stderr_fd: None,
             stdin_fd: None,
+            console_fd: None,
             oom_score_adj: None,
             start: false,
             signal: libc::SIGKILL,
@@ -106,6 +109,7 @@ impl Args {
             "--stdout-fd" => self.stdout_fd = Some(number()?),
             "--stderr-fd" => self.stderr_fd = Some(number()?),
             "--stdin-fd" => self.stdin_fd = Some(number()?),
+            "--console-fd" => self.console_fd = Some(number()?),
             "--oom-score-adj" => self.oom_score_adj = Some(number()?),
             "--signal" => self.signal = number()?,
             "--cwd" => self.cwd = Some(value.into()),

@@ -1,20 +1,21 @@
 //! The verbs, in terms of libcontainer.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
 use bramble_wire::shim::{Failure, FailureKind};
-use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
 use libcontainer::signal::Signal;
 use libcontainer::syscall::syscall::SyscallType;
 
 use crate::args::Args;
+use crate::console::Console;
 use crate::executor::Command;
 use crate::failure::failure;
 use crate::process;
+use crate::tenant;
 
 /// Creates (and starts, if asked) the container; returns its first process and what was left out.
 pub(crate) fn create(args: &Args) -> Result<(i32, Vec<String>), Failure> {
@@ -26,7 +27,8 @@ pub(crate) fn create(args: &Args) -> Result<(i32, Vec<String>), Failure> {
     if args.root.join(&args.id).exists() {
         delete(args)?;
     }
-    let mut container = builder(args, &args.bundle)?
+    let console = Console::bind(args)?;
+    let mut container = builder(args, console.as_ref(), &args.bundle)?
         .as_init(&args.bundle)
         // cgroups are plain directories here; the default would look for systemd's bus.
         .with_systemd(false)
@@ -35,6 +37,9 @@ pub(crate) fn create(args: &Args) -> Result<(i32, Vec<String>), Failure> {
         .with_detach(true)
         .build()
         .map_err(|e| failure("create the container", &e))?;
+    if let Some(console) = console {
+        console.pass_on()?;
+    }
     let pid = container.pid().map_or(0, |p| p.as_raw());
     if args.start {
         container
@@ -54,21 +59,29 @@ pub(crate) fn start(args: &Args) -> Result<(), Failure> {
 
 /// Executes a command in a running container; returns its process.
 pub(crate) fn exec(args: &Args) -> Result<i32, Failure> {
-    let mut env = HashMap::new();
-    for pair in &args.env {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        env.insert(name.to_owned(), value.to_owned());
+    let mut container = load(args)?.ok_or_else(|| not_found(args))?;
+    // The state on disk is of the last helper's time.
+    container
+        .refresh_status()
+        .map_err(|e| failure("look at the container", &e))?;
+    if container.status() != ContainerStatus::Running {
+        return Err(Failure {
+            kind: FailureKind::NotFound,
+            message: "container not running".to_owned(),
+        });
     }
-    let bundle = load(args)?.ok_or_else(|| not_found(args))?.bundle().clone();
-    let pid = builder(args, &bundle)?
+    let process = tenant::Process::write(args, container.bundle())?;
+    let console = Console::bind(args)?;
+    let pid = builder(args, console.as_ref(), container.bundle())?
         .as_tenant()
-        .with_container_args(args.command.clone())
-        .with_env(env)
-        .with_cwd(args.cwd.clone())
+        .with_process(Some(process.path()))
         .as_sibling(true)
         .with_detach(true)
         .build()
         .map_err(|e| failure("execute in the container", &e))?;
+    if let Some(console) = console {
+        console.pass_on()?;
+    }
     Ok(pid.as_raw())
 }
 
@@ -112,12 +125,17 @@ fn remove_dir(state: &Path) -> Result<(), Failure> {
     }
 }
 
-fn builder(args: &Args, bundle: &Path) -> Result<ContainerBuilder, Failure> {
+fn builder(
+    args: &Args,
+    console: Option<&Console>,
+    bundle: &Path,
+) -> Result<ContainerBuilder, Failure> {
     std::fs::create_dir_all(&args.root).map_err(|e| failure("make the state directory", &e))?;
     let mut builder = ContainerBuilder::new(args.id.clone(), SyscallType::default())
         .with_executor(Command::for_bundle(bundle)?)
         .with_root_path(&args.root)
-        .map_err(|e| failure("state directory", &e))?;
+        .map_err(|e| failure("state directory", &e))?
+        .with_console_socket(console.map(Console::path));
     let own = |number| process::inherited(number).map_err(|e| failure("inherited descriptor", &e));
     if let Some(number) = args.stdin_fd {
         builder = builder.with_stdin(own(number)?);

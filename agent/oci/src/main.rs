@@ -10,11 +10,14 @@
 #![allow(unsafe_code)] // inherited descriptors, signal dispositions, execve
 
 mod args;
+mod console;
 mod container;
+mod devices;
 mod executor;
 mod failure;
 mod process;
 mod seccomp;
+mod tenant;
 
 use std::io::Write as _;
 use std::process::ExitCode;

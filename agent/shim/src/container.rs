@@ -1,15 +1,18 @@
-//! One container: its state, its pipes and log, the helper at work on it, and its records on disk.
+//! One container: its state, its streams and log, the helper at work on it, and its records on disk.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bramble_wire::shim::{ContainerState, Failure, FailureKind};
 
 use crate::helper::{Helper, Step};
-use crate::log::Lines;
+use crate::kill;
+use crate::log::{Lines, Stream};
 use crate::sink::Sink;
 
 /// Most bytes read from one pipe in one turn, so that a flood doesn't keep the others waiting.
@@ -18,11 +21,24 @@ pub(crate) const READ_TURN: usize = 64 * 1024;
 /// A container and what belongs to it.
 #[derive(Debug)]
 pub(crate) struct Container {
+    /// Number within this shim; never used again.
+    pub(crate) key: u32,
     pub(crate) id: String,
     pub(crate) dir: PathBuf,
     pub(crate) state: ContainerState,
     pub(crate) log: Sink,
+    /// Standard output and error, or the terminal.
     pub(crate) pipes: Vec<Pipe>,
+    pub(crate) input: Input,
+    /// Was made to be talked to: it waits for its readers.
+    pub(crate) interactive: bool,
+    /// Where the terminal's descriptor will come from.
+    pub(crate) console: Option<UnixStream>,
+    pub(crate) terminal: bool,
+    /// Signal that a stop begins with.
+    pub(crate) stop_signal: i32,
+    /// Directories of its cgroup, if everything in it is killed with it.
+    pub(crate) kill: Vec<PathBuf>,
     pub(crate) oom_events: PathBuf,
     pub(crate) created_unix_ms: i64,
     pub(crate) helper: Option<Helper>,
@@ -30,6 +46,17 @@ pub(crate) struct Container {
     pub(crate) kill_at: Option<Instant>,
     /// Who waits for its deletion, once it has ended.
     pub(crate) delete: Option<(u64, u32)>,
+}
+
+/// A container's standard input, which we hold open whoever else comes and goes.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// None, or ended.
+    Closed,
+    /// A pipe; `once`: until the first session that wrote to it ends.
+    Pipe { end: OwnedFd, once: bool },
+    /// The terminal.
+    Terminal,
 }
 
 #[derive(Debug)]
@@ -48,7 +75,16 @@ impl Container {
 
     /// Signals the first process. It is our child and not reaped, so the number is still its own.
     pub(crate) fn send(&self, signal: i32) -> io::Result<()> {
-        self.pid().map_or(Ok(()), |pid| kill(pid, signal))
+        self.pid().map_or(Ok(()), |pid| kill::process(pid, signal))
+    }
+
+    /// Kills all of it. The first process usually leads a pid namespace, and the kernel kills the
+    /// rest with it; where it doesn't, the cgroup knows the rest.
+    pub(crate) fn kill(&self) {
+        if self.pid().is_some() {
+            kill::cgroup(&self.kill);
+        }
+        let _ = self.send(libc::SIGKILL);
     }
 
     pub(crate) fn stop(&mut self, grace_ms: u32) {
@@ -58,11 +94,10 @@ impl Container {
         let at = Instant::now() + Duration::from_millis(u64::from(grace_ms));
         self.kill_at = Some(self.kill_at.map_or(at, |old| old.min(at)));
         if grace_ms == 0 || matches!(self.state, ContainerState::Created(_)) {
-            // The first process leads its pid namespace: the kernel kills the rest with it.
-            let _ = self.send(libc::SIGKILL);
+            self.kill();
         } else if !self.term_sent && self.pid().is_some() {
             self.term_sent = true;
-            let _ = self.send(libc::SIGTERM);
+            let _ = self.send(self.stop_signal);
         }
     }
 
@@ -88,8 +123,15 @@ impl Container {
         Ok(())
     }
 
-    /// Reads at most about `limit` bytes from a pipe into the log; true when it has ended.
-    pub(crate) fn read(&mut self, pipe: usize, buffer: &mut [u8], limit: usize) -> bool {
+    /// Reads at most about `limit` bytes from a pipe into the log, and tells them as they are to
+    /// `tell`, which says whether to go on. True when the pipe has ended.
+    pub(crate) fn read(
+        &mut self,
+        pipe: usize,
+        buffer: &mut [u8],
+        limit: usize,
+        tell: &mut Tell<'_>,
+    ) -> bool {
         let Pipe { file, lines } = &mut self.pipes[pipe];
         let mut total = 0;
         let mut out = Vec::new();
@@ -101,9 +143,13 @@ impl Container {
                     self.log.write(&out);
                     out.clear();
                     total += n;
+                    if !tell(lines.stream(), &buffer[..n]) {
+                        break false;
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break false,
+                // A terminal that nobody holds any more ends with an error.
                 Err(_) => break true,
             }
             if total >= limit {
@@ -119,11 +165,11 @@ impl Container {
 
     /// The container has ended: what it wrote is in the pipes and goes to the log now. Bounded,
     /// because a process that slipped out of it might hold the other end and write for ever.
-    pub(crate) fn drain_to_end(&mut self, buffer: &mut [u8]) {
+    pub(crate) fn drain_to_end(&mut self, buffer: &mut [u8], tell: &mut Tell<'_>) {
         for pipe in 0..self.pipes.len() {
             // Room first: the last lines say why it ended, and must not be the ones that are dropped.
             self.log.wait();
-            if !self.read(pipe, buffer, 4 * READ_TURN) {
+            if !self.read(pipe, buffer, 4 * READ_TURN, tell) {
                 let mut out = Vec::new();
                 self.pipes[pipe].lines.finish(&mut out);
                 self.log.write(&out);
@@ -131,27 +177,17 @@ impl Container {
         }
         self.log.finish();
         self.pipes.clear();
+        self.input = Input::Closed;
+        self.console = None;
     }
 }
+
+/// Who else wants what a container wrote.
+pub(crate) type Tell<'a> = dyn FnMut(Stream, &[u8]) -> bool + 'a;
 
 /// A failure to report.
 pub(crate) fn failure(kind: FailureKind, message: String) -> Failure {
     Failure { kind, message }
-}
-
-/// Signals a process that is our child and not reaped; one that has ended is fine.
-pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
-    if pid <= 1 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: kill takes no pointers.
-    match unsafe { libc::kill(pid, signal) } {
-        0 => Ok(()),
-        _ => match io::Error::last_os_error() {
-            e if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            e => Err(e),
-        },
-    }
 }
 
 /// `memory.events` (v2) and `memory.oom_control` (v1) both have a line `oom_kill N`.

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ pub(crate) enum Step {
     Create { start: bool },
     Start,
     Delete,
+    Exec,
 }
 
 /// A running helper.
@@ -30,10 +31,11 @@ pub(crate) enum Step {
 pub(crate) struct Helper {
     pub(crate) pid: i32,
     pub(crate) step: Step,
+    /// Killed, because it took too long or nobody waits any more.
+    pub(crate) killed: bool,
     /// Connection and number of the ask that waits for it.
     pub(crate) asker: Option<(u64, u32)>,
     pub(crate) deadline: Instant,
-    pub(crate) killed: bool,
     report: File,
 }
 
@@ -64,9 +66,9 @@ impl Helper {
         Ok(Self {
             pid,
             step,
+            killed: false,
             asker,
             deadline,
-            killed: false,
             report,
         })
     }
@@ -109,16 +111,4 @@ impl Helper {
             }
         }
     }
-}
-
-/// A pipe for a container's output: our end doesn't block, the container's does.
-pub(crate) fn output_pipe() -> io::Result<(File, OwnedFd)> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
-    Ok((File::from(read), write))
-}
-
-/// The number of a descriptor, as an argument.
-pub(crate) fn number(fd: &OwnedFd) -> String {
-    fd.as_raw_fd().to_string()
 }

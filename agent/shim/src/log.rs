@@ -44,6 +44,11 @@ impl Lines {
         }
     }
 
+    /// Which stream it cuts.
+    pub(crate) fn stream(&self) -> Stream {
+        self.stream
+    }
+
     /// Takes bytes, appends the lines that are complete to `out`.
     pub(crate) fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while !bytes.is_empty() {

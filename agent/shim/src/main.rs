@@ -10,13 +10,18 @@
 #![allow(unsafe_code)] // fork, unshare, signalfd, kill: no safe wrapper without an async runtime
 
 mod args;
+mod client;
 mod clock;
 mod container;
+mod create;
+mod fds;
 mod helper;
+mod kill;
 mod log;
 mod pod;
 mod sandbox;
 mod server;
+mod session;
 mod sink;
 
 use std::fs::{self, File, OpenOptions};
@@ -173,13 +178,18 @@ enum Source {
     Signals,
     Listener,
     Connection(u64),
-    Pipe(usize, usize),
+    /// Key of a container, and which of its pipes.
+    Pipe(u32, usize),
+    /// A reader of a container's output has room again.
+    Client,
 }
 
 fn serve(mut pod: Pod, mut server: Server, signals: &OwnedFd) {
     let mut terminating = false;
     loop {
-        server.flush();
+        for connection in server.flush() {
+            pod.connection_closed(connection);
+        }
         if pod.idle() && (terminating || !pod.shutdown_askers().is_empty()) {
             finish(&pod, &mut server);
             return;
@@ -191,8 +201,8 @@ fn serve(mut pod: Pod, mut server: Server, signals: &OwnedFd) {
                 Source::Signals => terminating |= drain_signals(signals),
                 Source::Listener => server.accept(),
                 Source::Connection(id) => {
-                    for ask in server.read(id) {
-                        pod.handle_ask(&mut server, id, (ask.number, ask.request));
+                    for asked in server.read(id) {
+                        pod.handle_ask(&mut server, id, asked);
                     }
                 }
                 Source::Pipe(container, pipe) => {
@@ -200,6 +210,7 @@ fn serve(mut pod: Pod, mut server: Server, signals: &OwnedFd) {
                         ended.push((container, pipe));
                     }
                 }
+                Source::Client => pod.flush_clients(),
             }
         }
         // From the back, so that removing one leaves the numbers of the others as they are.
@@ -210,7 +221,7 @@ fn serve(mut pod: Pod, mut server: Server, signals: &OwnedFd) {
             pod.stop_all(TERM_GRACE_MS);
         }
         reap(&mut pod, &mut server);
-        pod.handle_time(Instant::now());
+        pod.handle_time(&mut server, Instant::now());
     }
 }
 
@@ -220,10 +231,14 @@ fn wait_ready(pod: &Pod, server: &Server, signals: &OwnedFd) -> Vec<Source> {
         PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
         PollFd::new(&server.listener, PollFlags::IN),
     ];
-    // Pipes come before connections: an ask may remove a container, which would shift numbers.
+    // Pipes come before connections: an ask may remove a container.
     for (container, pipe, file) in pod.pipes() {
         sources.push(Source::Pipe(container, pipe));
         fds.push(PollFd::new(file, PollFlags::IN));
+    }
+    for client in pod.waiting_clients() {
+        sources.push(Source::Client);
+        fds.push(PollFd::new(client, PollFlags::OUT));
     }
     for connection in &server.connections {
         let write = if connection.wants_write() {

@@ -1,27 +1,28 @@
 //! The containers of the pod: one owner of their states, their pipes and the helpers at work.
 //!
 //! In come asks, exits of children, readable pipes and the passing of time; out go answers, events
-//! and records on disk. An exit is on disk before anybody is told.
+//! and records on disk. An exit is on disk before anybody is told. Making containers is in
+//! [`crate::create`], commands and clients are in [`crate::session`].
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io;
-use std::path::Path;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bramble_wire::shim::{
-    CONTAINERS_MAX, ContainerInfo, ContainerRecord, ContainerState, Create, Event, ExitRecord,
-    Failure, FailureKind, Hello, Reply, Request, ShimRecord, VERSION, path, valid_container_id,
+    Ask, ContainerInfo, ContainerRecord, ContainerState, CreateWith, Event, ExitRecord, Failure,
+    FailureKind, Hello, Reply, Request, ShimRecord, VERSION, path,
 };
 
 use crate::args::Args;
 use crate::clock;
-use crate::container::{Container, Pipe, READ_TURN, failure, kill, oom_killed, write_record};
-use crate::helper::{Helper, Step, number, output_pipe};
-use crate::log::{Lines, LogFile, Stream};
-use crate::server::Server;
-use crate::sink::{Queue, Sink, in_memory};
+use crate::container::{Container, Pipe, READ_TURN, failure, oom_killed, write_record};
+use crate::fds;
+use crate::helper::{Helper, Step};
+use crate::kill;
+use crate::log::{Lines, Stream};
+use crate::server::{Asked, Server};
+use crate::session::{self, Session};
+use crate::sink::Queue;
 
 /// Exits of children that nobody knew yet; a child may end before the helper has told its number.
 const STRAYS_MAX: usize = 64;
@@ -37,13 +38,16 @@ pub(crate) struct Exit {
 /// Everything the shim knows of its pod.
 #[derive(Debug)]
 pub(crate) struct Pod {
-    args: Args,
+    pub(crate) args: Args,
     this: ShimRecord,
-    containers: Vec<Container>,
-    strays: Vec<Exit>,
+    pub(crate) containers: Vec<Container>,
+    /// Key of the next container.
+    pub(crate) next_key: u32,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) strays: Vec<Exit>,
     /// Writes logs that lie on a disk; started with the first of them.
-    log_queue: Option<Arc<Queue>>,
-    shutdown: Vec<(u64, u32)>,
+    pub(crate) log_queue: Option<Arc<Queue>>,
+    pub(crate) shutdown: Vec<(u64, u32)>,
     buffer: Vec<u8>,
 }
 
@@ -55,6 +59,8 @@ impl Pod {
             log_queue: None,
             this,
             containers,
+            next_key: 1,
+            sessions: Vec::new(),
             strays,
             shutdown,
             buffer: vec![0; 8192],
@@ -62,8 +68,11 @@ impl Pod {
     }
 
     /// Answers an ask now, or notes who waits.
-    pub(crate) fn handle_ask(&mut self, server: &mut Server, from: u64, ask: (u32, Request)) {
-        let (number, request) = ask;
+    pub(crate) fn handle_ask(&mut self, server: &mut Server, from: u64, asked: Asked) {
+        let Asked {
+            ask: Ask { number, request },
+            fds,
+        } = asked;
         let asker = (from, number);
         let reply = match request {
             Request::Hello { version } => Some(Reply::Hello(Hello {
@@ -86,7 +95,27 @@ impl Pod {
                 }
                 Some(Reply::Done)
             }
-            Request::Create(create) => self.create(create, asker).err().map(Reply::Failed),
+            Request::Create(create) => {
+                let with = CreateWith {
+                    create,
+                    ..CreateWith::default()
+                };
+                self.create(with, asker).err().map(Reply::Failed)
+            }
+            Request::CreateWith(with) => self.create(with, asker).err().map(Reply::Failed),
+            Request::Exec(exec) => self.exec(exec, fds, asker).err().map(Reply::Failed),
+            Request::Attach(attach) => Some(match self.attach(&attach, fds, asker) {
+                Ok(attached) => Reply::Attached(attached),
+                Err(failure) => Reply::Failed(failure),
+            }),
+            Request::EndInput { session } => {
+                self.end_input(server, (from, session));
+                Some(Reply::Done)
+            }
+            Request::EndSession { session, grace_ms } => {
+                self.end_session((from, session), grace_ms);
+                Some(Reply::Done)
+            }
             Request::Start { id } => match self.start(&id, asker) {
                 Ok(true) => Some(Reply::Done),
                 Ok(false) => None,
@@ -102,119 +131,16 @@ impl Pod {
                 Ok(false) => None,
                 Err(failure) => Some(Reply::Failed(failure)),
             },
-            Request::CreateWith(_)
-            | Request::Exec(_)
-            | Request::Attach(_)
-            | Request::EndInput { .. }
-            | Request::EndSession { .. } => Some(Reply::Failed(failure(
-                FailureKind::Invalid,
-                "not yet".to_owned(),
-            ))),
             Request::Shutdown => {
                 self.shutdown.push(asker);
                 self.stop_all(0);
+                self.end_commands();
                 None
             }
         };
         if let Some(reply) = reply {
             server.answer(from, number, reply);
         }
-    }
-
-    fn create(&mut self, create: Create, asker: (u64, u32)) -> Result<(), Failure> {
-        if !valid_container_id(&create.id) || !Path::new(&create.log).is_absolute() {
-            return Err(failure(
-                FailureKind::Invalid,
-                "bad container id or log path".into(),
-            ));
-        }
-        if self.containers.iter().any(|c| c.id == create.id) {
-            return Err(failure(
-                FailureKind::Exists,
-                format!("container {} exists", create.id),
-            ));
-        }
-        if self.containers.len() >= CONTAINERS_MAX || !self.shutdown.is_empty() {
-            return Err(failure(
-                FailureKind::Invalid,
-                "too many containers or shutting down".into(),
-            ));
-        }
-        let dir = self.args.pod_dir.join(path::CONTAINERS).join(&create.id);
-        let _ = fs::remove_file(dir.join(path::EXIT));
-        let broken =
-            |e: io::Error| failure(FailureKind::Runtime, format!("start bramble-oci: {e}"));
-        let log = self.sink(Path::new(&create.log)).map_err(broken)?;
-        let (out, out_end) = output_pipe().map_err(broken)?;
-        let (err, err_end) = output_pipe().map_err(broken)?;
-        let (out_number, err_number) = (number(&out_end), number(&err_end));
-        let score = create.oom_score_adj.to_string();
-        let root = self.args.pod_dir.join(path::OCI);
-        let mut args: Vec<&OsStr> = ["create", "--postcard", "--id", create.id.as_str()]
-            .into_iter()
-            .map(OsStr::new)
-            .collect();
-        args.extend([OsStr::new("--root"), root.as_os_str()]);
-        args.extend([OsStr::new("--bundle"), dir.as_os_str()]);
-        for text in [
-            "--stdout-fd",
-            &out_number,
-            "--stderr-fd",
-            &err_number,
-            "--oom-score-adj",
-            &score,
-        ] {
-            args.push(OsStr::new(text));
-        }
-        if create.start {
-            args.push(OsStr::new("--start"));
-        }
-        let step = Step::Create {
-            start: create.start,
-        };
-        let helper = Helper::spawn(
-            &self.args.oci,
-            step,
-            &args,
-            &[&out_end, &err_end],
-            Some(asker),
-        )
-        .map_err(broken)?;
-        let pipes = vec![
-            Pipe {
-                file: out,
-                lines: Lines::new(Stream::Stdout),
-            },
-            Pipe {
-                file: err,
-                lines: Lines::new(Stream::Stderr),
-            },
-        ];
-        self.containers.push(Container {
-            id: create.id,
-            dir,
-            state: ContainerState::Creating,
-            log,
-            pipes,
-            oom_events: create.oom_events.into(),
-            created_unix_ms: clock::unix_ms(),
-            helper: Some(helper),
-            term_sent: false,
-            kill_at: None,
-            delete: None,
-        });
-        Ok(())
-    }
-
-    fn sink(&mut self, path: &Path) -> io::Result<Sink> {
-        let file = LogFile::new(path, self.args.log_bytes, self.args.log_files);
-        if path.parent().is_some_and(in_memory) {
-            return Ok(Sink::new(file, None));
-        }
-        if self.log_queue.is_none() {
-            self.log_queue = Some(Queue::start()?);
-        }
-        Ok(Sink::new(file, self.log_queue.clone()))
     }
 
     /// `Ok(true)`: nothing to do; `Ok(false)`: a helper is at work.
@@ -288,34 +214,29 @@ impl Pod {
         Ok(false)
     }
 
-    /// A child has ended: a helper, a container's first process, or somebody's orphan.
+    /// A child has ended: a helper, a container's first process, a command, or somebody's orphan.
     pub(crate) fn handle_exit(&mut self, server: &mut Server, exit: Exit) {
-        let at = |c: &Container| c.helper.as_ref().is_some_and(|h| h.pid == exit.pid);
-        if let Some(index) = self.containers.iter().position(at) {
+        let helper = |c: &Container| c.helper.as_ref().is_some_and(|h| h.pid == exit.pid);
+        let first = |c: &Container| c.pid() == Some(exit.pid);
+        if let Some(index) = self.containers.iter().position(helper) {
             self.helper_ended(server, index, exit);
-        } else if let Some(index) = self
-            .containers
-            .iter()
-            .position(|c| c.pid() == Some(exit.pid))
-        {
+        } else if let Some(index) = self.containers.iter().position(first) {
             self.container_ended(server, index, exit);
-        } else if self
-            .containers
-            .iter()
-            .any(|c| matches!(c.state, ContainerState::Creating))
-        {
+        } else if !self.session_exit(server, exit) && self.starting() {
             if self.strays.len() >= STRAYS_MAX {
                 self.strays.remove(0);
             }
             self.strays.push(exit);
         }
-        if !self
-            .containers
-            .iter()
-            .any(|c| matches!(c.state, ContainerState::Creating))
-        {
+        if !self.starting() {
             self.strays.clear();
         }
+    }
+
+    /// A child may end before we know whose it is.
+    fn starting(&self) -> bool {
+        let creating = |c: &Container| matches!(c.state, ContainerState::Creating);
+        self.containers.iter().any(creating) || self.sessions.iter().any(Session::starting)
     }
 
     fn helper_ended(&mut self, server: &mut Server, index: usize, exit: Exit) {
@@ -329,6 +250,12 @@ impl Pod {
             (Step::Create { start }, Ok((pid, warnings))) => {
                 for warning in warnings {
                     eprintln!("bramble-shim: {}: {warning}", container.id);
+                }
+                if let Some(master) = container.console.take().and_then(|c| fds::from_console(&c)) {
+                    container.pipes.push(Pipe {
+                        file: File::from(master),
+                        lines: Lines::new(Stream::Stdout),
+                    });
                 }
                 let created_unix_ms = container.created_unix_ms;
                 let record = ContainerRecord {
@@ -360,7 +287,7 @@ impl Pod {
                 }
                 Reply::Done
             }
-            (Step::Delete, Ok(_)) => {
+            (Step::Delete | Step::Exec, Ok(_)) => {
                 self.containers.remove(index);
                 answer(server, asker, Reply::Done);
                 return;
@@ -370,10 +297,10 @@ impl Pod {
         answer(server, asker, reply);
         // Asked to stop while it was being made.
         if container.kill_at.is_some_and(|at| at <= Instant::now()) {
-            let _ = container.send(libc::SIGKILL);
+            container.kill();
         } else if container.kill_at.is_some() && !container.term_sent {
             container.term_sent = true;
-            let _ = container.send(libc::SIGTERM);
+            let _ = container.send(container.stop_signal);
         }
         let pid = container.pid();
         if let Some(at) = self.strays.iter().position(|s| Some(s.pid) == pid) {
@@ -384,7 +311,14 @@ impl Pod {
 
     fn container_ended(&mut self, server: &mut Server, index: usize, exit: Exit) {
         let container = &mut self.containers[index];
-        container.drain_to_end(&mut self.buffer);
+        // What it left in its cgroup (a shared pid namespace) goes with it.
+        kill::cgroup(&container.kill);
+        let (key, sessions) = (container.key, &mut self.sessions);
+        let mut tell = |stream: Stream, bytes: &[u8]| {
+            session::tell(sessions, key, stream, bytes);
+            true
+        };
+        container.drain_to_end(&mut self.buffer, &mut tell);
         let record = ExitRecord {
             code: exit.code,
             signal: exit.signal,
@@ -406,44 +340,48 @@ impl Pod {
                 answer(server, Some(asker), Reply::Failed(failure));
             }
         }
+        self.end_clients(server, key, exit.code);
     }
 
-    /// Every pipe that may have something to read, as `(container, pipe)`.
-    pub(crate) fn pipes(&self) -> impl Iterator<Item = (usize, usize, &File)> {
-        self.containers
-            .iter()
-            .enumerate()
-            .flat_map(|(c, container)| {
-                container
-                    .pipes
-                    .iter()
-                    .enumerate()
-                    .map(move |(p, pipe)| (c, p, &pipe.file))
+    /// Every pipe that may have something to read and nobody to wait for: key of the container,
+    /// number of the pipe.
+    pub(crate) fn pipes(&self) -> impl Iterator<Item = (u32, usize, &File)> {
+        (self.containers.iter())
+            .filter(|c| !session::held(&self.sessions, c.key))
+            .flat_map(|c| {
+                let pipes = c.pipes.iter().enumerate();
+                pipes.map(move |(p, pipe)| (c.key, p, &pipe.file))
             })
     }
 
     /// Reads a pipe of [`Pod::pipes`] that is ready. An ended one stays, emptied, until
-    /// [`Pod::forget_ended_pipes`], so that the numbers of the others hold for this turn.
-    pub(crate) fn read_pipe(&mut self, container: usize, pipe: usize) -> bool {
-        match self.containers.get_mut(container) {
-            Some(c) if pipe < c.pipes.len() => c.read(pipe, &mut self.buffer, READ_TURN),
+    /// [`Pod::forget_pipe`], so that the numbers of the others hold for this turn.
+    pub(crate) fn read_pipe(&mut self, key: u32, pipe: usize) -> bool {
+        let sessions = &mut self.sessions;
+        // A client that must be waited for may have come with the other pipe.
+        if session::held(sessions, key) {
+            return false;
+        }
+        let mut tell = |stream: Stream, bytes: &[u8]| session::tell(sessions, key, stream, bytes);
+        match self.containers.iter_mut().find(|c| c.key == key) {
+            Some(c) if pipe < c.pipes.len() => c.read(pipe, &mut self.buffer, READ_TURN, &mut tell),
             _ => false,
         }
     }
 
     /// Forgets pipes that [`Pod::read_pipe`] found ended, last first.
-    pub(crate) fn forget_pipe(&mut self, container: usize, pipe: usize) {
-        let pipes = self.containers.get_mut(container).map(|c| &mut c.pipes);
-        if let Some(pipes) = pipes.filter(|p| pipe < p.len()) {
+    pub(crate) fn forget_pipe(&mut self, key: u32, pipe: usize) {
+        let container = self.containers.iter_mut().find(|c| c.key == key);
+        if let Some(pipes) = container.map(|c| &mut c.pipes).filter(|p| pipe < p.len()) {
             pipes.remove(pipe);
         }
     }
 
     /// Time has passed: kills what outstayed its grace and helpers that hang.
-    pub(crate) fn handle_time(&mut self, now: Instant) {
+    pub(crate) fn handle_time(&mut self, server: &mut Server, now: Instant) {
         for container in &mut self.containers {
             if container.kill_at.is_some_and(|at| at <= now) && container.pid().is_some() {
-                let _ = container.send(libc::SIGKILL);
+                container.kill();
                 container.kill_at = None;
             }
             if let Some(helper) = container
@@ -452,9 +390,10 @@ impl Pod {
                 .filter(|h| !h.killed && h.deadline <= now)
             {
                 helper.killed = true;
-                kill(helper.pid, libc::SIGKILL).unwrap_or_default();
+                let _ = kill::process(helper.pid, libc::SIGKILL);
             }
         }
+        self.sweep(server, now);
     }
 
     /// When [`Pod::handle_time`] has something to do.
@@ -467,6 +406,7 @@ impl Pod {
         let helpers = self.containers.iter().filter_map(|c| c.helper.as_ref());
         kills
             .chain(helpers.filter(|h| !h.killed).map(|h| h.deadline))
+            .chain(self.sessions.iter().filter_map(Session::deadline))
             .min()
     }
 
@@ -477,6 +417,7 @@ impl Pod {
             .containers
             .iter()
             .any(|c| alive(c) || c.helper.is_some())
+            && !self.sessions.iter().any(Session::is_command)
     }
 
     /// Who waits for the shutdown.
@@ -493,7 +434,7 @@ fn find<'a>(containers: &'a mut [Container], id: &str) -> Option<&'a mut Contain
     containers.iter_mut().find(|c| c.id == id)
 }
 
-fn answer(server: &mut Server, asker: Option<(u64, u32)>, reply: Reply) {
+pub(crate) fn answer(server: &mut Server, asker: Option<(u64, u32)>, reply: Reply) {
     if let Some((to, number)) = asker {
         server.answer(to, number, reply);
     }

@@ -1,14 +1,22 @@
 //! Connections of the agent: frames in, frames out, nothing that blocks and nothing without bound.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use bramble_wire::shim::{self, Answer, Ask, CONNECTIONS_MAX, Reply, Split, frame, split_frame};
+use bramble_wire::shim::{
+    self, Answer, Ask, CONNECTIONS_MAX, Reply, Request, Split, frame, split_frame,
+};
+
+use crate::fds;
 
 /// Answers waiting for a peer that doesn't read; at the limit it is cut off.
 const OUT_MAX: usize = 4 * shim::FRAME_MAX;
+
+/// Descriptors that came before their ask was whole; a peer that sends more is cut off.
+const FDS_MAX: usize = 16;
 
 /// One agent connection.
 #[derive(Debug)]
@@ -18,8 +26,16 @@ pub(crate) struct Connection {
     /// Has asked for events.
     pub(crate) events: bool,
     input: Vec<u8>,
+    fds: Vec<OwnedFd>,
     output: Vec<u8>,
     dead: bool,
+}
+
+/// An ask and the descriptors that belong to it.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) ask: Ask,
+    pub(crate) fds: Vec<OwnedFd>,
 }
 
 impl Connection {
@@ -61,7 +77,7 @@ impl Server {
             if self.connections.len() >= CONNECTIONS_MAX || stream.set_nonblocking(true).is_err() {
                 continue;
             }
-            let (input, output) = (Vec::new(), Vec::new());
+            let (input, fds, output) = (Vec::new(), Vec::new(), Vec::new());
             let id = self.next_id;
             self.next_id += 1;
             self.connections.push(Connection {
@@ -69,6 +85,7 @@ impl Server {
                 stream,
                 events: false,
                 input,
+                fds,
                 output,
                 dead: false,
             });
@@ -76,14 +93,14 @@ impl Server {
     }
 
     /// Reads from a connection; returns the asks that are complete.
-    pub(crate) fn read(&mut self, id: u64) -> Vec<Ask> {
+    pub(crate) fn read(&mut self, id: u64) -> Vec<Asked> {
         let mut asks = Vec::new();
         let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) else {
             return asks;
         };
         let mut buffer = [0; 2048];
         loop {
-            match connection.stream.read(&mut buffer) {
+            match fds::receive(&connection.stream, &mut buffer, &mut connection.fds) {
                 Ok(0) => {
                     connection.dead = true;
                     break;
@@ -99,13 +116,19 @@ impl Server {
             if connection.input.len() > shim::FRAME_MAX + 4 {
                 break;
             }
+            if connection.fds.len() > FDS_MAX {
+                connection.dead = true;
+                break;
+            }
         }
         let mut taken = 0;
         loop {
             match split_frame::<Ask>(&connection.input[taken..], "ask") {
                 Ok(Split::Frame(ask, used)) => {
                     taken += used;
-                    asks.push(ask);
+                    let wanted = descriptors(&ask.request).min(connection.fds.len());
+                    let fds = connection.fds.drain(..wanted).collect();
+                    asks.push(Asked { ask, fds });
                 }
                 Ok(Split::More) => break,
                 Err(_) => {
@@ -141,8 +164,8 @@ impl Server {
         }
     }
 
-    /// Writes what can be written, forgets connections that are gone.
-    pub(crate) fn flush(&mut self) {
+    /// Writes what can be written, forgets connections that are gone and names them.
+    pub(crate) fn flush(&mut self) -> Vec<u64> {
         for connection in &mut self.connections {
             while !connection.output.is_empty() {
                 match connection.stream.write(&connection.output) {
@@ -159,7 +182,19 @@ impl Server {
                 connection.output = Vec::new();
             }
         }
+        let gone = |c: &Connection| c.dead.then_some(c.id);
+        let closed = self.connections.iter().filter_map(gone).collect();
         self.connections.retain(|c| !c.dead);
+        closed
+    }
+}
+
+/// How many descriptors come with a request.
+fn descriptors(request: &Request) -> usize {
+    match request {
+        Request::Exec(exec) => exec.streams.count(),
+        Request::Attach(attach) => attach.streams.count(),
+        _ => 0,
     }
 }
 
