@@ -3,17 +3,20 @@
 # `docker save` tars: OUT/hello-v1.tar, OUT/hello-v2.tar, OUT/busybox-1.tar. Nothing is pulled;
 # the same busybox gives the same bytes.
 #
-#   tests/images/make.sh OUT
+#   tests/images/make.sh OUT [BUSYBOX ARCHITECTURE]
+#
+# BUSYBOX: a static busybox for another architecture than this machine's (amd64, arm64, arm).
 set -eu
 
-out=${1:?usage: tests/images/make.sh OUT}
-busybox=$(command -v busybox) || { echo "make.sh: busybox is missing: apt-get install busybox-static" >&2; exit 1; }
+out=${1:?usage: tests/images/make.sh OUT [BUSYBOX ARCHITECTURE]}
+busybox=${2:-$(command -v busybox)} || { echo "make.sh: busybox is missing: apt-get install busybox-static" >&2; exit 1; }
 case $(uname -m) in
     x86_64) arch=amd64 ;;
     aarch64) arch=arm64 ;;
     armv6l | armv7l) arch=arm ;;
     *) arch=$(uname -m) ;;
 esac
+arch=${3:-$arch}
 mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM

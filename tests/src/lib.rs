@@ -3,6 +3,7 @@
 //! The programs are built beforehand (`./x test` and `./x up` do); nothing here calls cargo.
 
 pub mod compat;
+pub mod emulated;
 pub mod local;
 #[cfg(test)]
 mod protocol;

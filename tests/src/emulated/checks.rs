@@ -1,0 +1,167 @@
+//! What an emulated board is asked: a pod runs there, and what holds containers holds on its kernel.
+//! Each check is one name, one manifest and what kubectl must show of it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{Board, NODE};
+use crate::local::wait_until;
+
+/// How long a pod may take to get where it should; machines without hardware support are slow.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One check.
+pub struct Check {
+    /// What is shown by it.
+    pub name: &'static str,
+    run: fn(&Board) -> Result<String>,
+}
+
+impl Check {
+    /// Runs it; what was seen, or what was not.
+    ///
+    /// # Errors
+    /// With what was seen instead.
+    pub fn run(&self, board: &Board) -> Result<(String, Duration)> {
+        let begun = Instant::now();
+        let seen = (self.run)(board)?;
+        Ok((seen, begun.elapsed()))
+    }
+}
+
+/// Every check, in order.
+pub const CHECKS: &[Check] = &[
+    Check {
+        name: "the kernel has cgroup v2 only",
+        run: cgroup_v2,
+    },
+    Check {
+        name: "a pod runs, answers and ends",
+        run: pod_runs,
+    },
+    Check {
+        name: "system calls are filtered",
+        run: seccomp,
+    },
+    Check {
+        name: "a memory limit kills, and the status says so",
+        run: memory,
+    },
+    Check {
+        name: "a fork bomb is bounded and dies whole",
+        run: processes,
+    },
+    Check {
+        name: "devices are denied",
+        run: devices,
+    },
+    Check {
+        name: "a processor limit is set",
+        run: processor,
+    },
+];
+
+fn manifest(name: &str, script: &str, container: &str, pod: &str) -> String {
+    let script = script.replace('\n', "\n        ");
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  \
+         terminationGracePeriodSeconds: 1\n{pod}  containers:\n  - name: main\n    image: bramble.test/busybox:1\n    \
+         command:\n    - sh\n    - -c\n    - |\n        {script}\n{container}"
+    )
+}
+
+/// Runs a script to its end and gives its log and how it ended.
+fn run_to_end(
+    board: &Board,
+    name: &str,
+    script: &str,
+    container: &str,
+) -> Result<(String, String)> {
+    board.apply(&manifest(name, script, container, ""))?;
+    let path = "jsonpath={.status.phase} {.status.containerStatuses[0].state.terminated.reason} \
+                {.status.containerStatuses[0].state.terminated.exitCode}";
+    let mut last = String::new();
+    let ended = wait_until(PATIENCE, || {
+        last = board.kubectl(&["get", "pod", name, "-o", path])?.stdout;
+        Ok(last.starts_with("Succeeded") || last.starts_with("Failed"))
+    })?;
+    if !ended {
+        let described = board.kubectl(&["describe", "pod", name])?.stdout;
+        bail!("{name} is {last:?} after {PATIENCE:?}\n{described}");
+    }
+    let log = board.kubectl(&["logs", name])?.stdout;
+    board.kubectl(&["delete", "pod", name, "--timeout=60s"])?;
+    Ok((log, last))
+}
+
+fn cgroup_v2(board: &Board) -> Result<String> {
+    let (log, _) = run_to_end(board, "cgroup", "cat /proc/self/cgroup; uname -rm", "")?;
+    ensure!(
+        log.lines().next() == Some("0::/"),
+        "/proc/self/cgroup: {log}"
+    );
+    Ok(log.trim().replace('\n', ", "))
+}
+
+fn pod_runs(board: &Board) -> Result<String> {
+    board.kubectl(&["run", "hello", "--image=bramble.test/hello:v1"])?;
+    let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+    board.kubectl(&["wait", "--for=condition=Ready", "pod/hello", &timeout])?;
+    let log = board.kubectl(&["logs", "hello"])?.stdout;
+    ensure!(log.contains("hello v1 listening"), "its log: {log}");
+    let node = board.kubectl(&["get", "pod", "hello", "-o", "jsonpath={.spec.nodeName}"])?;
+    ensure!(node.stdout == NODE, "it is on {}", node.stdout);
+    board.kubectl(&["delete", "pod", "hello", "--timeout=60s"])?;
+    Ok(log.trim().to_owned())
+}
+
+fn seccomp(board: &Board) -> Result<String> {
+    let profile = "    securityContext: {seccompProfile: {type: RuntimeDefault}}\n";
+    let (log, _) = run_to_end(board, "seccomp", "grep Seccomp: /proc/self/status", profile)?;
+    let mode = log.split_whitespace().nth(1).context("no Seccomp line")?;
+    ensure!(mode == "2", "mode {mode}");
+    Ok(log.trim().to_owned())
+}
+
+fn memory(board: &Board) -> Result<String> {
+    let limit = "    resources: {limits: {memory: 16Mi}}\n";
+    let script = "echo limit $(cat /sys/fs/cgroup/memory.max) swap $(cat /sys/fs/cgroup/memory.swap.max 2> /dev/null || echo none)\ndd if=/dev/zero of=/dev/null bs=64M count=1";
+    let (log, end) = run_to_end(board, "memory", script, limit)?;
+    ensure!(end == "Failed OOMKilled 137", "it ended {end}; {log}");
+    ensure!(log.contains("limit 16777216"), "{log}");
+    Ok(format!("{end}; {}", log.trim()))
+}
+
+fn processes(board: &Board) -> Result<String> {
+    // Every second of it starts two more; the limit is the board's own.
+    let script = "f() { f | f & }; f; f; sleep 2; cat /sys/fs/cgroup/pids.max; sleep 600";
+    board.apply(&manifest("bomb", script, "", ""))?;
+    let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+    board.kubectl(&["wait", "--for=condition=Ready", "pod/bomb", &timeout])?;
+    // Others go on beside it.
+    let (log, _) = run_to_end(board, "beside", "echo alive", "")?;
+    ensure!(log.trim() == "alive", "beside it: {log}");
+    board.kubectl(&["delete", "pod", "bomb", "--timeout=90s"])?;
+    Ok("another pod ran beside it; it is gone".to_owned())
+}
+
+fn devices(board: &Board) -> Result<String> {
+    let script = "mknod /tmp/mem c 1 1 2>&1 && dd if=/tmp/mem of=/dev/null bs=1 count=1 2>&1; echo null > /dev/null && echo null works; \
+                  mknod /tmp/vda b 254 0 2>&1; head -c 1 /tmp/vda 2>&1; echo done";
+    let add = "    securityContext: {capabilities: {add: [MKNOD]}}\n";
+    let (log, _) = run_to_end(board, "devices", script, add)?;
+    ensure!(log.contains("null works") && log.contains("done"), "{log}");
+    ensure!(
+        log.matches("Operation not permitted").count() >= 2,
+        "a device was not denied: {log}"
+    );
+    Ok(log.trim().replace('\n', ", "))
+}
+
+fn processor(board: &Board) -> Result<String> {
+    let limit = "    resources: {limits: {cpu: 100m}}\n";
+    let (log, _) = run_to_end(board, "processor", "cat /sys/fs/cgroup/cpu.max", limit)?;
+    ensure!(log.trim() == "10000 100000", "{log}");
+    Ok(log.trim().to_owned())
+}

@@ -1,0 +1,302 @@
+//! A board that is an emulated machine: its own kernel, pure cgroup v2, and for ARM its own
+//! instructions. The controller runs here, the agent there; they meet over the emulator's own network,
+//! on which the host is 10.0.2.2.
+//!
+//! In: an initramfs (`tests/tools/initramfs.sh`), a kernel, and the built programs. Out: a [`Board`]
+//! that the real kubectl can be pointed at. Dropping it ends the emulator and the controller and removes
+//! the directory.
+
+pub mod checks;
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::local::{Output, run, wait_until};
+
+/// How long an emulated machine may take to boot, join and load its images: without hardware support,
+/// beside other work.
+pub const BOOT: Duration = Duration::from_secs(180);
+/// The host, as the emulated machine sees it.
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// Name of the node.
+pub const NODE: &str = "emulated";
+
+/// Which machine is emulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A PC.
+    Amd64,
+    /// QEMU's `virt` with a Cortex-A53, as in a Pi 3 or Zero 2 W.
+    Arm64,
+}
+
+impl Kind {
+    /// By Debian's name of the architecture.
+    ///
+    /// # Errors
+    /// For any other name.
+    pub fn parse(name: &str) -> Result<Self> {
+        match name {
+            "amd64" => Ok(Self::Amd64),
+            "arm64" => Ok(Self::Arm64),
+            _ => bail!("no machine `{name}`: amd64 or arm64"),
+        }
+    }
+
+    fn emulator(self) -> Command {
+        let (program, args): (_, &[&str]) = match self {
+            // Hardware support is not asked for: where it is half there the machine does not boot.
+            Self::Amd64 => (
+                "qemu-system-x86_64",
+                &["-M", "q35", "-accel", "tcg", "-cpu", "max"],
+            ),
+            Self::Arm64 => ("qemu-system-aarch64", &["-M", "virt", "-cpu", "cortex-a53"]),
+        };
+        let mut command = Command::new(program);
+        command.args(args);
+        command
+    }
+
+    fn console(self) -> &'static str {
+        match self {
+            Self::Amd64 => "ttyS0",
+            Self::Arm64 => "ttyAMA0",
+        }
+    }
+}
+
+/// What a board is made from.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which machine.
+    pub kind: Kind,
+    /// Memory, MiB.
+    pub memory: u32,
+    /// Its kernel.
+    pub kernel: PathBuf,
+    /// Its first file system.
+    pub initramfs: PathBuf,
+    /// The host's own programs.
+    pub programs: PathBuf,
+    /// The real kubectl.
+    pub kubectl: PathBuf,
+}
+
+/// An emulated board with its controller.
+#[derive(Debug)]
+pub struct Board {
+    options: Options,
+    dir: tempfile::TempDir,
+    api: u16,
+    controller: Child,
+    machine: Option<Child>,
+}
+
+impl Board {
+    /// Starts a controller, boots the machine and waits until its node is Ready and has its images.
+    ///
+    /// # Errors
+    /// With the end of the log of what did not come up.
+    pub fn boot(options: Options) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("bramble-emulated-")
+            .tempdir()?;
+        let (api, mqtt) = (free_port()?, free_port()?);
+        let log = File::create(dir.path().join("controller.log"))?;
+        let controller = Command::new(options.programs.join("bramble-controller"))
+            .arg("--data-dir")
+            .arg(dir.path().join("controller"))
+            .args(["--listen", &format!("127.0.0.1:{api}")])
+            .args(["--mqtt-listen", &format!("127.0.0.1:{mqtt}")])
+            .args(["--advertise", &HOST.to_string()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("starting the controller")?;
+        let mut board = Self {
+            options,
+            dir,
+            api,
+            controller,
+            machine: None,
+        };
+        let answers = wait_until(Duration::from_secs(60), || {
+            Ok(board.kubeconfig().exists() && board.kubectl(&["get", "--raw", "/readyz"]).is_ok())
+        })?;
+        ensure!(
+            answers,
+            "the controller does not answer\n{}",
+            board.tail("controller.log")
+        );
+        let token = board
+            .bramble(&["token", "create"])?
+            .stdout
+            .trim()
+            .to_owned();
+        board.power_on(Some(&token))?;
+        Ok(board)
+    }
+
+    /// Starts the machine; with a token it joins.
+    ///
+    /// # Errors
+    /// When it does not come up in time, with the end of its console.
+    pub fn power_on(&mut self, token: Option<&str>) -> Result<()> {
+        let kind = self.options.kind;
+        let mut line = format!(
+            "console={} panic=-1 quiet bramble.node={NODE}",
+            kind.console()
+        );
+        if let Some(token) = token {
+            line += &format!(" bramble.join={HOST}:{} bramble.token={token}", self.api);
+        }
+        let console = File::create(self.dir.path().join("console.log"))?;
+        let mut command = kind.emulator();
+        command
+            .arg("-append")
+            .arg(line)
+            .args(["-m", &self.options.memory.to_string(), "-smp", "2"])
+            .args([
+                "-display",
+                "none",
+                "-no-reboot",
+                "-nodefaults",
+                "-serial",
+                "stdio",
+            ])
+            .args(["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n"])
+            .args(["-device", "virtio-rng-pci"])
+            .arg("-kernel")
+            .arg(&self.options.kernel)
+            .arg("-initrd")
+            .arg(&self.options.initramfs)
+            .stdin(Stdio::null())
+            .stdout(console.try_clone()?)
+            .stderr(console);
+        self.machine = Some(command.spawn().context("starting the emulator")?);
+        let up = wait_until(BOOT, || {
+            let text = self.console();
+            ensure!(
+                !text.contains("BOARD-FAILED"),
+                "{}",
+                self.tail("console.log")
+            );
+            if let Some(machine) = &mut self.machine
+                && let Some(status) = machine.try_wait()?
+            {
+                bail!("the emulator ended: {status}\n{}", self.tail("console.log"));
+            }
+            Ok(text.contains("BOARD-UP"))
+        })?;
+        ensure!(
+            up,
+            "the board did not come up\n{}",
+            self.tail("console.log")
+        );
+        let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        let ready = wait_until(BOOT, || {
+            let node = self.kubectl(&["get", "node", NODE, "-o", path]);
+            Ok(node.is_ok_and(|node| node.stdout == "True"))
+        })?;
+        ensure!(ready, "the node is not Ready\n{}", self.tail("console.log"));
+        Ok(())
+    }
+
+    /// Everything that the machine wrote to its console.
+    pub fn console(&self) -> String {
+        let bytes = std::fs::read(self.dir.path().join("console.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Runs the real kubectl; another exit code than 0 is an error.
+    ///
+    /// # Errors
+    /// With what it printed.
+    pub fn kubectl(&self, args: &[&str]) -> Result<Output> {
+        self.kubectl_any(args)?.success()
+    }
+
+    /// Runs the real kubectl; any exit code is an answer.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn kubectl_any(&self, args: &[&str]) -> Result<Output> {
+        let mut command = self.kubectl_command();
+        run(command.args(args))
+    }
+
+    /// Applies a manifest given as text.
+    ///
+    /// # Errors
+    /// With what kubectl printed.
+    pub fn apply(&self, manifest: &str) -> Result<Output> {
+        let file = self.dir.path().join("manifest.yaml");
+        std::fs::write(&file, manifest)?;
+        self.kubectl(&["apply", "-f", &file.display().to_string()])
+    }
+
+    fn kubectl_command(&self) -> Command {
+        let mut command = Command::new(&self.options.kubectl);
+        command
+            .arg(format!("--kubeconfig={}", self.kubeconfig().display()))
+            .arg(format!(
+                "--cache-dir={}",
+                self.dir.path().join("cache").display()
+            ))
+            // The kubeconfig names the address that the board uses.
+            .arg(format!("--server=https://127.0.0.1:{}", self.api));
+        command
+    }
+
+    fn bramble(&self, args: &[&str]) -> Result<Output> {
+        let text = std::fs::read_to_string(self.kubeconfig())?;
+        let here = self.dir.path().join("kubeconfig");
+        let there = format!("https://{HOST}:{}", self.api);
+        std::fs::write(
+            &here,
+            text.replace(&there, &format!("https://127.0.0.1:{}", self.api)),
+        )?;
+        let mut command = Command::new(self.options.programs.join("bramble"));
+        run(command.args(args).env("KUBECONFIG", here))?.success()
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("controller/admin.kubeconfig")
+    }
+
+    /// The last lines of a log in the board's directory.
+    pub fn tail(&self, name: &str) -> String {
+        let bytes = std::fs::read(self.dir.path().join(name)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        format!(
+            "end of {name}:\n{}",
+            lines[lines.len().saturating_sub(60)..].join("\n")
+        )
+    }
+
+    /// Directory of its logs.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        for child in self.machine.iter_mut().chain([&mut self.controller]) {
+            // Errors mean that it has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
