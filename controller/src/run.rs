@@ -74,7 +74,16 @@ async fn life(config: &Config) -> anyhow::Result<()> {
         .as_ref()
         .map(|broker| tokio::spawn(disconnect_removed(keys.clone(), broker.clone())));
 
-    let nodes = start_node_link(config, &pki, &keys, &clock, broker.as_deref(), &store).await?;
+    let nodes = start_node_link(
+        config,
+        &pki,
+        &keys,
+        &clock,
+        broker.as_deref(),
+        &store,
+        tokens.clone(),
+    )
+    .await?;
 
     let mut loops = controllers::start(store.clone(), controller_settings(config, &pki))
         .await
@@ -215,6 +224,7 @@ async fn start_node_link(
     clock: &Arc<FloorClock>,
     broker: Option<&Broker>,
     store: &Arc<dyn Store>,
+    minter: Arc<Tokens>,
 ) -> anyhow::Result<NodeLink> {
     let link = match (broker, &config.broker) {
         (Some(broker), _) => broker.link_options(),
@@ -238,6 +248,7 @@ async fn start_node_link(
         signing: pki.signing.clone(),
         service_cidr: config.service_cidr,
         link,
+        minter,
     };
     nodelink::start(settings, store.clone(), keys.clone())
         .await

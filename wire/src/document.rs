@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::object::ObjectId;
 
-/// BLAKE3 hash of an object's body, or for a Secret of its id and revision (sealing is randomised,
-/// so its bytes differ each time).
+/// BLAKE3 hash of an object's body, or for a sealed one (Secrets and tokens) of its id and revision:
+/// sealing is randomised, so its bytes differ each time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Hash(pub [u8; 32]);
 
@@ -53,8 +53,8 @@ impl IndexEntry {
         Self { id, revision, hash }
     }
 
-    /// Whether `body` is what this entry announces. For a Secret only the id and the revision can
-    /// be compared; the envelope's signature and the seal stand for its bytes.
+    /// Whether `body` is what this entry announces. For a sealed object only the id and the revision
+    /// can be compared; the envelope's signature and the seal stand for its bytes.
     pub fn matches(&self, body: &[u8]) -> bool {
         object_hash(&self.id, self.revision, body) == self.hash
     }
@@ -64,7 +64,7 @@ impl IndexEntry {
 pub fn object_hash(id: &ObjectId, revision: u64, body: &[u8]) -> Hash {
     let mut hasher = blake3::Hasher::new();
     match id {
-        ObjectId::Secret(_) => {
+        _ if id.is_sealed() => {
             hasher.update(b"bramble/sealed/1\0");
             hasher.update(&crate::encode(&(id, revision)));
         }

@@ -24,6 +24,17 @@ pub enum ObjectId {
     Tokens(PodUid),
 }
 
+impl ObjectId {
+    /// Whether its object is sealed to its node: the bytes differ each time, and an index covers
+    /// only the id and the revision.
+    pub fn is_sealed(&self) -> bool {
+        match self {
+            Self::Secret(_) | Self::Tokens(_) => true,
+            Self::Node | Self::Pod(_) | Self::ConfigMap(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -26,13 +26,16 @@ use crate::action::Observed;
 use crate::nodelink::{Compiled, Objects};
 use budget::Budget;
 use containers::Kind;
+use tokens::Wanted;
 
-/// Looks ConfigMaps and Secrets up.
+/// Looks up what pods name, and has their tokens made.
 pub trait Configuration {
     /// A ConfigMap.
     fn config_map(&self, name: &ObjectName) -> Option<Observed<view::ConfigMap>>;
     /// A Secret.
     fn secret(&self, name: &ObjectName) -> Option<Observed<view::Secret>>;
+    /// The tokens that a pod's volumes ask for; none while its account is not there.
+    fn tokens(&self, pod: &FullPod, wanted: &BTreeSet<Wanted>) -> Option<Compiled>;
 }
 
 /// A compiled document.
@@ -133,6 +136,16 @@ fn with_configuration(
         .filter(|id| !out.objects.contains_key(*id));
     let found = new.filter_map(|id| Some((id.clone(), look_up(id, configuration)?)));
     let mut objects: Objects = found.collect();
+    let wanted = tokens::wanted(&compiled);
+    // Whoever has ended reads none any more.
+    let ended = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
+    if !wanted.is_empty()
+        && !ended
+        && compiled.stop.is_none()
+        && let Some(made) = configuration.tokens(pod, &wanted)
+    {
+        objects.insert(ObjectId::Tokens(compiled.uid), made);
+    }
     let generation = u64::try_from(pod.metadata.generation).unwrap_or(0);
     let id = ObjectId::Pod(compiled.uid);
     objects.insert(id, Compiled::plain(generation, &Object::Pod(compiled)));

@@ -76,6 +76,8 @@ pub(super) struct Desired {
     uids: HashMap<PodUid, Key>,
     config_maps: BTreeMap<Name, Arc<Entry>>,
     secrets: BTreeMap<Name, Arc<Entry>>,
+    /// UIDs of accounts.
+    accounts: BTreeMap<Name, String>,
     dirty: BTreeSet<NodeName>,
 }
 
@@ -92,6 +94,7 @@ impl Desired {
             Source::Pods => self.apply_pod(gone, entry),
             Source::ConfigMaps => self.apply_config(gone, entry, false),
             Source::Secrets => self.apply_config(gone, entry, true),
+            Source::ServiceAccounts => self.apply_account(gone, entry),
             Source::NodeKeys => return self.apply_member(gone, entry),
             // No document is made of these.
             Source::Namespaces => {}
@@ -151,11 +154,37 @@ impl Desired {
         } else {
             table.insert(name, Arc::clone(entry));
         }
-        // Whoever has a pod in the namespace may use it; compiling tells, and a document that comes
-        // out the same is not announced.
-        let in_namespace = |pods: &BTreeMap<Key, Arc<Entry>>| {
-            pods.keys().any(|key| key.namespace == entry.key.namespace)
+        self.touch_namespace(&entry.key.namespace);
+    }
+
+    /// Of an account only its UID matters, which is another one once it was made anew.
+    fn apply_account(&mut self, gone: bool, entry: &Arc<Entry>) {
+        #[derive(Deserialize)]
+        struct Account {
+            metadata: PlacedMetadata,
+        }
+        let name = (
+            Arc::clone(&entry.key.namespace),
+            Arc::clone(&entry.key.name),
+        );
+        let uid = serde_json::from_slice::<Account>(&entry.json)
+            .ok()
+            .filter(|_| !gone)
+            .map(|account| account.metadata.uid);
+        let before = match &uid {
+            Some(uid) => self.accounts.insert(name, uid.clone()),
+            None => self.accounts.remove(&name),
         };
+        if before != uid {
+            self.touch_namespace(&entry.key.namespace);
+        }
+    }
+
+    /// Whoever has a pod in the namespace may use what has changed there; compiling tells, and a
+    /// document that comes out the same is not announced.
+    fn touch_namespace(&mut self, namespace: &Arc<str>) {
+        let in_namespace =
+            |pods: &BTreeMap<Key, Arc<Entry>>| pods.keys().any(|key| key.namespace == *namespace);
         let users = self.pods.iter().filter(|(_, pods)| in_namespace(pods));
         self.dirty.extend(users.map(|(node, _)| node.clone()));
     }
@@ -187,6 +216,11 @@ impl Desired {
         self.dirty.extend(self.members.keys().cloned());
     }
 
+    /// A node's document is to be compiled again.
+    pub(super) fn touch(&mut self, node: NodeName) {
+        self.dirty.insert(node);
+    }
+
     pub(super) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
@@ -207,6 +241,12 @@ impl Desired {
 
     pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<&Arc<Entry>> {
         self.secrets.get(&(namespace.into(), name.into()))
+    }
+
+    /// UID of an account.
+    pub(super) fn account(&self, namespace: &str, name: &str) -> Option<&str> {
+        let name = (namespace.into(), name.into());
+        self.accounts.get(&name).map(String::as_str)
     }
 
     /// Where the pod with this UID is stored, if it is bound to this node.
@@ -293,6 +333,32 @@ mod tests {
             assert_eq!(!dirty(&mut desired).is_empty(), news, "{revision}");
             let kept = desired.pods(&node("n1")).next().unwrap();
             assert!(String::from_utf8_lossy(&kept.json).contains(&format!("\"{revision}\"")));
+        }
+    }
+
+    #[test]
+    fn an_account_touches_nodes_when_it_becomes_another() {
+        let account = |uid: &str, more: &str| {
+            let json = format!(r#"{{"metadata":{{"uid":"{uid}"}}{more}}}"#);
+            entry("serviceaccounts", "sa", &json)
+        };
+        let mut desired = Desired::default();
+        desired.apply(Source::Pods, EventKind::Added, &pod("a", "n1"));
+        dirty(&mut desired);
+        for (kind, account, news, uid) in [
+            (EventKind::Added, account("1", ""), true, Some("1")),
+            (
+                EventKind::Modified,
+                account("1", r#","secrets":[]"#),
+                false,
+                Some("1"),
+            ),
+            (EventKind::Modified, account("2", ""), true, Some("2")),
+            (EventKind::Deleted, account("2", ""), true, None),
+        ] {
+            desired.apply(Source::ServiceAccounts, kind, &account);
+            assert_eq!(!dirty(&mut desired).is_empty(), news, "{uid:?}");
+            assert_eq!(desired.account("default", "sa"), uid);
         }
     }
 

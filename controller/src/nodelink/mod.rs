@@ -17,6 +17,7 @@ mod logs;
 mod reports;
 pub mod streams;
 mod task;
+mod tokens;
 mod watch;
 
 use std::sync::{Arc, Mutex};
@@ -33,6 +34,7 @@ use tokio::task::JoinHandle;
 
 use crate::join::{Cidr, NodeKeys};
 use crate::store::Store;
+use crate::tokens::Minter;
 use control::Control;
 
 /// Requests for logs that wait for the task; one more waits with its client.
@@ -65,6 +67,8 @@ pub struct Settings {
     /// The way to the broker: [`Broker::link_options`](crate::broker::Broker::link_options) or
     /// [`external`](crate::broker::external). Subscriptions and will are set here.
     pub link: Options,
+    /// Makes the tokens of pods.
+    pub minter: Arc<dyn Minter>,
 }
 
 /// A running node link. Serves logs to the API; cheap to clone.
@@ -101,6 +105,7 @@ pub async fn start(
         signing,
         service_cidr,
         link: mut options,
+        minter,
     } = settings;
     let limits = machine::Limits {
         keep_alive_ms: u64::try_from(options.keep_alive.as_millis()).unwrap_or(u64::MAX),
@@ -139,6 +144,7 @@ pub async fn start(
         link,
         events,
         will,
+        tokens: tokens::Shelf::new(minter),
     };
     let task = task::Task::new(parts, store, keys);
     let running = tokio::spawn(task.run(requests));

@@ -1,6 +1,7 @@
 //! What nodes say becomes statuses in the store, and what the store says becomes documents. Between
 //! the pure decisions of the core and the store; no state of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bramble_api::admit;
@@ -8,9 +9,10 @@ use bramble_api::metadata;
 use bramble_api::patch;
 use bramble_api::view::{self, FullPod};
 use bramble_controller_core::action::{Action, Durability as Class, Note, Observed, Target};
+use bramble_controller_core::document::tokens::Wanted;
 use bramble_controller_core::document::{self, Configuration, Document};
 use bramble_controller_core::node::{self, Absence};
-use bramble_controller_core::nodelink::{Presence, Report};
+use bramble_controller_core::nodelink::{Compiled, Presence, Report};
 use bramble_controller_core::{event, kinds, status};
 use bramble_wire::name::NodeName;
 use bramble_wire::object::{Cidr as WireCidr, NodeConfig, ObjectName, PodUid};
@@ -18,6 +20,7 @@ use bramble_wire::report::NodeFacts;
 use serde_json::{Value, json};
 
 use super::desired::Desired;
+use super::tokens::Maker;
 use crate::join::{Cidr, NodeKey};
 use crate::object;
 use crate::store::{
@@ -69,6 +72,7 @@ pub(super) fn compile(
     member: &NodeKey,
     service_cidr: Cidr,
     confirmed_epoch: u64,
+    tokens: &Maker,
 ) -> Document {
     let config = NodeConfig {
         pod_cidr: member.pod_cidr.parse().map(wire_cidr).unwrap_or_default(),
@@ -88,7 +92,7 @@ pub(super) fn compile(
             }
         }
     }
-    let mut document = document::compile(&config, &pods, &Lookup(desired));
+    let mut document = document::compile(&config, &pods, &Lookup { desired, tokens });
     document.left_out.extend(undecodable);
     document
 }
@@ -142,15 +146,24 @@ pub(super) fn write_left_out(
     unreachable!("the last attempt returns")
 }
 
-struct Lookup<'a>(&'a Desired);
+struct Lookup<'a> {
+    desired: &'a Desired,
+    tokens: &'a Maker,
+}
 
 impl Configuration for Lookup<'_> {
     fn config_map(&self, name: &ObjectName) -> Option<Observed<view::ConfigMap>> {
-        observed(self.0.config_map(&name.namespace, &name.name)?)
+        observed(self.desired.config_map(&name.namespace, &name.name)?)
     }
 
     fn secret(&self, name: &ObjectName) -> Option<Observed<view::Secret>> {
-        observed(self.0.secret(&name.namespace, &name.name)?)
+        observed(self.desired.secret(&name.namespace, &name.name)?)
+    }
+
+    fn tokens(&self, pod: &FullPod, wanted: &BTreeSet<Wanted>) -> Option<Compiled> {
+        let (namespace, name) = (&pod.metadata.namespace, &pod.spec.service_account_name);
+        let account = self.desired.account(namespace, name)?;
+        self.tokens.tokens(pod, account, wanted)
     }
 }
 
@@ -425,6 +438,7 @@ fn node_key(node: &NodeName) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tokens::Shelf;
     use super::super::watch::Source;
     use super::*;
     use crate::store::{EventKind, MemoryStore};
@@ -521,7 +535,9 @@ mod tests {
         };
         let member = NodeKey::from_entry(&entry).unwrap();
         let range: Cidr = "10.43.0.0/16".parse().unwrap();
-        let document = compile(&bed.desired, &member, range, 1);
+        let minter = crate::nodelink::tokens::tests::minter(&bed.store);
+        let maker = Shelf::new(minter).take(&bed.node, 0);
+        let document = compile(&bed.desired, &member, range, 1, &maker);
         assert_eq!(document.objects.len(), 2, "the node and the plain pod");
         assert!(matches!(
             &document.left_out[..],

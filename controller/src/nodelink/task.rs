@@ -24,6 +24,7 @@ use super::desired::{Desired, Membership};
 use super::events::Events as PodEvents;
 use super::reports;
 use super::streams::{self, Reader, Streams, Writer};
+use super::tokens::Shelf;
 use super::watch::{Source, Watchers};
 use super::will_of;
 use crate::join::{Cidr, NodeKey, NodeKeys};
@@ -35,6 +36,9 @@ const BATCH: usize = 64;
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// Pause before the store is read anew after the watchers fell behind.
 const RELIST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest wait for tokens to become due: the clock that says so may be set meanwhile.
+const TOKENS_WAIT: Duration = Duration::from_secs(3600);
 
 /// Asked of the task.
 pub(super) enum Command {
@@ -57,6 +61,7 @@ pub(super) struct Parts {
     pub(super) link: Handle,
     pub(super) events: Events,
     pub(super) will: Arc<Mutex<Will>>,
+    pub(super) tokens: Shelf,
 }
 
 /// A report whose writes are on their way to the disk.
@@ -162,6 +167,9 @@ impl Task {
                 () = sleep_until(wake) => {
                     let now = self.now();
                     self.parts.machine.handle_timeout(now);
+                    for node in self.parts.tokens.due(unix_s()) {
+                        self.desired.touch(node);
+                    }
                 }
                 () = tokio::task::yield_now(), if !idle => {}
             }
@@ -207,6 +215,7 @@ impl Task {
             }
             Some(Membership::Left(node)) => {
                 self.parts.machine.remove_node(&node);
+                self.parts.tokens.forget(&node);
                 self.streams.handle_node_gone(&node);
             }
             None => {}
@@ -229,8 +238,10 @@ impl Task {
                 break;
             };
             let confirmed = self.parts.control.confirmed;
-            let document =
-                reports::compile(&self.desired, &key, self.parts.service_cidr, confirmed);
+            let maker = self.parts.tokens.take(&key.node, unix_s());
+            let (cidr, desired) = (self.parts.service_cidr, &self.desired);
+            let document = reports::compile(desired, &key, cidr, confirmed, &maker);
+            self.parts.tokens.put(&key.node, maker);
             self.tell_left_out(&key.node, document.left_out);
             let (objects, now) = (document.objects, self.now());
             let set = self
@@ -486,11 +497,19 @@ impl Task {
     fn next_wake(&self) -> Option<Instant> {
         let machine = self.parts.machine.next_wake(self.now());
         let machine = machine.and_then(|at| self.started.checked_add(Duration::from_millis(at.0)));
-        [machine, self.streams.next_wake()]
+        let tokens = self.parts.tokens.next_s().map(|at| {
+            let seconds = u64::try_from(at.saturating_sub(unix_s())).unwrap_or(0);
+            Instant::now() + Duration::from_secs(seconds).min(TOKENS_WAIT)
+        });
+        [machine, self.streams.next_wake(), tokens]
             .into_iter()
             .flatten()
             .min()
     }
+}
+
+fn unix_s() -> i64 {
+    crate::object::now().seconds
 }
 
 async fn sleep_until(wake: Option<Instant>) {

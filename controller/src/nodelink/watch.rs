@@ -11,15 +11,18 @@ pub(super) enum Source {
     Pods,
     ConfigMaps,
     Secrets,
+    /// For the tokens of pods.
+    ServiceAccounts,
     NodeKeys,
     /// For what a person says about the whole cluster.
     Namespaces,
 }
 
-const SOURCES: [Source; 5] = [
+const SOURCES: [Source; 6] = [
     Source::Pods,
     Source::ConfigMaps,
     Source::Secrets,
+    Source::ServiceAccounts,
     Source::NodeKeys,
     Source::Namespaces,
 ];
@@ -34,6 +37,7 @@ impl Source {
             Source::Pods => Scope::all("", "pods"),
             Source::ConfigMaps => Scope::all("", "configmaps"),
             Source::Secrets => Scope::all("", "secrets"),
+            Source::ServiceAccounts => Scope::all("", "serviceaccounts"),
             Source::NodeKeys => Scope::all(GROUP, NODE_KEYS),
             Source::Namespaces => Scope::all("", "namespaces"),
         }
@@ -42,7 +46,7 @@ impl Source {
 
 /// A watcher for each source.
 pub(super) struct Watchers {
-    watchers: [(Source, Watcher); 5],
+    watchers: [(Source, Watcher); 6],
 }
 
 /// The state at the start of the watchers.
@@ -61,11 +65,12 @@ impl Watchers {
             entries.extend(listing.entries.into_iter().map(|entry| (source, entry)));
             Ok((source, store.watch(&source.scope(), listing.revision)?))
         };
-        let [pods, config_maps, secrets, keys, namespaces] = SOURCES;
+        let [pods, config_maps, secrets, accounts, keys, namespaces] = SOURCES;
         let watchers = [
             open(pods)?,
             open(config_maps)?,
             open(secrets)?,
+            open(accounts)?,
             open(keys)?,
             open(namespaces)?,
         ];
@@ -80,15 +85,17 @@ impl Watchers {
             (pods, a),
             (config_maps, b),
             (secrets, c),
-            (keys, d),
-            (namespaces, e),
+            (accounts, d),
+            (keys, e),
+            (namespaces, f),
         ] = &mut self.watchers;
         tokio::select! {
             event = a.next() => Ok((*pods, event?)),
             event = b.next() => Ok((*config_maps, event?)),
             event = c.next() => Ok((*secrets, event?)),
-            event = d.next() => Ok((*keys, event?)),
-            event = e.next() => Ok((*namespaces, event?)),
+            event = d.next() => Ok((*accounts, event?)),
+            event = e.next() => Ok((*keys, event?)),
+            event = f.next() => Ok((*namespaces, event?)),
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Minted {
     pub issued: u64,
     /// When it should be renewed at the latest; it may live longer.
     pub expires: u64,
+    /// When it ends.
+    pub ends: u64,
     /// Texts for the client.
     pub warnings: Vec<String>,
 }
@@ -73,6 +75,21 @@ pub trait Minter: std::fmt::Debug + Send + Sync + 'static {
     /// Upstream's answers: 404 for what is not there, 409 for another uid, 400 and 422 for what can't
     /// be.
     fn mint(&self, request: &Request<'_>) -> Result<Minted, Status>;
+
+    /// Which key signs; tokens of another one are worth nothing.
+    fn key_id(&self) -> &str;
+}
+
+/// The seconds that a token bound to a pod lives when a volume asks for it: as long as it says, but
+/// never less than [`MIN_SECONDS`], and a year where that is the usual request.
+#[must_use]
+pub fn life_of_pods_token(audience: &str, seconds: i64) -> i64 {
+    let for_api = audience.is_empty() || API_AUDIENCES.contains(&audience);
+    if seconds == EXTENDED && for_api {
+        MAX_SECONDS
+    } else {
+        seconds.clamp(MIN_SECONDS, MAX_SECONDS)
+    }
 }
 
 impl Minter for Tokens {
@@ -130,8 +147,13 @@ impl Minter for Tokens {
             seconds,
             issued,
             expires: after(seconds),
+            ends: exp,
             warnings,
         })
+    }
+
+    fn key_id(&self) -> &str {
+        self.key.id()
     }
 }
 

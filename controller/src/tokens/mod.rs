@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 
 pub use fill::fill_secrets;
 pub use key::{SigningKey, Unusable};
-pub use mint::{Bound, DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS, Minted, Minter, Request};
+pub use mint::{
+    Bound, DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS, Minted, Minter, Request, life_of_pods_token,
+};
 pub use verify::{Invalid, Verified};
 
 use crate::store::Store;

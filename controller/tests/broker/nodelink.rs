@@ -8,6 +8,8 @@ use bramble_controller::apiserver::{LogRequest, PodLogs};
 use bramble_controller::join::{GROUP, NODE_KEYS, NodeKeys};
 use bramble_controller::nodelink::{self, NodeLink, Settings};
 use bramble_controller::store::{Body, Durability, Expect, Key, MemoryStore, Op, Scope, Store};
+use bramble_controller::tokens::{SigningKey as SigningKeyOfTokens, Tokens};
+use bramble_link::tls::FloorClock;
 use bramble_link::{Event, Will};
 use bramble_wire::document::Digest;
 use bramble_wire::envelope::{self, KeyId, Message, Sequence};
@@ -124,7 +126,12 @@ impl World {
     }
 
     async fn start(&self) -> NodeLink {
+        let key = SigningKeyOfTokens::generate().unwrap();
+        let key = Arc::new(SigningKeyOfTokens::from_pkcs8(&key).unwrap());
+        let clock = FloorClock::new(0);
+        let minter = Tokens::new(key, self.store.clone(), clock, String::new());
         let settings = Settings {
+            minter: Arc::new(minter),
             cluster: cluster(),
             signing: self.controller.clone(),
             service_cidr: "10.43.0.0/16".parse().unwrap(),

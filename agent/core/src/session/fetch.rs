@@ -315,10 +315,10 @@ impl Fetch {
         history: HistoryId,
         entry: &IndexEntry,
     ) -> Option<Stored> {
-        // The hash of a plain object covers its bytes. That of a Secret covers its id and revision, and
-        // two histories may have used one revision for two contents.
-        let secret = matches!(entry.id, ObjectId::Secret(_));
-        let usable = |have: &&Document| !secret || have.history == history;
+        // The hash of a plain object covers its bytes. That of a sealed one covers its id and revision,
+        // and two histories may have used one revision for two contents.
+        let sealed = entry.id.is_sealed();
+        let usable = |have: &&Document| !sealed || have.history == history;
         let held = || {
             let objects = &have.filter(usable)?.objects;
             objects

@@ -42,14 +42,16 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use bramble_api::view::{self, FullPod};
     use bramble_wire::object::{NodeConfig, ObjectId, ObjectName};
     use serde_json::json;
 
+    use super::super::tokens::Wanted;
     use super::super::{Configuration, Document, Error, compile};
     use crate::action::Observed;
+    use crate::nodelink::Compiled;
 
     /// ConfigMaps by name, with the size of each.
     struct Maps(BTreeMap<&'static str, usize>);
@@ -66,6 +68,10 @@ mod tests {
         }
 
         fn secret(&self, _: &ObjectName) -> Option<Observed<view::Secret>> {
+            None
+        }
+
+        fn tokens(&self, _: &FullPod, _: &BTreeSet<Wanted>) -> Option<Compiled> {
             None
         }
     }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use bramble_wire::object::{PodField, PullPolicy, Resources};
+use bramble_wire::object::{PodField, PullPolicy, Resources, Token, Tokens};
 use serde_json::{Value, json};
 
 use super::*;
@@ -30,6 +30,16 @@ impl Configuration for Given {
             revision: 6,
             object: serde_json::from_value(found.clone()).unwrap(),
         })
+    }
+    fn tokens(&self, pod: &FullPod, wanted: &BTreeSet<Wanted>) -> Option<Compiled> {
+        let token = |wanted: &Wanted| Token {
+            audience: wanted.audience.clone(),
+            expiration_s: wanted.expiration_s,
+            token: format!("of {}", pod.spec.service_account_name),
+            expires_unix_s: 9,
+        };
+        let made = Tokens(wanted.iter().map(token).collect());
+        (pod.spec.service_account_name == "sa").then(|| Compiled::tokens(7, &made))
     }
 }
 
@@ -290,4 +300,28 @@ fn a_status_is_no_news_to_its_node_but_labels_are() {
     assert_eq!(document(&before), document(&after));
     after.metadata.labels.insert("new".into(), "1".into());
     assert_ne!(document(&before), document(&after));
+}
+
+#[test]
+fn tokens_go_with_a_pod_that_wants_some_and_runs() {
+    let volume = json!({"name": "t", "projected": {"sources": [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]}});
+    let mut pod = pod(json!({"serviceAccountName": "sa", "volumes": [volume]}));
+    let holds = |pod: &FullPod| {
+        let document = compile(&NodeConfig::default(), [pod], &Given::default());
+        let uid = PodUid::parse(UID).unwrap();
+        document.objects.get(&ObjectId::Tokens(uid)).cloned()
+    };
+    let made = Tokens(vec![Token {
+        audience: String::new(),
+        expiration_s: 3607,
+        token: "of sa".into(),
+        expires_unix_s: 9,
+    }]);
+    assert_eq!(holds(&pod), Some(Compiled::tokens(7, &made)));
+    pod.status.phase = "Succeeded".into();
+    assert_eq!(holds(&pod), None, "it has ended");
+    pod.status.phase = "Running".into();
+    pod.spec.service_account_name = "gone".into();
+    assert_eq!(holds(&pod), None, "nobody to be");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bramble_wire::document::{Digest, IndexEntry, digest};
 use bramble_wire::limits::{BODY_MAX, DOCUMENT_MAX, DOCUMENT_OBJECTS_MAX};
 use bramble_wire::name::{ClusterId, NodeName};
-use bramble_wire::object::{Object, ObjectId, ObjectName, SealedSecret, SecretData};
+use bramble_wire::object::{Object, ObjectId, ObjectName, SealedSecret, SecretData, Tokens};
 use bramble_wire::random::Random;
 use bramble_wire::seal::{self, Binding, SealingPublic};
 
@@ -22,7 +22,7 @@ pub struct Compiled {
 enum Body {
     /// Encoding of [`Object`].
     Plain(Arc<[u8]>),
-    /// Encoding of [`SecretData`], sealed when a node asks for it.
+    /// Encoding of [`SecretData`] or [`Tokens`], sealed when a node asks for it.
     Secret(Arc<[u8]>),
 }
 
@@ -56,6 +56,14 @@ impl Compiled {
         Self {
             revision,
             body: Body::Secret(bramble_wire::encode(data).into()),
+        }
+    }
+
+    /// Tokens of a pod; whoever makes them gives them a revision that other tokens never have.
+    pub fn tokens(revision: u64, tokens: &Tokens) -> Self {
+        Self {
+            revision,
+            body: Body::Secret(bramble_wire::encode(tokens).into()),
         }
     }
 
@@ -182,10 +190,9 @@ impl Sealer {
         id: &ObjectId,
         object: &Compiled,
     ) -> Option<Arc<[u8]>> {
-        let (plain, name) = match (&object.body, id) {
-            (Body::Plain(body), _) => return Some(body.clone()),
-            (Body::Secret(plain), ObjectId::Secret(name)) => (plain, name),
-            (Body::Secret(_), _) => return None,
+        let plain = match &object.body {
+            Body::Plain(body) => return Some(body.clone()),
+            Body::Secret(plain) => plain,
         };
         let binding = Binding {
             cluster: &self.cluster,
@@ -196,10 +203,14 @@ impl Sealer {
         let context = bramble_wire::encode(&(node, key, id, object.revision));
         let seed = Random::derive(&self.seed, &[&context, plain]);
         let sealed = seal::seal(key, binding, plain, &seed).ok()?;
-        let secret = SealedSecret {
-            name: ObjectName::clone(name),
-            sealed,
+        let object = match id {
+            ObjectId::Secret(name) => Object::Secret(SealedSecret {
+                name: ObjectName::clone(name),
+                sealed,
+            }),
+            ObjectId::Tokens(_) => Object::Tokens(sealed),
+            ObjectId::Node | ObjectId::Pod(_) | ObjectId::ConfigMap(_) => return None,
         };
-        Some(bramble_wire::encode(&Object::Secret(secret)).into())
+        Some(bramble_wire::encode(&object).into())
     }
 }
