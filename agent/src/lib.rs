@@ -16,6 +16,9 @@ pub mod reconcile;
 pub mod runtime;
 pub mod state;
 pub mod status;
+pub mod streams;
+mod tree;
+pub mod usage;
 
 /// An error with its causes, on one line. Where a text repeats its cause, it is left as it is.
 pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {

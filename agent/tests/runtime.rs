@@ -488,6 +488,7 @@ async fn containers_of_a_pod_share_their_network_and_mounts_appear_where_asked()
             source: shared.clone(),
             destination: "/etc/app".to_owned(),
             read_only: true,
+            ..bramble_agent::runtime::BindMount::default()
         });
         let (_, log) = run(&board, &runtime, uid, &config).await;
         assert!(

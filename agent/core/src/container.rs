@@ -3,11 +3,12 @@
 
 use std::fmt;
 
-use bramble_wire::object::{Container, Mount, Pod, PodUid, Resources, Security};
+use bramble_wire::object::{Container, Pod, PodUid, Resources, Security};
 
 use crate::desired::{Desired, Host};
 use crate::env;
 use crate::observed::Image;
+use crate::volume::{self, MountInput};
 
 /// Everything that the runtime needs to start a life of a container.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub struct ContainerInput {
     /// Limits and requests.
     pub resources: Resources,
     /// Volumes.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<MountInput>,
     /// Where the termination message is read from.
     pub termination_message_path: String,
     /// The last lines of the log stand in for an empty message after a failure.
@@ -88,6 +89,9 @@ pub enum Error {
     /// `CreateContainerConfigError`: it must not run as root and would.
     #[error("{0}")]
     NonRoot(String),
+    /// `CreateContainerConfigError`: a volume can't appear where it should.
+    #[error("{0}")]
+    Mount(String),
     /// `CreateContainerError`: neither the manifest nor the image names a program.
     #[error("no command specified")]
     NoCommand,
@@ -97,7 +101,7 @@ impl Error {
     /// The reason that Kubernetes shows for it.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Env(_) | Self::NonRoot(_) => "CreateContainerConfigError",
+            Self::Env(_) | Self::NonRoot(_) | Self::Mount(_) => "CreateContainerConfigError",
             Self::NoCommand => "CreateContainerError",
         }
     }
@@ -167,7 +171,7 @@ pub fn compile(
         user,
         security: container.security.clone(),
         resources: container.resources,
-        mounts: container.mounts.clone(),
+        mounts: volume::mounts(pod, container, &variables).map_err(Error::Mount)?,
         termination_message_path: container.termination_message_path.clone(),
         termination_message_from_logs: container.termination_message_from_logs,
         tty: container.tty,

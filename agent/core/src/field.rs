@@ -69,6 +69,9 @@ fn quoted(text: &str) -> String {
 /// Go's `strconv.IsPrint`: letters, marks, numbers, punctuation, symbols and the blank. The standard
 /// library's escaping has the same table; behind a letter it leaves marks alone.
 fn is_printable(c: char) -> bool {
+    if c == '\'' {
+        return true;
+    }
     let mut pair = ['a', c].iter().collect::<String>();
     let before = pair.len();
     pair = pair.escape_debug().collect();

@@ -227,6 +227,8 @@ pub enum Step {
     Create {
         /// Which life.
         life: u32,
+        /// What was told of it can't be had (`CreateContainerConfigError`).
+        config: bool,
     },
     /// A container was made and its program could not be started: that life has ended.
     Start {

@@ -7,6 +7,8 @@
 
 mod tail;
 
+pub(crate) use tail::timestamp;
+
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;

@@ -63,7 +63,7 @@ fn last_lines(file: &mut File, lines: u64) -> io::Result<Found> {
 }
 
 /// A second as RFC 3339 without fraction, as the lines of a log begin; they compare as text.
-pub(super) fn timestamp(unix_s: i64) -> String {
+pub(crate) fn timestamp(unix_s: i64) -> String {
     let secs = unix_s.max(0);
     let (days, rest) = (secs / 86_400, secs % 86_400);
     // Days since 1970-01-01 to a date of the Gregorian calendar (Hinnant's algorithm).

@@ -15,8 +15,7 @@ use super::{Board, Network, etc, files, volumes};
 use crate::error_chain;
 use crate::reconcile::Failed;
 use crate::runtime::{
-    self, BindMount, ContainerConfig, Limits, PodConfig, Processes, Rights, Runtime,
-    User,
+    self, BindMount, Console, ContainerConfig, Limits, PodConfig, Processes, Rights, Runtime, User,
 };
 
 pub(super) type Result<T = (), E = Failed> = std::result::Result<T, E>;
@@ -71,9 +70,15 @@ impl<R: Runtime, N: Network> Board<R, N> {
 
     async fn write_volumes(&self, uid: PodUid, volumes: Vec<VolumeInput>) -> Result<[u8; 32]> {
         let digest = volume::digest(&volumes);
-        self.blocking(move |board| volumes::ensure(board, uid, &volumes))
+        let made = self
+            .blocking(move |board| Ok(volumes::ensure(board, uid, &volumes)))
             .await?;
-        Ok(digest)
+        let Err(errors) = made else { return Ok(digest) };
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        for text in &texts {
+            self.tell(uid, "", true, "FailedMount", text);
+        }
+        Err(Failed::Other(texts.join("; ")))
     }
 
     async fn start_container(&self, input: ContainerInput) -> Result {
@@ -138,7 +143,11 @@ impl<R: Runtime, N: Network> Board<R, N> {
         let mut user: User = user.await.map_err(other)?.map_err(other)?;
         user.groups.extend(&input.user.supplemental);
         let own = id.to_owned();
-        let wanted = input.mounts.clone();
+        let (name, wanted) = (input.name.clone(), input.mounts.clone());
+        let binds = self
+            .blocking(move |board| Ok(volumes::binds(board, uid, &name, &wanted)))
+            .await?;
+        let binds = binds.map_err(Failed::Config)?;
         let message_path = input.termination_message_path.clone();
         let record = LifeRecord {
             image: input.image.clone(),
@@ -147,28 +156,18 @@ impl<R: Runtime, N: Network> Board<R, N> {
         };
         let mounts = self.blocking(move |board| {
             files::write_record(&board.life(uid, &own), &record)?;
-            let mut mounts = Vec::new();
-            for mount in &wanted {
-                mounts.push(BindMount {
-                    source: volumes::source(board, uid, mount)?,
-                    destination: mount.path.clone(),
-                    read_only: mount.read_only,
-                });
-            }
+            let mut mounts = binds;
             for name in etc::FILES {
-                mounts.push(BindMount {
-                    source: board.pod(uid).join("etc").join(name),
-                    destination: format!("/etc/{name}"),
-                    read_only: false,
-                });
+                let destination = format!("/etc/{name}");
+                // A volume of the manifest may stand where one of ours would.
+                if mounts.iter().all(|mount| mount.destination != destination) {
+                    mounts.push(BindMount {
+                        source: board.pod(uid).join("etc").join(name),
+                        destination,
+                        ..BindMount::default()
+                    });
+                }
             }
-            // A volume of the manifest may stand where one of ours would.
-            let taken: Vec<String> = wanted.iter().map(|mount| mount.path.clone()).collect();
-            let ours = mounts.split_off(wanted.len());
-            mounts.extend(
-                ours.into_iter()
-                    .filter(|our| !taken.contains(&our.destination)),
-            );
             if !message_path.is_empty() {
                 let message = board.message(uid, &own);
                 files::write(&message, 0o666, b"")?;
@@ -176,7 +175,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 mounts.push(BindMount {
                     source: message,
                     destination: message_path,
-                    read_only: false,
+                    ..BindMount::default()
                 });
             }
             Ok(mounts)
@@ -203,6 +202,13 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 .join(&input.name)
                 .join(format!("{}.log", input.life)),
             oom_score_adj: oom_score_adj(&input.resources, self.memory_bytes),
+            console: Console {
+                tty: input.tty,
+                stdin: input.stdin,
+                stdin_once: input.stdin_once,
+            },
+            // What is no signal is none of the kernel's either: TERM, as containerd.
+            stop_signal: runtime::signal_number(&input.stop_signal).unwrap_or_default(),
         })
     }
 
@@ -215,12 +221,9 @@ impl<R: Runtime, N: Network> Board<R, N> {
         })
         .await?;
         self.network.detach(uid).await.map_err(Failed::Other)?;
-        self.blocking(move |board| {
-            volumes::unmount_all(board, uid);
-            Ok(())
-        })
-        .await?;
         self.runtime.stop_pod(uid).await.map_err(other)?;
+        self.blocking(move |board| volumes::unmount(board, uid))
+            .await?;
         self.changed();
         Ok(())
     }
@@ -228,7 +231,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
     async fn remove(&self, uid: PodUid) -> Result {
         self.stop_sandbox(uid).await?;
         self.runtime.delete_pod(uid).await.map_err(other)?;
-        self.blocking(move |board| files::remove_dir(&board.disk_volumes(uid)))
+        self.blocking(move |board| volumes::remove(board, uid))
             .await?;
         self.changed();
         Ok(())

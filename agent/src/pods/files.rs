@@ -63,10 +63,7 @@ pub(super) fn read_message(path: &Path) -> String {
 
 /// Removes a directory with everything in it; one that is not there is fine.
 pub(super) fn remove_dir(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    crate::tree::remove(path)
 }
 
 /// Names in a directory; one that is not there has none.

@@ -9,9 +9,9 @@
 //! <run dir>/pods/<uid>/lives/<id>      image that a life was made from
 //! <run dir>/pods/<uid>/etc/            hosts, hostname, resolv.conf
 //! <run dir>/pods/<uid>/message/<id>    termination message of a life
-//! <run dir>/pods/<uid>/volumes/<name>  files of ConfigMaps and Secrets, memory volumes
-//! <data dir>/volumes/<uid>/<name>      emptyDir on disk: survives a reboot
 //! ```
+//!
+//! Where volumes are is in [`volumes`].
 
 mod etc;
 mod execute;
@@ -20,15 +20,18 @@ mod network;
 mod hooks;
 mod observe;
 mod stop;
+mod streams;
 mod volumes;
 
 pub use network::Bridge;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use bramble_agent_core::observed::Verdict;
 use bramble_agent_core::plan::{Action, PodNetwork};
 use bramble_agent_core::time::Moment;
 use bramble_wire::object::PodUid;
@@ -101,6 +104,8 @@ pub struct Board<R, N> {
     me: Weak<Self>,
     /// Containers told to stop.
     stopping: Mutex<BTreeMap<(PodUid, String), Stop>>,
+    /// Pods that broke a bound and have to go.
+    evicted: Mutex<BTreeMap<PodUid, Verdict>>,
     /// When containers ended, on the clock that never jumps, as it was when that was first seen.
     ended: Mutex<BTreeMap<(PodUid, String), u64>>,
     changes: watch::Sender<u64>,
@@ -125,6 +130,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
             directories,
             memory_bytes,
             stopping: Mutex::default(),
+            evicted: Mutex::default(),
             ended: Mutex::default(),
             changes: watch::Sender::new(0),
         });
@@ -140,7 +146,50 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 }
             });
         }
+        tokio::spawn(Self::enforce_limits(Arc::downgrade(&board)));
         board
+    }
+
+    /// Evicts pods whose volumes grow over their limits; ends with the board.
+    async fn enforce_limits(board: Weak<Self>) {
+        let mut limits = volumes::limits::Limits::default();
+        loop {
+            tokio::time::sleep(volumes::limits::EVERY).await;
+            let Some(directories) = board.upgrade().map(|board| board.directories.clone()) else {
+                return;
+            };
+            let looked = tokio::task::spawn_blocking(move || {
+                let verdicts = limits.look(&directories);
+                (limits, verdicts)
+            });
+            let verdicts = match looked.await {
+                Ok((back, verdicts)) => {
+                    limits = back;
+                    verdicts
+                }
+                Err(_) => {
+                    limits = volumes::limits::Limits::default();
+                    continue;
+                }
+            };
+            let Some(board) = board.upgrade() else { return };
+            for (uid, verdict) in verdicts {
+                board.evict(uid, verdict);
+            }
+        }
+    }
+
+    fn evict(&self, uid: PodUid, verdict: Verdict) {
+        if let Entry::Vacant(entry) = self.evicted().entry(uid) {
+            self.tell(uid, "", true, &verdict.reason, &verdict.message);
+            entry.insert(verdict);
+            self.changed();
+        }
+    }
+
+    fn evicted(&self) -> MutexGuard<'_, BTreeMap<PodUid, Verdict>> {
+        // Entries are whole, whatever panicked.
+        self.evicted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn changed(&self) {

@@ -62,6 +62,10 @@ impl<R: Runtime, N: Network> Board<R, N> {
             .retain(|(uid, _), _| seen.pods.contains_key(uid));
         self.ended()
             .retain(|(uid, _), _| seen.pods.contains_key(uid));
+        let mut evicted = self.evicted();
+        evicted.retain(|uid, _| seen.pods.contains_key(uid));
+        seen.evicted.clone_from(&evicted);
+        drop(evicted);
         seen
     }
 

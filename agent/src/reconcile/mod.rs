@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod fake;
+mod mounts;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -94,6 +95,7 @@ pub async fn run<W: World>(
         version: None,
         converged: None,
         failures: BTreeMap::new(),
+        unmounted: mounts::Unmounted::default(),
         running: JoinSet::new(),
         busy: HashMap::new(),
         repeats: BTreeMap::new(),
@@ -111,6 +113,7 @@ struct Reconciler<W> {
     version: Option<Version>,
     converged: Option<Version>,
     failures: BTreeMap<(PodUid, String), Failure>,
+    unmounted: mounts::Unmounted,
     running: JoinSet<Result<(), Failed>>,
     busy: HashMap<Id, Under>,
     repeats: BTreeMap<PodUid, Repeats>,
@@ -379,8 +382,16 @@ impl<W: World> Reconciler<W> {
         }
         let host = self.host(facts);
         let desired = self.desired.as_ref();
+        let mut pods = report::reports(desired, &host, observed, &self.memory, &plan.waiting);
+        for (uid, condition) in &plan.conditions {
+            if let Some(report) = pods.get_mut(uid) {
+                report.conditions.push(condition.clone());
+            }
+        }
+        let now_ms = (self.around.clock)().boot_ms;
+        (self.unmounted).tell(&self.around.events, &plan.unmounted, now_ms);
         let observation = Observation {
-            pods: report::reports(desired, &host, observed, &self.memory, &plan.waiting),
+            pods,
             converged: self.converged,
             facts: facts.clone(),
         };
@@ -398,7 +409,11 @@ impl Under {
         match failed {
             _ if self.what != "start a container" => Step::Pod,
             Failed::Start(_) => Step::Start { life },
-            Failed::Other(_) => Step::Create { life },
+            Failed::Config(_) => Step::Create { life, config: true },
+            Failed::Other(_) => Step::Create {
+                life,
+                config: false,
+            },
         }
     }
 }

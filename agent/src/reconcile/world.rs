@@ -54,6 +54,8 @@ pub struct Seen {
 pub enum Failed {
     /// The container's program could not be started: its own fault.
     Start(String),
+    /// What the container was told to have can't be had: tried again, with a reason of its own.
+    Config(String),
     /// Anything else: tried again.
     Other(String),
 }
@@ -62,14 +64,14 @@ impl Failed {
     /// For a person.
     pub fn message(&self) -> &str {
         match self {
-            Self::Start(message) | Self::Other(message) => message,
+            Self::Start(message) | Self::Config(message) | Self::Other(message) => message,
         }
     }
 
     /// For a person.
     pub fn into_message(self) -> String {
         match self {
-            Self::Start(message) | Self::Other(message) => message,
+            Self::Start(message) | Self::Config(message) | Self::Other(message) => message,
         }
     }
 }

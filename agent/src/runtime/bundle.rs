@@ -136,8 +136,5 @@ pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
 }
 
 pub(super) fn remove_dir(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+    crate::tree::remove(dir)
 }

@@ -13,12 +13,15 @@ mod client;
 mod devices;
 mod kernel;
 mod mounts;
+mod open;
 mod options;
 mod process;
 pub mod rights;
 pub mod seccomp;
 mod session;
+mod signal;
 pub mod spec;
+mod stdio;
 pub mod sysctl;
 pub mod user;
 
@@ -30,10 +33,13 @@ use bramble_wire::object::PodUid;
 use bramble_wire::shim::{ContainerRecord, ExitRecord, Failure, FailureKind};
 use bramble_wire::stream::Stdio;
 
+pub(crate) use mounts::{unescape, unmount_all, unmount_below};
+
 pub use kernel::KernelRuntime;
 pub use options::Options;
 pub use session::{ExecConfig, Exit, Input, Output, Session, Terminal};
 pub use rights::Rights;
+pub use signal::number as signal_number;
 pub use spec::{BindMount, Console, ContainerConfig, Limits, Processes, User};
 
 /// A pod's surroundings, before its containers.
@@ -158,6 +164,9 @@ pub enum Error {
         /// As upstream says it.
         message: String,
     },
+    /// An attached session ended because its input did, as upstream; nothing went wrong.
+    #[error("detached: the input ended")]
+    Detached,
     /// A session was cut: its reader was too slow, or the shim is gone.
     #[error("{message}")]
     Cut {

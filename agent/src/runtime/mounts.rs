@@ -91,6 +91,8 @@ pub(crate) fn unmount_all(target: &Path) -> io::Result<()> {
 /// Takes away every mount at or below a directory, deepest first.
 pub(crate) fn unmount_below(dir: &Path) -> Vec<String> {
     let mut errors = Vec::new();
+    // The kernel's table has paths without links.
+    let dir = &fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut points: Vec<PathBuf> = table
         .lines()
@@ -108,7 +110,7 @@ pub(crate) fn unmount_below(dir: &Path) -> Vec<String> {
 }
 
 /// `mountinfo` writes blanks and the like as octal.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     text.replace("\\040", " ")
         .replace("\\011", "\t")
         .replace("\\012", "\n")

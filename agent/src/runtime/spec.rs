@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use bramble_wire::object::Propagation;
 use serde_json::{Value, json};
 
 use super::cgroup;
@@ -107,7 +108,7 @@ pub struct Limits {
 }
 
 /// A directory or file of the board that appears in the container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BindMount {
     /// Path on the board.
     pub source: PathBuf,
@@ -115,6 +116,11 @@ pub struct BindMount {
     pub destination: String,
     /// Not writable.
     pub read_only: bool,
+    /// Mounts below it are not writable either.
+    pub recursive_read_only: bool,
+    /// Whether mounts made later are seen on the other side. A source that hands its own on is a
+    /// shared mount.
+    pub propagation: Propagation,
 }
 
 /// The pod and the board around a container.
@@ -173,6 +179,11 @@ pub fn runtime_spec(config: &ContainerConfig, around: &Surroundings) -> Value {
     if !rights.privileged && !rights.proc_unmasked {
         linux["maskedPaths"] = json!(MASKED);
         linux["readonlyPaths"] = json!(READ_ONLY);
+    }
+    let both_ways = |mount: &BindMount| mount.propagation == Propagation::Bidirectional;
+    if config.mounts.iter().any(both_ways) {
+        // Else the runtime makes everything a slave of the board first.
+        linux["rootfsPropagation"] = json!("shared");
     }
     if rights.privileged {
         linux["devices"] = around.devices.iter().map(device).collect();
@@ -353,12 +364,21 @@ fn mounts(config: &ContainerConfig, around: &Surroundings) -> Vec<Value> {
         ));
     }
     for mount in &config.mounts {
-        let access = if mount.read_only { "ro" } else { "rw" };
+        let access = match (mount.read_only, mount.recursive_read_only) {
+            (true, true) => "rro",
+            (true, false) => "ro",
+            (false, _) => "rw",
+        };
+        let propagation = match mount.propagation {
+            Propagation::None => "rprivate",
+            Propagation::HostToContainer => "rslave",
+            Propagation::Bidirectional => "rshared",
+        };
         out.push(fs(
             &mount.destination,
             "bind",
             &text(&mount.source),
-            &["rbind", "rprivate", access],
+            &["rbind", propagation, access],
         ));
     }
     out

@@ -38,12 +38,13 @@ fn plain() -> ContainerConfig {
             BindMount {
                 source: "/run/bramble/pods/u/hosts".into(),
                 destination: "/etc/hosts".to_owned(),
-                read_only: false,
+                ..BindMount::default()
             },
             BindMount {
                 source: "/run/bramble/pods/u/volumes/config".into(),
                 destination: "/etc/app".to_owned(),
                 read_only: true,
+                ..BindMount::default()
             },
         ],
         ..ContainerConfig::default()

@@ -98,7 +98,7 @@ fn absorb_missing(draft: &mut Draft, name: &str, life: u32, observed: &Observed,
         container_id: life_id(draft.uid, name, life),
     };
     let end = match failure.map(|failure| (failure.step, failure)) {
-        Some((Step::Create { life: tried }, _)) if tried == life => {
+        Some((Step::Create { life: tried, .. }, _)) if tried == life => {
             known(draft, name).take_back();
             return;
         }

@@ -170,12 +170,15 @@ impl Pass<'_> {
     ) -> Result<u32, Next> {
         let failure = self.observed.failure(pod.uid, &container.name);
         if let Some(failure) = failure
-            && let Step::Create { .. } = failure.step
+            && let Step::Create { config, .. } = failure.step
         {
             let due = failure.retry_at();
             if self.now.boot_ms < due {
                 return Err(Next::Wait {
-                    reason: "CreateContainerError".into(),
+                    reason: match config {
+                        true => "CreateContainerConfigError".into(),
+                        false => "CreateContainerError".into(),
+                    },
                     message: failure.message.clone(),
                     wake: Some(due),
                 });

@@ -23,7 +23,7 @@ mod stop;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bramble_wire::object::{Container, ObjectName, Pod, PodUid};
-use bramble_wire::report::UnixMs;
+use bramble_wire::report::{Condition, UnixMs};
 
 use crate::container::ContainerInput;
 use crate::desired::{Desired, Host};
@@ -31,7 +31,7 @@ use crate::memory::{Ending, Life, Memory, PodMemory};
 use crate::observed::{Failure, Health, Observed, ObservedContainer, ObservedPod, Run};
 use crate::probe::{self, Check, Target};
 use crate::time::Moment;
-use crate::volume::VolumeInput;
+use crate::volume::{self, VolumeInput};
 
 /// Grace of a pod that nothing is known of but that it runs.
 const ORPHAN_GRACE_S: u32 = 30;
@@ -51,6 +51,10 @@ pub struct Plan {
     pub pulls: Vec<crate::image::Want>,
     /// What is not done now, and why.
     pub waiting: Vec<Waiting>,
+    /// What else is said of pods, as that a token ends soon.
+    pub conditions: Vec<(PodUid, Condition)>,
+    /// Volumes that can't be made now.
+    pub unmounted: Vec<(PodUid, volume::Error)>,
     /// Running containers with hooks or probes: all that there are.
     pub watch: Vec<Target>,
     /// When to look again if nothing happens ([`Moment::boot_ms`]).

@@ -35,17 +35,24 @@ impl Pass<'_> {
         if !self.ensure_address(draft, pod) {
             return None;
         }
-        let volumes = match volume::compile(self.desired, pod) {
-            Ok(volumes) => volumes,
-            Err(error) => {
-                self.creating(draft, pod, seen, &error.to_string());
-                // What runs goes on with the files that it has.
-                return None;
-            }
-        };
+        let (condition, wake) = volume::expiring(self.desired, pod, self.now);
+        let condition = condition.map(|condition| (pod.uid, condition));
+        self.plan.conditions.extend(condition);
+        if let Some(wake) = wake {
+            self.wake_at(wake);
+        }
+        let address = self.address(draft, pod);
+        let volumes = volume::compile(self.desired, self.host, pod, address);
+        let why = self.unmounted(pod, volumes.errors);
+        let volumes = volumes.inputs;
         match seen.map(|seen| seen.sandbox) {
             Some(Sandbox::Lost) => {
                 self.unless_held_back(draft, pod, seen, |uid| Action::StopSandbox { uid })
+            }
+            // What runs goes on with the files that it has.
+            None | Some(Sandbox::Stopped) if !why.is_empty() => {
+                self.creating(draft, pod, seen, &why);
+                None
             }
             None | Some(Sandbox::Stopped) => {
                 let network = self.network_of(draft, pod);
@@ -70,6 +77,14 @@ impl Pass<'_> {
             }
             Some(Sandbox::Ready) => self.plan_containers(draft, pod, seen, volumes),
         }
+    }
+
+    /// Takes note of volumes that can't be made; all of them as one text.
+    fn unmounted(&mut self, pod: &Pod, errors: Vec<volume::Error>) -> String {
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let of = errors.into_iter().map(|error| (pod.uid, error));
+        self.plan.unmounted.extend(of);
+        texts.join("; ")
     }
 
     /// Whether the pod has to go although nobody asked for it. Its record is on disk before.

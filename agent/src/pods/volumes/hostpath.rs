@@ -13,7 +13,11 @@ use bramble_wire::object::HostPathKind;
 /// The kubelet's text.
 pub(super) fn ensure(path: &str, kind: HostPathKind) -> Result<(), String> {
     let at = Path::new(path);
-    let wrong = |what: &str| Err(format!("hostPath type check failed: {path} is not a {what}"));
+    let wrong = |what: &str| {
+        Err(format!(
+            "hostPath type check failed: {path} is not a {what}"
+        ))
+    };
     let exists = || fs::metadata(at).is_ok();
     match kind {
         // The runtime makes a directory where nothing is, see `make`.

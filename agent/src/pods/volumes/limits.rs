@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bramble_agent_core::observed::Verdict;
 use bramble_agent_core::volume::{Content, VolumeInput, quantity};
@@ -23,13 +24,17 @@ use crate::pods::Directories;
 use crate::pods::files::{names, read_record, write_record};
 
 /// How often somebody looks whether to look.
-pub(in crate::pods) const EVERY_MS: u64 = 10_000;
+pub(in crate::pods) const EVERY: Duration = Duration::from_secs(10);
 /// After so many of those a changed volume is measured whatever its file system's growth says.
 const ROUNDS_MAX: u32 = 6;
 /// Most entries that one look counts.
 const ENTRIES_MAX: u32 = 200_000;
 /// The kubelet's reason.
 const EVICTED: &str = "Evicted";
+
+/// What is over its limit ends at once, whatever its pod asks for
+/// (`immediateEvictionGracePeriodSeconds`).
+const GRACE_S: u32 = 1;
 
 /// A volume and its limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +94,7 @@ impl Limits {
         let mut seen = BTreeMap::new();
         let pods = names(&directories.run.join("pods"));
         for uid in pods.iter().filter_map(|name| PodUid::parse(name)) {
-            let bounds: Vec<Bound> =
-                read_record(&record(directories, uid)).unwrap_or_default();
+            let bounds: Vec<Bound> = read_record(&record(directories, uid)).unwrap_or_default();
             for bound in bounds {
                 let key = (uid, bound.volume.clone());
                 let path = directories.disk_volumes(uid).join(&bound.volume);
@@ -107,6 +111,7 @@ impl Limits {
                     verdicts.entry(uid).or_insert(Verdict {
                         reason: EVICTED.into(),
                         message,
+                        grace_s: Some(GRACE_S),
                     });
                 }
                 seen.insert(key, known);
@@ -171,8 +176,14 @@ fn measure(path: &Path, enough: u64) -> Result<u64, Errno> {
                 continue;
             };
             let is_dir = FileType::from_raw_mode(data.st_mode) == FileType::Directory;
-            let names = if is_dir { 1 } else { u64::from(data.st_nlink as u32).max(1) };
-            let taken = u64::try_from(data.st_blocks).unwrap_or(0).saturating_mul(512);
+            let names = if is_dir {
+                1
+            } else {
+                u64::from(data.st_nlink as u32).max(1)
+            };
+            let taken = u64::try_from(data.st_blocks)
+                .unwrap_or(0)
+                .saturating_mul(512);
             bytes = bytes.saturating_add(taken / names);
             left = left.saturating_sub(1);
             if bytes > enough || left == 0 {

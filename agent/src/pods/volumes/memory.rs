@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use bramble_agent_core::volume::{Content, VolumeInput};
+use rustix::fs::statvfs;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_remount};
 
@@ -18,7 +19,7 @@ const HALF: &str = "50%";
 /// What a file takes beside its bytes, at most.
 const PAGE: u64 = 64 << 10;
 
-/// Mounts a memory file system of that size, or gives the one that is there that size.
+/// Mounts a memory file system of that size, or gives the one that is there as much.
 pub(super) fn ensure(
     path: &Path,
     size_bytes: Option<u64>,
@@ -28,6 +29,11 @@ pub(super) fn ensure(
     make_dir(path, OURS)?;
     let size = size_bytes.map_or(HALF.to_owned(), |bytes| bytes.to_string());
     if is_mount_point(path)? {
+        let space = statvfs(path)?;
+        let has = space.f_blocks.saturating_mul(space.f_frsize);
+        if size_bytes.is_none_or(|bytes| bytes <= has) {
+            return Ok(());
+        }
         let options = CString::new(format!("size={size}"))?;
         let flags = MountFlags::NODEV | MountFlags::NOSUID;
         return Ok(mount_remount(path, flags, options.as_c_str())?);

@@ -17,8 +17,6 @@ mod memory;
 mod ownership;
 mod propagation;
 mod subpath;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use std::fs;
@@ -74,9 +72,8 @@ pub(super) fn ensure(
         volume: volume.name.clone(),
         why,
     };
-    let secret = |volume: &&VolumeInput| {
-        matches!(volume.content, Content::Files { secret: true, .. })
-    };
+    let secret =
+        |volume: &&VolumeInput| matches!(volume.content, Content::Files { secret: true, .. });
     if let Some(first) = volumes.iter().find(secret) {
         let bytes = memory::size_of_files(volumes);
         let made = memory::ensure(&directories.secret_volumes(uid), bytes, OURS, None);
@@ -93,7 +90,9 @@ pub(super) fn ensure(
         return Err(errors);
     }
     limits::note(directories, uid, volumes).map_err(|error| {
-        let first = volumes.first().map(|volume| failed(volume, error.to_string()));
+        let first = volumes
+            .first()
+            .map(|volume| failed(volume, error.to_string()));
         first.into_iter().collect()
     })
 }

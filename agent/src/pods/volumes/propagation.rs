@@ -26,12 +26,12 @@ pub(super) fn ensure(path: &Path, wanted: Propagation, ours: bool) -> Result<(),
     let (fine, kind) = match wanted {
         Propagation::None => return Ok(()),
         Propagation::HostToContainer => {
-            let fine = mount.as_ref().is_some_and(|mount| mount.shared || mount.slave);
+            let fine = mount
+                .as_ref()
+                .is_some_and(|mount| mount.shared || mount.slave);
             (fine, "shared or slave")
         }
-        Propagation::Bidirectional => {
-            (mount.as_ref().is_some_and(|mount| mount.shared), "shared")
-        }
+        Propagation::Bidirectional => (mount.as_ref().is_some_and(|mount| mount.shared), "shared"),
     };
     if fine {
         return Ok(());

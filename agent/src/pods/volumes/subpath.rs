@@ -7,7 +7,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat2};
@@ -99,17 +98,15 @@ fn make(root: &OwnedFd, sub_path: &str) -> Result<OwnedFd, Errno> {
     Ok(at)
 }
 
-/// Mode bits of a volume's root, for tests and for people.
-#[cfg(test)]
-fn mode_of(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o7777
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn mode_of(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
 
     fn where_is(fd: &OwnedFd) -> std::path::PathBuf {
         fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap()
@@ -143,8 +140,21 @@ mod tests {
         symlink("/proc/self/root", root.join("magic")).unwrap();
         symlink("nowhere", root.join("dangling")).unwrap();
         for bad in [
-            "out", "out/passwd", "..", "../w", "in/../../w", "up", "up/w", "side", "magic/etc",
-            "dangling", "dangling/x", "file/x", "/etc", "out/made", "up/made/below",
+            "out",
+            "out/passwd",
+            "..",
+            "../w",
+            "in/../../w",
+            "up",
+            "up/w",
+            "side",
+            "magic/etc",
+            "dangling",
+            "dangling/x",
+            "file/x",
+            "/etc",
+            "out/made",
+            "up/made/below",
         ] {
             assert!(open(&root, bad).is_err(), "{bad}");
         }
