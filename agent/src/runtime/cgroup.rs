@@ -86,6 +86,23 @@ impl Cgroups {
         }
     }
 
+    /// Directory of a container's cgroup in the hierarchy that has a controller: v1's, else v2's.
+    pub fn of_container(&self, controller: &str, uid: &str, id: &str) -> Option<PathBuf> {
+        let v1 = |root: &&Root| root.controllers.iter().any(|c| c == controller);
+        let v1 = self.roots.iter().find(v1);
+        let root = v1.or_else(|| self.roots.iter().find(|root| root.v2))?;
+        Some(root.path.join(self.pod(uid)).join(id))
+    }
+
+    /// Directories of a container's cgroup by which everything in it can be killed: v2's, else the
+    /// freezer of v1.
+    pub fn kill_directories(&self, uid: &str, id: &str) -> Vec<PathBuf> {
+        let v2 = self.v2_only();
+        let good = |r: &&Root| (v2 && r.v2) || r.controllers.iter().any(|c| c == "freezer");
+        let own = |r: &Root| r.path.join(self.pod(uid)).join(id);
+        self.roots.iter().filter(good).map(own).collect()
+    }
+
     /// Makes the shim's cgroup everywhere; returns the files to join by. Best effort: a shim that
     /// can't leave our cgroup still works.
     pub fn ensure_shim(&self, uid: &str) -> Vec<PathBuf> {

@@ -19,26 +19,29 @@ use std::time::Duration;
 
 use bramble_wire::object::PodUid;
 use bramble_wire::shim::{
-    ContainerRecord, ContainerState, Create, ExitRecord, FailureKind, Reply, Request, ShimRecord,
-    path,
+    ContainerRecord, ContainerState, Create, CreateWith, ExitRecord, FailureKind, Reply, Request,
+    ShimRecord, VERSION_SESSIONS, path,
 };
 use bramble_wire::stream::Stdio as Streams;
 use tokio::process::Command;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::bundle::{self, make_dir, make_private_dir, remove_dir};
 use super::cgroup::Cgroups;
 use super::client::ShimClient;
 use super::options::Options;
 use super::process::{alive, stop_process, wait_for_end};
-use super::spec::ContainerConfig;
+use super::spec::{Console, ContainerConfig};
 use super::{
     ContainerFact, Error, ExecConfig, ObservedContainer, ObservedPod, PodConfig, PodHandle,
-    Runtime, Session, mounts,
+    Runtime, Session, mounts, open,
 };
 
 /// A shim has this long to end after it was told to.
 const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// Commands that are being started at once; more wait for their turn.
+const EXECS_AT_ONCE: usize = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,6 +52,7 @@ pub struct KernelRuntime {
     /// Pods whose shim lives and did not answer when it was asked again.
     mute: Mutex<BTreeSet<PodUid>>,
     changes: watch::Sender<u64>,
+    exec_turns: Semaphore,
 }
 
 impl KernelRuntime {
@@ -73,6 +77,7 @@ impl KernelRuntime {
             shims: Mutex::default(),
             mute: Mutex::default(),
             changes,
+            exec_turns: Semaphore::new(EXECS_AT_ONCE),
         };
         for pod in this.pods_on_disk() {
             if let Err(error) = this.adopt(pod).await {
@@ -215,6 +220,32 @@ impl KernelRuntime {
         bundle::directory(&self.options, pod, id)
     }
 
+    /// The request that creates a container; an old shim knows nothing of consoles, signals and
+    /// cgroups, and its containers have none.
+    fn create(&self, pod: PodUid, config: &ContainerConfig, old: bool) -> Request {
+        let uid = pod.to_string();
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let create = Create {
+            id: config.id.clone(),
+            log: text(config.log.clone()),
+            oom_score_adj: config.oom_score_adj,
+            oom_events: text(self.cgroups.oom_events(&uid, &config.id)),
+            start: true,
+        };
+        if old {
+            return Request::Create(create);
+        }
+        let kill = self.cgroups.kill_directories(&uid, &config.id);
+        Request::CreateWith(CreateWith {
+            create,
+            terminal: config.console.tty,
+            stdin: config.console.stdin,
+            stdin_once: config.console.stdin_once,
+            stop_signal: config.stop_signal,
+            kill: kill.into_iter().map(text).collect(),
+        })
+    }
+
     /// Takes away what [`KernelRuntime::prepare`] made. Blocks while it removes files.
     async fn dismantle(&self, pod: PodUid, id: &str) -> Vec<String> {
         let (bundle, upper) = (self.bundle(pod, id), self.options.data(pod).join(id));
@@ -336,22 +367,17 @@ impl Runtime for KernelRuntime {
         if let Some(ContainerState::Running(record)) = client.containers().get(&config.id) {
             return Ok(*record);
         }
+        let old = client.hello.version < VERSION_SESSIONS;
+        let plain = ContainerConfig {
+            console: Console::default(),
+            ..config.clone()
+        };
+        let config = if old { &plain } else { config };
         if let Err(error) = self.prepare(pod, config).await {
             self.dismantle(pod, &config.id).await;
             return Err(error);
         }
-        let create = Create {
-            id: config.id.clone(),
-            log: config.log.to_string_lossy().into_owned(),
-            oom_score_adj: config.oom_score_adj,
-            oom_events: self
-                .cgroups
-                .oom_events(&pod.to_string(), &config.id)
-                .to_string_lossy()
-                .into_owned(),
-            start: true,
-        };
-        match client.ask(Request::Create(create)).await {
+        match client.ask(self.create(pod, config, old)).await {
             Ok(Reply::Running(record) | Reply::Created(record)) => Ok(record),
             Ok(Reply::Failed(failure)) => {
                 // A runtime that died half-way leaves a process that waits for its start for ever.
@@ -388,12 +414,16 @@ impl Runtime for KernelRuntime {
         Ok(())
     }
 
-    async fn exec(&self, pod: PodUid, _id: &str, _config: &ExecConfig) -> Result<Session, Error> {
-        Err(Error::ShimGone { pod })
+    async fn exec(&self, pod: PodUid, id: &str, config: &ExecConfig) -> Result<Session, Error> {
+        let client = self.client(pod).ok_or(Error::ShimGone { pod })?;
+        // Each start costs a helper of some megabytes for a moment.
+        let _turn = self.exec_turns.acquire().await;
+        open::exec(client, pod, id, config).await
     }
 
-    async fn attach(&self, pod: PodUid, _id: &str, _stdio: Streams) -> Result<Session, Error> {
-        Err(Error::ShimGone { pod })
+    async fn attach(&self, pod: PodUid, id: &str, stdio: Streams) -> Result<Session, Error> {
+        let client = self.client(pod).ok_or(Error::ShimGone { pod })?;
+        open::attach(client, pod, id, stdio).await
     }
 
     async fn delete_container(&self, pod: PodUid, id: &str) -> Result<(), Error> {
