@@ -7,11 +7,13 @@ use bramble_wire::shim::{Failure, FailureKind};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
+use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::signal::Signal;
 use libcontainer::syscall::syscall::SyscallType;
 
 use crate::args::Args;
 use crate::console::Console;
+use crate::devices;
 use crate::executor::Command;
 use crate::failure::failure;
 use crate::process;
@@ -27,8 +29,10 @@ pub(crate) fn create(args: &Args) -> Result<(i32, Vec<String>), Failure> {
     if args.root.join(&args.id).exists() {
         delete(args)?;
     }
+    let spec = specification(&args.bundle)?;
+    devices::restrict(&spec).map_err(|e| failure("close the board's devices", &e))?;
     let console = Console::bind(args)?;
-    let mut container = builder(args, console.as_ref(), &args.bundle)?
+    let mut container = builder(args, console.as_ref(), &spec)?
         .as_init(&args.bundle)
         // cgroups are plain directories here; the default would look for systemd's bus.
         .with_systemd(false)
@@ -70,9 +74,10 @@ pub(crate) fn exec(args: &Args) -> Result<i32, Failure> {
             message: "container not running".to_owned(),
         });
     }
+    let spec = specification(container.bundle())?;
     let process = tenant::Process::write(args, container.bundle())?;
     let console = Console::bind(args)?;
-    let pid = builder(args, console.as_ref(), container.bundle())?
+    let pid = builder(args, console.as_ref(), &spec)?
         .as_tenant()
         .with_process(Some(process.path()))
         .as_sibling(true)
@@ -125,14 +130,19 @@ fn remove_dir(state: &Path) -> Result<(), Failure> {
     }
 }
 
+/// `config.json` of a bundle.
+fn specification(bundle: &Path) -> Result<Spec, Failure> {
+    Spec::load(bundle.join("config.json")).map_err(|e| failure("read config.json", &e))
+}
+
 fn builder(
     args: &Args,
     console: Option<&Console>,
-    bundle: &Path,
+    spec: &Spec,
 ) -> Result<ContainerBuilder, Failure> {
     std::fs::create_dir_all(&args.root).map_err(|e| failure("make the state directory", &e))?;
     let mut builder = ContainerBuilder::new(args.id.clone(), SyscallType::default())
-        .with_executor(Command::for_bundle(bundle)?)
+        .with_executor(Command::for_container(spec)?)
         .with_root_path(&args.root)
         .map_err(|e| failure("state directory", &e))?
         .with_console_socket(console.map(Console::path));

@@ -12,10 +12,9 @@ use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
 
-use bramble_wire::shim::{Failure, FailureKind};
-
-use crate::failure::{NOT_EXECUTABLE, NOT_FOUND};
+use crate::failure::{NOT_EXECUTABLE, NOT_FOUND, failure};
 use crate::seccomp::{self, Filter};
+use bramble_wire::shim::Failure;
 
 /// Replaces libcontainer's executor: that one lets the C library run a file of unknown format with
 /// `/bin/sh`, and its errors can't be told apart.
@@ -26,16 +25,9 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// For the container of this bundle, and for all that is executed in it later.
-    pub(crate) fn for_bundle(bundle: &Path) -> Result<Self, Failure> {
-        let invalid = |message| Failure {
-            kind: FailureKind::Runtime,
-            message,
-        };
-        let config = bundle.join("config.json");
-        let spec =
-            Spec::load(&config).map_err(|e| invalid(format!("{}: {e}", config.display())))?;
-        let filter = Filter::of(&spec).map_err(|e| invalid(format!("seccomp profile: {e}")))?;
+    /// For this container, and for all that is executed in it later.
+    pub(crate) fn for_container(spec: &Spec) -> Result<Self, Failure> {
+        let filter = Filter::of(spec).map_err(|e| failure("seccomp profile", &e))?;
         Ok(Self { filter })
     }
 

@@ -40,6 +40,12 @@ fn main() -> ExitCode {
         }
     };
     process::reset_signals();
+    if matches!(args.verb, Verb::Create | Verb::Exec)
+        && let Err(error) = process::seal().and_then(|()| process::drop_groups())
+    {
+        let failed = failure::failure("protect our own program", &error);
+        return report(args.postcard, &OciReport::Failed(failed));
+    }
     let done = |pid: i32, warnings: Vec<String>| OciReport::Done { pid, warnings };
     let result = match args.verb {
         Verb::Create => container::create(&args).map(|(pid, warnings)| done(pid, warnings)),
