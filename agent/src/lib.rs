@@ -12,6 +12,7 @@ pub mod local;
 pub mod logs;
 pub mod network;
 pub mod pods;
+mod probes;
 pub mod reconcile;
 pub mod runtime;
 pub mod state;

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bramble_agent::clock;
+use bramble_agent::events::Events;
 use bramble_agent::image::Store;
 use bramble_agent::network::Network;
 use bramble_agent::pods::{Board as World, Bridge, Directories};
@@ -103,13 +104,22 @@ impl Node {
             run: options.run_dir.clone(),
             data: options.data_dir.clone(),
         };
-        let world = World::new(runtime, bridge, Arc::clone(&images), directories, 1 << 30);
+        let (events, _told) = Events::channel();
+        let world = World::new(
+            runtime,
+            bridge,
+            Arc::clone(&images),
+            directories,
+            1 << 30,
+            events.clone(),
+        );
         let (document, documents) = watch::channel(contents.document);
         let (forget, forgotten) = mpsc::channel(1);
         let (facts_sender, facts) = watch::channel(NodeFacts::default());
         let (sender, observations) = watch::channel(Observation::default());
         let around = Surroundings {
             world: Arc::clone(&world),
+            events,
             state: state.clone(),
             clock: Arc::new(clock::now),
             opener: Box::new(|id, revision, secret| {

@@ -51,6 +51,10 @@ pub struct ContainerInput {
     pub stdin_once: bool,
     /// Signal that asks it to end: the manifest's, the image's, or `SIGTERM`.
     pub stop_signal: String,
+    /// Sees the processes of all containers of its pod.
+    pub share_processes: bool,
+    /// Sees the board's processes.
+    pub host_pid: bool,
     /// Life of another container of the pod, by the runtime's name for it ([`Self::id`] without the
     /// pod), whose processes it sees.
     pub target: Option<(String, u32)>,
@@ -178,6 +182,8 @@ pub fn compile(
         stdin: container.stdin,
         stdin_once: container.stdin_once,
         stop_signal: stop_signal(container, image),
+        share_processes: pod.share_process_namespace,
+        host_pid: pod.host_pid,
         target: None,
     })
 }

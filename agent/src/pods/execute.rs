@@ -88,9 +88,17 @@ impl<R: Runtime, N: Network> Board<R, N> {
         let (name, life) = (input.name.clone(), input.life);
         self.blocking(move |board| remove_old_logs(&board.logs(uid).join(name), life))
             .await?;
+        let name = input.name.clone();
+        if let Some(puller) = self.puller.get() {
+            puller.tell_present(uid, &name, life, &input.image);
+        }
         let config = self.config_of(input, &id).await?;
         match self.runtime.start_container(uid, &config).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.tell(uid, &name, false, "Created", "Container created");
+                self.tell(uid, &name, false, "Started", "Container started");
+                Ok(())
+            }
             Err(runtime::Error::Start {
                 kind:
                     FailureKind::CommandNotFound
@@ -115,10 +123,16 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 .await
                 .map_err(other)?;
             self.stopping().remove(&(uid, id.clone()));
+            self.healths().remove(&(uid, id.clone()));
             self.ended().remove(&(uid, id.clone()));
             let id = id.clone();
             self.blocking(move |board| {
-                for path in [board.life(uid, &id), board.message(uid, &id)] {
+                let paths = [
+                    board.life(uid, &id),
+                    board.message(uid, &id),
+                    board.health(uid, &id),
+                ];
+                for path in paths {
                     match std::fs::remove_file(path) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                         _ => {}
@@ -133,7 +147,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
 
     async fn config_of(&self, input: ContainerInput, id: &str) -> Result<ContainerConfig> {
         let uid = input.uid;
-        let image = self.images.resolve(&input.image).map_err(other)?;
+        let image = self.images.resolve(&input.image_id).map_err(other)?;
         let user_text = match &input.user.group {
             Some(group) => format!("{}:{group}", input.user.user),
             None => input.user.user.clone(),
@@ -194,7 +208,12 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 pids: None,
             },
             rights: Rights::from(&input.security),
-            processes: Processes::default(),
+            processes: match &input.target {
+                Some((target, life)) => Processes::Of(id_of(target, *life)),
+                None if input.host_pid => Processes::Host,
+                None if input.share_processes => Processes::Pod,
+                None => Processes::Own,
+            },
             mounts: mounts.await?,
             log: self
                 .directories

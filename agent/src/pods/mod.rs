@@ -8,16 +8,17 @@
 //! <run dir>/pods/<uid>/ready           sandbox complete; holds the digest of the volumes' files
 //! <run dir>/pods/<uid>/lives/<id>      image that a life was made from
 //! <run dir>/pods/<uid>/etc/            hosts, hostname, resolv.conf
+//! <run dir>/pods/<uid>/health/<id>     what hook and probes of a life said last
 //! <run dir>/pods/<uid>/message/<id>    termination message of a life
 //! ```
 //!
 //! Where volumes are is in [`volumes`].
 
+mod attend;
 mod etc;
 mod execute;
 mod files;
 mod network;
-mod hooks;
 mod observe;
 mod stop;
 mod streams;
@@ -29,16 +30,19 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use bramble_agent_core::observed::Verdict;
+use bramble_agent_core::image::Want;
+use bramble_agent_core::observed::{Health, Verdict};
 use bramble_agent_core::plan::{Action, PodNetwork};
+use bramble_agent_core::probe::Target;
 use bramble_agent_core::time::Moment;
 use bramble_wire::object::PodUid;
 use tokio::sync::watch;
 
 use crate::events::Events;
 use crate::image;
+use crate::image::puller::Puller;
 use crate::reconcile::{Failed, Seen, World};
 use crate::runtime::Runtime;
 use stop::Stop;
@@ -79,6 +83,10 @@ impl Directories {
         self.pod(uid).join("lives").join(id)
     }
 
+    fn health(&self, uid: PodUid, id: &str) -> PathBuf {
+        self.pod(uid).join("health").join(id)
+    }
+
     fn message(&self, uid: PodUid, id: &str) -> PathBuf {
         self.pod(uid).join("message").join(id)
     }
@@ -104,11 +112,16 @@ pub struct Board<R, N> {
     me: Weak<Self>,
     /// Containers told to stop.
     stopping: Mutex<BTreeMap<(PodUid, String), Stop>>,
+    /// What hooks and probes said last, `None` of a life that has neither.
+    healths: Mutex<BTreeMap<(PodUid, String), Option<Health>>>,
+    targets: watch::Sender<Vec<Target>>,
     /// Pods that broke a bound and have to go.
     evicted: Mutex<BTreeMap<PodUid, Verdict>>,
     /// When containers ended, on the clock that never jumps, as it was when that was first seen.
     ended: Mutex<BTreeMap<(PodUid, String), u64>>,
     changes: watch::Sender<u64>,
+    /// Brings images; without one only those that are here can be used.
+    puller: OnceLock<Arc<Puller>>,
 }
 
 impl<R: Runtime, N: Network> Board<R, N> {
@@ -121,7 +134,10 @@ impl<R: Runtime, N: Network> Board<R, N> {
         memory_bytes: u64,
         events: Events,
     ) -> Arc<Self> {
+        let (targets, watched) = watch::channel(Vec::new());
         let board = Arc::new_cyclic(|me| Self {
+            healths: Mutex::default(),
+            targets,
             me: Weak::clone(me),
             events,
             runtime,
@@ -133,6 +149,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
             evicted: Mutex::default(),
             ended: Mutex::default(),
             changes: watch::Sender::new(0),
+            puller: OnceLock::new(),
         });
         // Changes of runtime and images are the board's; the tasks end with the board.
         for mut below in [board.runtime.changes(), board.images.changes()] {
@@ -146,6 +163,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 }
             });
         }
+        tokio::spawn(attend::attend(Arc::downgrade(&board), watched));
         tokio::spawn(Self::enforce_limits(Arc::downgrade(&board)));
         board
     }
@@ -192,6 +210,12 @@ impl<R: Runtime, N: Network> Board<R, N> {
         self.evicted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Images that are not here are pulled from now on.
+    pub fn pull_with(&self, puller: Arc<Puller>) {
+        let _ = self.puller.set(puller);
+        self.changed();
+    }
+
     fn changed(&self) {
         self.changes.send_modify(|n| *n += 1);
     }
@@ -224,6 +248,11 @@ impl<R: Runtime, N: Network> Board<R, N> {
         self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn healths(&self) -> MutexGuard<'_, BTreeMap<(PodUid, String), Option<Health>>> {
+        // As above.
+        self.healths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ended(&self) -> MutexGuard<'_, BTreeMap<(PodUid, String), u64>> {
         // As above.
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
@@ -237,6 +266,20 @@ impl<R: Runtime, N: Network> World for Board<R, N> {
 
     async fn execute(&self, action: Action) -> Result<(), Failed> {
         self.carry_out(action).await
+    }
+
+    fn watch(&self, targets: Vec<Target>) {
+        self.targets.send_if_modified(|known| {
+            let changed = *known != targets;
+            *known = targets;
+            changed
+        });
+    }
+
+    fn pull(&self, wants: Vec<Want>, busy: &BTreeSet<PodUid>) {
+        if let Some(puller) = self.puller.get() {
+            puller.want(wants, busy);
+        }
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -10,7 +10,7 @@ use bramble_wire::object::PodUid;
 use bramble_wire::shim::ExitRecord;
 use serde::{Deserialize, Serialize};
 
-use super::files::{names, read_message, read_record};
+use super::files::{names, read_log_end, read_message, read_record};
 use super::{Board, Network};
 use crate::image;
 use crate::reconcile::Seen;
@@ -42,6 +42,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
             images: (images.iter())
                 .map(|image| (image.clone(), self.image_state(image)))
                 .collect(),
+            pulls: (self.puller.get()).map_or_else(Default::default, |puller| puller.state()),
             ..Seen::default()
         };
         for pod in self.runtime.observe().await {
@@ -59,6 +60,8 @@ impl<R: Runtime, N: Network> Board<R, N> {
         }
         self.look_for_leftovers(&mut seen.pods);
         self.stopping()
+            .retain(|(uid, _), _| seen.pods.contains_key(uid));
+        self.healths()
             .retain(|(uid, _), _| seen.pods.contains_key(uid));
         self.ended()
             .retain(|(uid, _), _| seen.pods.contains_key(uid));
@@ -120,7 +123,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 Some(Run::Running {
                     started: moment(record.created_unix_ms, now),
                     stopping: self.stopping().get(&key).map(|stop| stop.told),
-                    health: None,
+                    health: self.health_of(uid, &fact.id),
                 })
             }
             ContainerFact::Exited(exit) => {
@@ -137,9 +140,26 @@ impl<R: Runtime, N: Network> Board<R, N> {
             code: exit.code,
             signal: exit.signal,
             oom_killed: exit.oom_killed,
-            message: read_message(&self.directories.message(uid, id)),
+            message: self.message_of(uid, id, exit.code),
             started,
             finished,
+        }
+    }
+
+    /// What a life left as its termination message: its file, else, where that is wanted and it
+    /// failed, the end of its log.
+    fn message_of(&self, uid: PodUid, id: &str, code: i32) -> String {
+        let message = read_message(&self.directories.message(uid, id));
+        if !message.is_empty() || code == 0 {
+            return message;
+        }
+        let record: Option<LifeRecord> = read_record(&self.directories.life(uid, id));
+        match (record, parse_id(id)) {
+            (Some(record), Some((name, life))) if record.message_from_log => {
+                let folder = self.directories.logs(uid).join(name);
+                read_log_end(&folder.join(format!("{life}.log")))
+            }
+            _ => message,
         }
     }
 
@@ -160,15 +180,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
 
     fn image_state(&self, reference: &str) -> ImageState {
         match self.images.resolve(reference) {
-            Ok(image) => ImageState::Present(Image {
-                id: image.id.0,
-                entrypoint: image.config.entrypoint,
-                cmd: image.config.cmd,
-                env: image.config.env,
-                working_dir: image.config.working_dir,
-                user: image.config.user,
-                stop_signal: image.config.stop_signal,
-            }),
+            Ok(image) => ImageState::Present(image::puller::seen(&image)),
             Err(image::Error::Missing { .. }) => ImageState::Absent,
             Err(image::Error::Name(invalid)) => ImageState::InvalidName(format!(
                 "couldn't parse image name {reference:?}: {invalid}"

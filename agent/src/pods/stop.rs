@@ -134,7 +134,10 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 changed = orders.changed() => if changed.is_err() { break },
             }
         }
-        let left = orders.borrow().until.saturating_duration_since(Instant::now());
+        let left = orders
+            .borrow()
+            .until
+            .saturating_duration_since(Instant::now());
         let stopped = self.runtime.stop_container(uid, &id, left.max(LEAST)).await;
         if let Err(error) = stopped {
             tracing::warn!(pod = %uid, container = id, %error, "could not be told to stop");
@@ -168,7 +171,13 @@ impl<R: Runtime, N: Network> Board<R, N> {
         };
         if let Some(why) = failed {
             tracing::info!(pod = %uid, container, why, "preStop hook failed");
-            self.tell(uid, container, true, "FailedPreStopHook", "PreStopHook failed");
+            self.tell(
+                uid,
+                container,
+                true,
+                "FailedPreStopHook",
+                "PreStopHook failed",
+            );
         }
     }
 }

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod fake;
 mod mounts;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -100,6 +101,7 @@ pub async fn run<W: World>(
         busy: HashMap::new(),
         repeats: BTreeMap::new(),
         starts: Arc::new(Semaphore::new(STARTS_MAX)),
+        told: tell::Told::default(),
         around,
         observations,
     };
@@ -118,6 +120,7 @@ struct Reconciler<W> {
     busy: HashMap<Id, Under>,
     repeats: BTreeMap<PodUid, Repeats>,
     starts: Arc<Semaphore>,
+    told: tell::Told,
     observations: watch::Sender<Observation>,
 }
 
@@ -283,6 +286,7 @@ impl<W: World> Reconciler<W> {
             .state
             .commit(changes.collect(), durability)
             .await?;
+        tell::records(&self.around.events, records, &self.memory);
         for record in records {
             match &record.memory {
                 Some(memory) => {
@@ -335,6 +339,7 @@ impl<W: World> Reconciler<W> {
                     pod = %under.uid, container = under.container, count, error = failed.message(),
                     "could not {}", under.what
                 );
+                tell::failure(&self.around.events, &under, failed.message());
                 let failure = Failure {
                     step: under.step(&failed),
                     message: failed.into_message(),
@@ -389,6 +394,7 @@ impl<W: World> Reconciler<W> {
             }
         }
         let now_ms = (self.around.clock)().boot_ms;
+        (self.told).waiting(&self.around.events, plan, &self.memory);
         (self.unmounted).tell(&self.around.events, &plan.unmounted, now_ms);
         let observation = Observation {
             pods,

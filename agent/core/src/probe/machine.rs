@@ -102,7 +102,7 @@ struct Track {
 enum Place {
     Command,
     Request,
-    /// A hook that only waits takes nobody's place.
+    /// A hook may take for ever, and must not take a probe's place.
     None,
 }
 
@@ -172,7 +172,7 @@ impl Probes {
         let (_, key, role) = found;
         let watched = self.watched.get_mut(&key)?;
         let (check, timeout_ms) = watched.target.check(role)?;
-        let place = Place::of(check);
+        let place = Place::of(role, check);
         let tried = Try {
             key: key.clone(),
             role,
@@ -298,7 +298,7 @@ impl Probes {
 
     fn has_place(&self, key: &Key, role: Role) -> bool {
         let check = (self.watched.get(key)).and_then(|watched| watched.target.check(role));
-        match check.map(|(check, _)| Place::of(check)) {
+        match check.map(|(check, _)| Place::of(role, check)) {
             Some(Place::Command) => self.free.commands > 0,
             Some(Place::Request) => self.free.requests > 0,
             Some(Place::None) | None => true,
@@ -315,8 +315,9 @@ impl Probes {
 }
 
 impl Place {
-    fn of(check: &Check) -> Self {
+    fn of(role: Role, check: &Check) -> Self {
         match check {
+            _ if role == Role::PostStart => Self::None,
             Check::Exec(_) => Self::Command,
             Check::Http(_) | Check::Tcp { .. } | Check::Grpc { .. } => Self::Request,
             Check::Sleep { .. } | Check::Impossible(_) => Self::None,

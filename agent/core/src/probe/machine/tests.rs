@@ -217,7 +217,10 @@ fn startup_holds_the_others_back_and_then_they_are_asked_at_once() {
     assert_eq!(node.health(), "");
     node.log.clear();
     node.run(29, well);
-    assert_eq!(node.log, ["20 1 Liveness Success", "20 1 Readiness Success"]);
+    assert_eq!(
+        node.log,
+        ["20 1 Liveness Success", "20 1 Readiness Success"]
+    );
 }
 
 #[test]
@@ -253,7 +256,10 @@ fn a_hook_runs_once_before_any_probe() {
     node.probes
         .handle(&tried.key, tried.role, Outcome::Success, now);
     node.run(60, well);
-    assert_eq!(node.log, ["60 1 Liveness Success", "60 1 Readiness Success"]);
+    assert_eq!(
+        node.log,
+        ["60 1 Liveness Success", "60 1 Readiness Success"]
+    );
     // A hook that fails, or can't be tried, ends the container.
     for bad in [Outcome::Failure, Outcome::Unknown] {
         let mut node = Node::new(vec![hooked.clone()]);
@@ -272,7 +278,10 @@ fn a_pod_that_is_being_ended_is_asked_for_its_readiness_only() {
     node.set(vec![leaving]);
     node.log.clear();
     node.run(16, well);
-    assert_eq!(node.log, ["5 1 Readiness Success", "15 1 Readiness Success"]);
+    assert_eq!(
+        node.log,
+        ["5 1 Readiness Success", "15 1 Readiness Success"]
+    );
     assert_eq!(node.health(), "");
 }
 
@@ -318,7 +327,11 @@ fn no_more_at_the_same_time_than_there_are_places() {
     let mut node = Node::new(targets.clone());
     let mut running: Vec<Try> = std::iter::from_fn(|| node.probes.poll(node.now)).collect();
     assert_eq!(running.len(), 6);
-    assert_eq!(node.probes.next_wake(), None, "a place has to come free first");
+    assert_eq!(
+        node.probes.next_wake(),
+        None,
+        "a place has to come free first"
+    );
     // A life that goes gives its place back, and its result is dropped.
     let gone = running.remove(0);
     targets.retain(|target| target.uid != gone.key.uid);
