@@ -17,11 +17,11 @@ pub use meta::{
     Condition, Labels, Metadata, Namespace, NamespaceSpec, NamespaceStatus, Object, OwnerReference,
     Requirement, Selector,
 };
-pub use node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint};
+pub use node::{Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus, Taint};
 pub use pod::{
     Affinity, AffinityTerm, ContainerPort, ContainerStatus, ContainerSummary, NodeAffinity,
     NodeTerms, Pod, PodAffinity, PodSpec, PodStatus, PodTerm, PreferredNode, PreferredPod,
-    ResourceList, Resources, SchedulingGate, SpreadConstraint, Toleration,
+    RefusedImage, ResourceList, Resources, SchedulingGate, SpreadConstraint, Toleration,
 };
 pub use service::{
     Endpoint, EndpointAddress, EndpointConditions, EndpointPort, EndpointSlice, Endpoints,

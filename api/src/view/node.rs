@@ -70,6 +70,18 @@ pub struct NodeStatus {
     /// Addresses.
     #[serde(deserialize_with = "super::nullable")]
     pub addresses: Vec<NodeAddress>,
+    /// The board.
+    #[serde(rename = "nodeInfo", deserialize_with = "super::nullable")]
+    pub node_info: NodeInfo,
+}
+
+/// `status.nodeInfo` of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeInfo {
+    /// Of this start of its system.
+    #[serde(rename = "bootID")]
+    pub boot_id: String,
 }
 
 /// An address of a node.

@@ -207,6 +207,8 @@ pub struct SpreadConstraint {
 pub struct ContainerSummary {
     /// Name.
     pub name: String,
+    /// Image.
+    pub image: String,
     /// Requests and limits.
     #[serde(deserialize_with = "super::nullable")]
     pub resources: Resources,
@@ -312,6 +314,9 @@ pub struct PodStatus {
     /// Containers.
     #[serde(deserialize_with = "super::nullable")]
     pub container_statuses: Vec<ContainerStatus>,
+    /// Init containers.
+    #[serde(deserialize_with = "super::nullable")]
+    pub init_container_statuses: Vec<ContainerStatus>,
     /// The node on which others make room for it.
     pub nominated_node_name: String,
     /// Address.
@@ -324,10 +329,70 @@ pub struct PodStatus {
 
 /// A container's status.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(from = "StatusAsWritten")]
 pub struct ContainerStatus {
     /// How often it was started again.
     pub restart_count: i32,
+    /// It waits because its image does not run on its node.
+    pub refused: Option<Box<RefusedImage>>,
+}
+
+/// An image that a node does not run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RefusedImage {
+    /// Its name.
+    pub image: String,
+    /// Platforms that it is for, `linux/amd64, linux/arm64`; empty when the node did not say.
+    pub platforms: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StatusAsWritten {
+    restart_count: i32,
+    image: String,
+    #[serde(deserialize_with = "super::nullable")]
+    state: StateAsWritten,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StateAsWritten {
+    waiting: Option<WaitingAsWritten>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WaitingAsWritten {
+    message: String,
+}
+
+impl From<StatusAsWritten> for ContainerStatus {
+    fn from(status: StatusAsWritten) -> Self {
+        let waiting = status.state.waiting.unwrap_or_default();
+        let refused = refused_platforms(&waiting.message).map(|platforms| RefusedImage {
+            image: status.image,
+            platforms: platforms.to_owned(),
+        });
+        Self {
+            restart_count: status.restart_count,
+            refused: refused.map(Box::new),
+        }
+    }
+}
+
+/// The platforms of an image in a node's words of why it does not run there; `None` when those are of
+/// something else.
+fn refused_platforms(message: &str) -> Option<&str> {
+    let named = message.split_once("the image is for ");
+    let named = named.and_then(|(_, rest)| Some(rest.split_once(", this board is ")?.0));
+    let other = ["no matching manifest for", "no match for platform"];
+    named.or_else(|| {
+        other
+            .iter()
+            .any(|words| message.contains(words))
+            .then_some("")
+    })
 }
 
 impl Pod {

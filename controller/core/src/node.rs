@@ -4,14 +4,21 @@
 //! Node for a new one, else a merge patch, or nothing when the Node says so already. An idle node
 //! therefore writes nothing.
 
-use bramble_api::quantity::Quantity;
+mod facts;
+mod taints;
+mod told;
+
 use bramble_api::time::Timestamp;
 use bramble_api::view::{self, Condition};
 use bramble_wire::report::NodeFacts;
 use serde_json::{Map, Value, json};
 
 use crate::conditions;
+pub use taints::condition_taints;
+pub use told::notes;
 
+/// Annotation with the platforms of images that run on the node, best first, with commas between.
+pub const PLATFORMS: &str = "bramble.dev/platforms";
 /// Taint of a node that can't be reached.
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// Taint of a node that says that it is not ready.
@@ -22,10 +29,11 @@ pub const AGENT_STOPPED: &str = "AgentStopped";
 
 /// A Node for a board that joined. It is not ready until it is heard.
 pub fn create(name: &str, pod_cidr: &str, facts: &NodeFacts, now: Timestamp) -> Value {
+    let annotations = facts::annotations(facts);
     let mut node = json!({
         "kind": "Node",
         "apiVersion": "v1",
-        "metadata": {"name": name, "labels": labels(name, facts)},
+        "metadata": {"name": name, "labels": facts::labels(name, facts)},
         "spec": {
             "podCIDR": pod_cidr,
             "podCIDRs": [pod_cidr],
@@ -33,13 +41,18 @@ pub fn create(name: &str, pod_cidr: &str, facts: &NodeFacts, now: Timestamp) -> 
             "taints": [taint(NOT_READY, "NoSchedule", now)],
         },
     });
-    let list = [ready(
+    let never = ready(
         "Unknown",
         "NodeStatusNeverUpdated",
         "The agent was not heard yet.",
         now,
-    )];
-    let mut status = facts_status(name, facts);
+    );
+    let list = facts::conditions(&[never], facts, now);
+    if !annotations.is_empty() {
+        node["metadata"]["annotations"] = annotations.into();
+    }
+    let mut status = facts::status(name, facts);
+    status.retain(|_, value| !value.is_null());
     status.insert("conditions".into(), conditions_json(&list));
     node["status"] = Value::Object(status);
     node
@@ -49,19 +62,36 @@ pub fn create(name: &str, pod_cidr: &str, facts: &NodeFacts, now: Timestamp) -> 
 pub fn heartbeat(node: &view::Node, facts: Option<&NodeFacts>, now: Timestamp) -> Option<Value> {
     let mut patch = Map::new();
     let mut status = Map::new();
+    let mut list = node.status.conditions.clone();
     if !is(node, "True", "KubeletReady") {
         let message = "the agent is connected and posting status";
-        let list = replaced(node, ready("True", "KubeletReady", message, now));
-        status.insert("conditions".into(), conditions_json(&list));
+        list = replaced(node, ready("True", "KubeletReady", message, now));
     }
     if let Some(facts) = facts {
         let name = &node.metadata.name;
-        status.extend(facts_status(name, facts));
-        let labels = labels(name, facts);
-        let has = |key: &String| node.metadata.labels.get(key).map(String::as_str);
-        if labels.iter().any(|(key, value)| has(key) != value.as_str()) {
-            patch.insert("metadata".into(), json!({"labels": labels}));
+        list = facts::conditions(&list, facts, now);
+        status.extend(facts::status(name, facts));
+        let metadata = &node.metadata;
+        let mut changed = Map::new();
+        for (field, new, old) in [
+            ("labels", facts::labels(name, facts), &metadata.labels),
+            (
+                "annotations",
+                facts::annotations(facts),
+                &metadata.annotations,
+            ),
+        ] {
+            let has = |key: &String| old.get(key).map(String::as_str);
+            if new.iter().any(|(key, value)| has(key) != value.as_str()) {
+                changed.insert(field.into(), Value::Object(new));
+            }
         }
+        if !changed.is_empty() {
+            patch.insert("metadata".into(), Value::Object(changed));
+        }
+    }
+    if list != node.status.conditions {
+        status.insert("conditions".into(), conditions_json(&list));
     }
     if !status.is_empty() {
         patch.insert("status".into(), Value::Object(status));
@@ -69,7 +99,7 @@ pub fn heartbeat(node: &view::Node, facts: Option<&NodeFacts>, now: Timestamp) -
     let ours = |taint: &view::Taint| taint.key == UNREACHABLE || taint.key == NOT_READY;
     if node.spec.taints.iter().any(ours) {
         let rest = node.spec.taints.iter().filter(|taint| !ours(taint));
-        patch.insert("spec".into(), json!({"taints": taints(rest)}));
+        patch.insert("spec".into(), json!({"taints": taint_list(rest)}));
     }
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
@@ -132,7 +162,7 @@ pub fn lost(node: &view::Node, absence: Absence, now: Timestamp) -> Option<Value
             .taints
             .iter()
             .filter(|t| t.key != other && t.key != key);
-        let mut list = taints(kept);
+        let mut list = taint_list(kept);
         if let Value::Array(list) = &mut list {
             list.extend(effects.map(|effect| taint(key, effect, now)));
         }
@@ -174,7 +204,7 @@ fn taint(key: &str, effect: &str, now: Timestamp) -> Value {
     json!({"key": key, "effect": effect, "timeAdded": now.rfc3339()})
 }
 
-fn taints<'a>(list: impl Iterator<Item = &'a view::Taint>) -> Value {
+fn taint_list<'a>(list: impl Iterator<Item = &'a view::Taint>) -> Value {
     let entry = |taint: &view::Taint| {
         let mut entry = json!({"key": taint.key, "effect": taint.effect});
         if !taint.value.is_empty() {
@@ -186,57 +216,6 @@ fn taints<'a>(list: impl Iterator<Item = &'a view::Taint>) -> Value {
         entry
     };
     list.map(entry).collect()
-}
-
-fn labels(name: &str, facts: &NodeFacts) -> Map<String, Value> {
-    let entries = [
-        ("kubernetes.io/hostname", name),
-        ("kubernetes.io/os", "linux"),
-        ("kubernetes.io/arch", facts.architecture.as_str()),
-    ];
-    let known = entries.into_iter().filter(|(_, value)| !value.is_empty());
-    known
-        .map(|(key, value)| (key.to_owned(), value.into()))
-        .collect()
-}
-
-fn facts_status(name: &str, facts: &NodeFacts) -> Map<String, Value> {
-    let bytes = |n: u64| {
-        // As upstream prints memory: whole Ki.
-        let kib = i64::try_from(n / 1024).unwrap_or(i64::MAX / 1024);
-        Value::from(format!("{kib}Ki"))
-    };
-    let cpu = Quantity::from_milli(i64::try_from(facts.cpu_milli).unwrap_or(i64::MAX));
-    let capacity = json!({
-        "cpu": cpu.to_string(),
-        "memory": bytes(facts.memory_bytes),
-        "ephemeral-storage": bytes(facts.storage_bytes),
-        "pods": facts.pods.to_string(),
-    });
-    let mut addresses = Vec::new();
-    if let Some([a, b, c, d]) = facts.address {
-        addresses.push(json!({"type": "InternalIP", "address": format!("{a}.{b}.{c}.{d}")}));
-    }
-    // As the label `kubernetes.io/hostname`: what a board calls itself need not be unique.
-    addresses.push(json!({"type": "Hostname", "address": name}));
-    let info = json!({
-        "architecture": facts.architecture,
-        "bootID": facts.boot_id,
-        "containerRuntimeVersion": facts.runtime_version,
-        "kernelVersion": facts.kernel,
-        "kubeProxyVersion": "",
-        "kubeletVersion": facts.agent_version,
-        "machineID": facts.machine_id,
-        "operatingSystem": "linux",
-        "osImage": facts.os_image,
-        "systemUUID": facts.machine_id,
-    });
-    Map::from_iter([
-        ("capacity".to_owned(), capacity.clone()),
-        ("allocatable".to_owned(), capacity),
-        ("addresses".to_owned(), addresses.into()),
-        ("nodeInfo".to_owned(), info),
-    ])
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bramble_api::time::Timestamp;
 use bramble_api::view::{Node, Pod, Taint};
-use bramble_controller_core::action::Plan;
-use bramble_controller_core::{eviction, kinds, lease};
+use bramble_controller_core::action::{Action, Durability as Class, Plan, Target};
+use bramble_controller_core::{eviction, kinds, lease, node};
 use serde_json::Value;
 
 use super::Controllers;
@@ -146,6 +146,9 @@ impl Controllers {
         if before.is_none_or(|before| face(before) != face(after)) {
             self.queue_pods_of(id);
         }
+        if node::condition_taints(after, now).is_some() {
+            self.queue.push(Work::Taints(id.clone()));
+        }
         if after.is_ready() && !before.is_some_and(Node::is_ready) {
             self.queue.push(Work::Lease(id.clone()));
         }
@@ -198,6 +201,37 @@ impl Controllers {
             now,
         );
         self.carry_out(&Work::OnNode(id.clone()), &plan)
+    }
+
+    /// A node has the taints of its conditions, and of being cordoned.
+    pub(super) fn reconcile_taints(
+        &mut self,
+        work: &Work,
+        id: &Id,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let Some(view) = self.cache.get(id).cloned() else {
+            return Ok(());
+        };
+        let Some(stored) = view.node() else {
+            return Ok(());
+        };
+        let Some(patch) = node::condition_taints(stored, now) else {
+            return Ok(());
+        };
+        let action = Action::Patch {
+            target: Target::of(kinds::node(), &stored.metadata),
+            revision: stored.revision,
+            patch,
+            durability: Class::Soft,
+            note: None,
+        };
+        let actions = vec![action];
+        let plan = Plan {
+            actions,
+            ..Plan::default()
+        };
+        self.carry_out(work, &plan)
     }
 
     /// Renews the Lease of a node that answers, in memory only.

@@ -50,6 +50,8 @@ pub(super) enum Work {
     OnNode(Id),
     /// The Lease of a node.
     Lease(Id),
+    /// A node whose taints may not be those of its conditions.
+    Taints(Id),
 }
 
 /// The queue.

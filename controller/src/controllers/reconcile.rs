@@ -84,6 +84,7 @@ impl Controllers {
                 Work::Equip(id.clone()),
                 Work::OnNode(id.clone()),
                 Work::Lease(id.clone()),
+                Work::Taints(id.clone()),
             ] {
                 self.queue.forget(&work);
             }
@@ -92,8 +93,9 @@ impl Controllers {
 
     fn handle_pod(&mut self, id: &Id, before: Option<&View>, after: Option<&View>) {
         let (old, new) = (before.and_then(View::pod), after.and_then(View::pod));
-        self.cluster
-            .handle_pod(old.map(|pod| &pod.object), new.map(|pod| &pod.object));
+        let (old_pod, new_pod) = (old.map(|pod| &pod.object), new.map(|pod| &pod.object));
+        self.cluster.handle_pod(old_pod, new_pod);
+        self.cluster.handle_images(old_pod, new_pod, (self.clock)());
         for pod in [old, new].into_iter().flatten() {
             self.queue_owner(id, &pod.metadata);
         }
@@ -179,6 +181,7 @@ impl Controllers {
             Work::LeftEndpoints(id) => self.remove_left_endpoints(id),
             Work::OnNode(id) => self.reconcile_on_node(id, now),
             Work::Lease(id) => self.renew_lease(id, now),
+            Work::Taints(id) => self.reconcile_taints(work, id, now),
             Work::Events => {
                 self.expire_events(now);
                 Ok(())

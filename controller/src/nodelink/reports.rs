@@ -257,33 +257,40 @@ pub(super) fn write(
     unreachable!("the last attempt returns")
 }
 
-/// Writes whether a node is there.
+/// Writes whether a node is there; what is to be told of that.
 pub(super) fn write_presence(
     store: &dyn Store,
     node: &NodeName,
     presence: Presence,
-) -> Result<(), Error> {
-    patch_node(store, node, |view| match presence {
-        Presence::Unknown => None,
-        Presence::Ready => node::heartbeat(view, None, object::now()),
-        Presence::Stopped => node::lost(view, Absence::Stopped, object::now()),
-        Presence::Lost => node::lost(view, Absence::Lost, object::now()),
-    })
-    .map(|_| ())
+) -> Result<Vec<Note>, Error> {
+    let told = patch_node(store, node, |view| match presence {
+        Presence::Unknown => (None, Vec::new()),
+        Presence::Ready => (
+            node::heartbeat(view, None, object::now()),
+            node::notes(view, None),
+        ),
+        Presence::Stopped => (
+            node::lost(view, Absence::Stopped, object::now()),
+            Vec::new(),
+        ),
+        Presence::Lost => (node::lost(view, Absence::Lost, object::now()), Vec::new()),
+    })?;
+    Ok(told.unwrap_or_default())
 }
 
-/// Writes the facts of a node that answers. A Node that somebody deleted is made again, as the
+/// Writes the facts of a node that answers; what is to be told of them. A Node that somebody deleted is made again, as the
 /// board is still a member.
 pub(super) fn write_facts(
     store: &dyn Store,
     member: &NodeKey,
     facts: &NodeFacts,
-) -> Result<(), Error> {
-    let found = patch_node(store, &member.node, |view| {
-        node::heartbeat(view, Some(facts), object::now())
+) -> Result<Vec<Note>, Error> {
+    let told = patch_node(store, &member.node, |view| {
+        let patch = node::heartbeat(view, Some(facts), object::now());
+        (patch, node::notes(view, Some(facts)))
     })?;
-    if found {
-        return Ok(());
+    if let Some(told) = told {
+        return Ok(told);
     }
     let key = node_key(&member.node);
     let refused = |message: String| Error::Change {
@@ -312,24 +319,24 @@ pub(super) fn write_facts(
     write_presence(store, &member.node, Presence::Ready)
 }
 
-/// Patches a Node; `false` when there is none.
+/// Patches a Node; what is to be told then, or `None` when there is no such Node.
 fn patch_node(
     store: &dyn Store,
     node: &NodeName,
-    decide: impl Fn(&view::Node) -> Option<Value>,
-) -> Result<bool, Error> {
+    decide: impl Fn(&view::Node) -> (Option<Value>, Vec<Note>),
+) -> Result<Option<Vec<Note>>, Error> {
     let key = node_key(node);
     for attempt in 1.. {
         let Some(entry) = store.get(&key) else {
-            return Ok(false);
+            return Ok(None);
         };
         let decode_error = |source| Error::Decode {
             key: key.clone(),
             source,
         };
         let view: view::Node = view::decode(&entry.json).map_err(decode_error)?;
-        let Some(patch) = decide(&view) else {
-            return Ok(true);
+        let (Some(patch), notes) = decide(&view) else {
+            return Ok(Some(Vec::new()));
         };
         let action = Action::Patch {
             target: Target::of(kinds::node(), &view.metadata),
@@ -339,10 +346,10 @@ fn patch_node(
             note: None,
         };
         let Some(op) = op(&entry, &decode(&entry)?, &action)? else {
-            return Ok(true);
+            return Ok(Some(Vec::new()));
         };
         match store.commit(vec![op]) {
-            Ok(_) => return Ok(true),
+            Ok(_) => return Ok(Some(notes)),
             Err(error) if is_race(&error) && attempt < TRIES => {}
             Err(error) => return Err(error.into()),
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bramble_controller_core::action::Note;
 use bramble_controller_core::document;
 use bramble_controller_core::nodelink::{self as machine, Event, Output, Presence};
 use bramble_link::{Events, Handle, Refused, Will};
@@ -312,11 +313,13 @@ impl Task {
                 if matches!(presence, Presence::Stopped | Presence::Lost) {
                     self.streams.handle_node_gone(&node);
                 }
-                self.note(reports::write_presence(&*self.store, &node, presence));
+                let written = reports::write_presence(&*self.store, &node, presence);
+                self.tell_of_node(written);
             }
             Event::Facts { node, facts } => {
                 if let Some(member) = self.keys.by_name(&node) {
-                    self.note(reports::write_facts(&*self.store, &member, &facts));
+                    let written = reports::write_facts(&*self.store, &member, &facts);
+                    self.tell_of_node(written);
                 }
             }
             Event::Report(report) => self.handle_report(report),
@@ -427,6 +430,16 @@ impl Task {
             self.left_out.remove(node);
         } else {
             self.left_out.insert(node.clone(), left_out);
+        }
+    }
+
+    fn tell_of_node(&mut self, written: Result<Vec<Note>, reports::Error>) {
+        match written {
+            Ok(notes) => {
+                let now = crate::object::now();
+                self.pod_events.tell(&*self.store, &notes, now);
+            }
+            Err(error) => self.note(Err(error)),
         }
     }
 

@@ -1,3 +1,4 @@
+use bramble_wire::report::NodeImage;
 use proptest::prelude::*;
 
 use super::*;
@@ -21,6 +22,15 @@ fn facts() -> NodeFacts {
         pods: 110,
         storage_bytes: 1 << 34,
         ..NodeFacts::default()
+    }
+}
+
+fn pressure(kind: &str, is: bool) -> bramble_wire::report::Condition {
+    bramble_wire::report::Condition {
+        kind: kind.into(),
+        status: Some(is),
+        reason: format!("{kind}Is{is}"),
+        message: "m".into(),
     }
 }
 
@@ -176,6 +186,175 @@ fn what_a_board_does_not_know_is_left_out() {
         json!([{"type": "Hostname", "address": "n"}])
     );
     assert_eq!(node["status"]["capacity"]["cpu"], "1500m");
+}
+
+#[test]
+fn pods_may_use_what_the_board_does_not_keep() {
+    let facts = NodeFacts {
+        reserved_cpu_milli: 100,
+        reserved_memory_bytes: 1 << 28,
+        reserved_storage_bytes: 1 << 33,
+        platforms: vec!["linux/arm64/v8".into(), "linux/arm/v7".into()],
+        addresses: vec![[192, 0, 2, 7], [10, 8, 0, 2]],
+        images: vec![NodeImage {
+            names: vec!["docker.io/library/app:1".into()],
+            size_bytes: 77,
+        }],
+        conditions: vec![
+            pressure("DiskPressure", false),
+            pressure("MemoryPressure", true),
+        ],
+        ..facts()
+    };
+    let node = create("n", "10.42.1.0/24", &facts, NOW);
+    assert_eq!(
+        node["status"]["allocatable"],
+        json!({"cpu": "3900m", "memory": "786432Ki", "ephemeral-storage": "8388608Ki", "pods": "110"})
+    );
+    assert_eq!(
+        node["metadata"]["annotations"],
+        json!({PLATFORMS: "linux/arm64/v8,linux/arm/v7"})
+    );
+    assert_eq!(
+        node["status"]["addresses"],
+        json!([{"type": "InternalIP", "address": "192.0.2.7"},
+            {"type": "InternalIP", "address": "10.8.0.2"}, {"type": "Hostname", "address": "n"}])
+    );
+    assert_eq!(
+        node["status"]["images"],
+        json!([{"names": ["docker.io/library/app:1"], "sizeBytes": 77}])
+    );
+    let kinds: Vec<_> = view(&node)
+        .status
+        .conditions
+        .into_iter()
+        .map(|c| c.kind)
+        .collect();
+    assert_eq!(kinds, ["MemoryPressure", "DiskPressure", "Ready"]);
+}
+
+/// Reasons of what is told of a node when it answers.
+fn reasons(node: &Value, facts: Option<&NodeFacts>) -> Vec<String> {
+    let notes = notes(&view(node), facts);
+    assert!(
+        notes
+            .iter()
+            .all(|note| note.component == "kubelet" && note.host == "n")
+    );
+    notes.iter().map(|note| note.reason.to_string()).collect()
+}
+
+#[test]
+fn what_changes_on_a_node_is_told_once() {
+    let with = |conditions: Vec<bramble_wire::report::Condition>, boot: &str| NodeFacts {
+        conditions,
+        boot_id: boot.into(),
+        ..facts()
+    };
+    let mut node = create("n", "10.42.1.0/24", &facts(), NOW);
+    let calm = with(vec![pressure("MemoryPressure", false)], "b");
+    let short = with(vec![pressure("MemoryPressure", true)], "b");
+    for (facts, want) in [
+        (&calm, &["NodeHasSufficientMemory", "NodeReady"][..]),
+        (&calm, &[]),
+        (&short, &["NodeHasInsufficientMemory"]),
+        (&short, &[]),
+        (
+            &with(vec![pressure("MemoryPressure", true)], "b2"),
+            &["Rebooted"],
+        ),
+        (
+            &with(vec![pressure("MemoryPressure", false)], "b2"),
+            &["NodeHasSufficientMemory"],
+        ),
+    ] {
+        assert_eq!(reasons(&node, Some(facts)), want);
+        if let Some(patch) = heartbeat(&view(&node), Some(facts), NOW) {
+            apply(&mut node, &patch);
+        }
+    }
+    told(&mut node, Heard::Lost, NOW);
+    assert_eq!(reasons(&node, None), ["NodeReady"]);
+}
+
+#[test]
+fn a_condition_that_says_the_same_is_not_written() {
+    let short = NodeFacts {
+        conditions: vec![pressure("MemoryPressure", true)],
+        ..facts()
+    };
+    let mut node = create("n", "10.42.1.0/24", &short, NOW);
+    told(&mut node, Heard::Beat, NOW);
+    let later = Timestamp::from_seconds(NOW.seconds + 60);
+    let patch = heartbeat(&view(&node), Some(&short), later).unwrap();
+    assert_eq!(patch["status"].get("conditions"), None);
+    // Nobody but the link says whether the node is ready.
+    let lying = NodeFacts {
+        conditions: vec![pressure("Ready", false)],
+        ..facts()
+    };
+    let patch = heartbeat(&view(&node), Some(&lying), later).unwrap();
+    assert_eq!(patch["status"].get("conditions"), None);
+}
+
+/// Taints of a node with some conditions, after the pass; `None` when they stay as they are.
+fn tainted(conditions: &[(&str, &str)], cordoned: bool, taints: &[&str]) -> Option<Vec<String>> {
+    let conditions: Vec<_> = (conditions.iter())
+        .map(|(kind, status)| json!({"type": kind, "status": status}))
+        .collect();
+    let taints: Vec<_> = (taints.iter())
+        .map(|key| json!({"key": format!("node.kubernetes.io/{key}"), "effect": "NoSchedule"}))
+        .collect();
+    let node = json!({"spec": {"unschedulable": cordoned, "taints": taints},
+        "status": {"conditions": conditions}});
+    let patch = condition_taints(&view(&node), NOW)?;
+    let list: Vec<view::Taint> = serde_json::from_value(patch["spec"]["taints"].clone()).unwrap();
+    assert!(list.iter().all(|taint| taint.effect == "NoSchedule"));
+    let short = |key: &str| key.rsplit('/').next().unwrap().to_owned();
+    Some(list.iter().map(|taint| short(&taint.key)).collect())
+}
+
+#[test]
+fn conditions_and_cordons_are_taints() {
+    let some = |keys: &[&str]| Some(keys.iter().map(|key| (*key).to_owned()).collect());
+    let short = ("MemoryPressure", "True");
+    for (conditions, cordoned, taints, want) in [
+        (&[][..], false, &[][..], None),
+        (&[], true, &[], some(&["unschedulable"])),
+        (&[], true, &["unschedulable"], None),
+        (&[], false, &["unschedulable"], some(&[])),
+        (&[short], false, &[], some(&["memory-pressure"])),
+        (
+            &[("MemoryPressure", "False")],
+            false,
+            &["memory-pressure"],
+            some(&[]),
+        ),
+        (
+            &[
+                ("PIDPressure", "True"),
+                ("DiskPressure", "True"),
+                ("NetworkUnavailable", "True"),
+            ],
+            true,
+            &["not-ready", "pid-pressure"],
+            some(&[
+                "not-ready",
+                "pid-pressure",
+                "disk-pressure",
+                "network-unavailable",
+                "unschedulable",
+            ]),
+        ),
+        // A node that does not answer is tainted elsewhere.
+        (&[("Ready", "Unknown")], false, &["unreachable"], None),
+    ] {
+        assert_eq!(
+            tainted(conditions, cordoned, taints),
+            want,
+            "{conditions:?} {cordoned}"
+        );
+    }
 }
 
 #[test]

@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bramble_api::time::Timestamp;
 use bramble_api::view::{Affinity, Labels, Node, Pod};
 
 use super::Amount;
+use super::images::Images;
 
 /// A node with what its pods have asked for.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -127,6 +129,7 @@ pub struct Cluster {
     pub(super) places: BTreeMap<String, Place>,
     /// Labels of namespaces, by name.
     pub(super) namespaces: BTreeMap<String, Labels>,
+    pub(super) images: Images,
 }
 
 impl Cluster {
@@ -184,6 +187,19 @@ impl Cluster {
             let place = self.places.entry(name).or_default();
             place.nominated.insert(pod.metadata.uid.clone(), kept);
         }
+    }
+
+    /// A pod came, changed or went: what its node says of its images.
+    pub fn handle_images(&mut self, before: Option<&Pod>, after: Option<&Pod>, now: Timestamp) {
+        let places = &self.places;
+        let platforms = |pod: &Pod| {
+            let node = places.get(&pod.spec.node_name)?.node.as_ref()?;
+            node.metadata
+                .annotations
+                .get(crate::node::PLATFORMS)
+                .cloned()
+        };
+        self.images.handle_pod(before, after, platforms, now);
     }
 
     /// How many pods of a kind there are by value of a node label.

@@ -6,7 +6,7 @@ use std::fmt;
 use bramble_api::view::{AffinityTerm, Labels, Node, Pod, Requirement, Taint};
 
 use super::Amount;
-use super::cluster::Place;
+use super::cluster::{Cluster, Place};
 use super::peers::Peers;
 
 /// Why a node can't take a pod; prints as upstream does.
@@ -18,6 +18,8 @@ pub enum Reason {
     Taint(String, String),
     /// The node selector or required affinity.
     Affinity,
+    /// An image of the pod does not run there; the platforms that it is for, if they are known.
+    Platform(String, String),
     /// Not enough of a resource.
     Insufficient(&'static str),
     /// The node's document would hold too many pods.
@@ -44,6 +46,13 @@ impl fmt::Display for Reason {
                 write!(f, "node(s) had untolerated taint {{{key}: {value}}}")
             }
             Self::Affinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Self::Platform(image, platforms) => {
+                write!(f, "node(s) can't run image \"{image}\"")?;
+                match platforms.as_str() {
+                    "" => Ok(()),
+                    platforms => write!(f, ", which is for {platforms}"),
+                }
+            }
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
             Self::TooManyPods => f.write_str("Too many pods"),
             Self::Ports => {
@@ -78,6 +87,7 @@ impl Reason {
 }
 
 pub(super) fn check(
+    cluster: &Cluster,
     pod: &Pod,
     wants: Amount,
     place: &Place,
@@ -92,6 +102,9 @@ pub(super) fn check(
     }
     if !matches_selector(pod, node) {
         return Err(vec![Reason::Affinity]);
+    }
+    if let Some((image, platforms)) = cluster.images.refusal(pod, node) {
+        return Err(vec![Reason::Platform(image, platforms)]);
     }
     if place.has_port_of(pod) {
         return Err(vec![Reason::Ports]);

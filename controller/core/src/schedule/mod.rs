@@ -6,6 +6,7 @@
 
 mod cluster;
 mod filter;
+mod images;
 mod peers;
 mod preempt;
 mod score;
@@ -132,7 +133,7 @@ pub fn place(cluster: &Cluster, pod: &Pod) -> Verdict {
     let mut candidates = Vec::new();
     let mut refusals = Vec::new();
     for (name, place, node) in cluster.nodes() {
-        match filter::check(pod, wants, place, node, &peers) {
+        match filter::check(cluster, pod, wants, place, node, &peers) {
             Ok(()) => {
                 candidates.push(score::Candidate::new(name, pod, wants, place, node, &peers));
             }
