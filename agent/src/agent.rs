@@ -15,7 +15,7 @@ use bramble_agent::config::{Drain, Places, Run};
 use bramble_agent::events::Events;
 use bramble_agent::identity::{self, Identity};
 use bramble_agent::image::Store;
-use bramble_agent::link::{self, LogSource};
+use bramble_agent::link;
 use bramble_agent::network::Network;
 use bramble_agent::pods::{Board, Bridge, Directories};
 use bramble_agent::reconcile::{self, Inputs, Surroundings, World};
@@ -91,6 +91,7 @@ async fn serve(
     let (forget, forgotten) = mpsc::channel(4);
     let (observed, observations) = watch::channel(Observation::default());
     let (welcomed, is_welcomed) = watch::channel(false);
+    let streams = Arc::clone(&board);
     let around = Surroundings {
         world: Arc::clone(&board),
         events,
@@ -137,7 +138,7 @@ async fn serve(
         documents,
         forget,
         welcomed,
-        logs: LogSource::new(move |uid| options.log_dir(uid)),
+        pods: streams,
         shutdown: shut,
     };
     let mut talk = tokio::spawn(link::run(parts));

@@ -6,7 +6,6 @@
 //! [`Session`]. It never blocks on the network, the disk or a reader of logs, so a slow one of them
 //! holds up neither the others nor the loop.
 
-mod streams;
 mod time_floor;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,9 +26,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock;
 use crate::identity::{self, Identity};
 use crate::state::{self, Change, State};
+use crate::streams::{self, Pods, Streams};
 
-pub use streams::LogSource;
-use streams::Streams;
 use time_floor::TimeFloor;
 
 /// A good-bye has this long to reach the broker.
@@ -57,8 +55,8 @@ pub struct Parts {
     pub forget: mpsc::Sender<Vec<PodUid>>,
     /// Whether the controller has welcomed this node on the present connection.
     pub welcomed: watch::Sender<bool>,
-    /// Where logs are.
-    pub logs: LogSource,
+    /// What streams are with.
+    pub pods: Arc<dyn Pods>,
     /// Ends the task; it says good-bye first.
     pub shutdown: oneshot::Receiver<()>,
 }
@@ -93,7 +91,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         documents,
         forget,
         welcomed,
-        logs,
+        pods,
         shutdown,
     } = parts;
     let config = Arc::new(session::Config {
@@ -112,7 +110,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         Arc::clone(&connection),
     )?;
     let (link, events) = Link::spawn(options).map_err(Error::Link)?;
-    let (streams, frames) = Streams::new(logs, observations.clone());
+    let (streams, frames) = Streams::new(pods, observations.clone());
     let (persisted, persisted_inbox) = mpsc::channel(1);
     let edge = Edge {
         session: Session::new(Arc::clone(&config), document, &identity::seed()?),
@@ -229,7 +227,7 @@ impl Edge {
                 }
                 Some(event) = inputs.told.recv() => self.session.handle_event(event, now()),
                 Some(persisted) = inputs.persisted.recv() => self.handle_persisted(persisted)?,
-                Some(frame) = inputs.frames.recv() => self.handle_frame(frame),
+                Some(frame) = next_frame(&self.link, &mut inputs.frames) => self.handle_frame(frame),
                 () = sleep_until(wake) => self.session.handle_timeout(now()),
                 _ = &mut inputs.shutdown => {
                     self.say_goodbye().await;
@@ -357,7 +355,7 @@ impl Edge {
                     }
                 }
                 Output::StreamOpen(id, open) => self.streams.open(id, open),
-                Output::StreamIn(id, input) => self.streams.handle_in(id, &input),
+                Output::StreamIn(id, input) => self.streams.handle_in(id, input),
             }
         }
         let welcomed = self.session.is_welcomed();
@@ -404,6 +402,15 @@ impl Edge {
 
 fn now() -> Millis {
     Millis(clock::boot_ms())
+}
+
+/// Takes a frame when the link has room for it: streams wait, everything else doesn't.
+async fn next_frame(
+    link: &Handle,
+    frames: &mut mpsc::Receiver<streams::Frame>,
+) -> Option<streams::Frame> {
+    link.room().await;
+    frames.recv().await
 }
 
 async fn sleep_until(at: Option<Millis>) {

@@ -369,6 +369,8 @@ pub(super) async fn relay(
                 Some(Ok(Event::Ready | Event::ChannelEnd { .. })) => {}
                 Some(Err(error)) => return teller.finish(&failure(what, &error)).await,
                 None => {
+                    // How an attached container ended is in its status.
+                    let exit = exit.filter(|_| what != "attach");
                     let result = exit.map_or_else(status::success, status::exit);
                     return teller.finish(&result).await;
                 }

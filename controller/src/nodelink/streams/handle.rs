@@ -252,8 +252,11 @@ impl Reader {
         let mut state = self.buffer.lock();
         if let Some(event) = state.take() {
             drop(state);
-            if matches!(event, Event::Data { .. }) {
-                self.buffer.task.notify_one();
+            match event {
+                Event::Data { .. } => self.buffer.task.notify_one(),
+                // Who waits to write to it waits for nothing.
+                Event::ChannelEnd { .. } => self.buffer.writable.notify_waiters(),
+                Event::Ready | Event::Exit(_) => {}
             }
             return Some(Some(Ok(event)));
         }

@@ -1,0 +1,84 @@
+//! Sends a stream's output within the reader's credit.
+
+use bramble_wire::limits::STREAM_FRAME_MAX;
+use bramble_wire::stream::{Out, StreamError, channel};
+use bramble_wire::topic::StreamId;
+use tokio::sync::{Mutex, mpsc, watch};
+
+use super::Frame;
+
+/// The link takes no more: the stream has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// The output of one stream. What it sends on all its channels counts against one credit.
+pub(super) struct Sender {
+    id: StreamId,
+    frames: mpsc::Sender<Frame>,
+    state: Mutex<State>,
+}
+
+struct State {
+    allowed: watch::Receiver<u64>,
+    sent: u64,
+    /// Sent on [`channel::OUT`] and [`channel::ERR`].
+    offsets: [u64; 2],
+}
+
+impl Sender {
+    pub(super) fn new(
+        id: StreamId,
+        frames: mpsc::Sender<Frame>,
+        allowed: watch::Receiver<u64>,
+    ) -> Self {
+        let state = Mutex::new(State {
+            allowed,
+            sent: 0,
+            offsets: [0; 2],
+        });
+        Self { id, frames, state }
+    }
+
+    /// Sends something that costs no credit.
+    pub(super) async fn tell(&self, out: Out) -> Result<(), Gone> {
+        let frame = Frame { id: self.id, out };
+        self.frames.send(frame).await.map_err(|_| Gone)
+    }
+
+    /// Sends output on [`channel::OUT`] or [`channel::ERR`]. Waits for credit as long as it takes: a
+    /// reader who does not read holds up only himself.
+    pub(super) async fn data(&self, number: u16, mut bytes: &[u8]) -> Result<(), Gone> {
+        while !bytes.is_empty() {
+            let mut state = self.state.lock().await;
+            let sent = state.sent;
+            let allowed = state.allowed.wait_for(|allowed| *allowed > sent).await;
+            let credit = *allowed.map_err(|_| Gone)? - sent;
+            let most = usize::try_from(credit).unwrap_or(usize::MAX);
+            let (now, later) = bytes.split_at(bytes.len().min(most).min(STREAM_FRAME_MAX));
+            let offset = &mut state.offsets[usize::from(number == channel::ERR)];
+            let out = data(number, *offset, now.to_vec());
+            *offset += now.len() as u64;
+            state.sent += now.len() as u64;
+            self.tell(out).await?;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn end(&self, error: Option<StreamError>) {
+        let offset = self.state.lock().await.offsets[0];
+        // Nobody is left to hear it when the agent stops.
+        let _ = self.tell(Out::End { offset, error }).await;
+    }
+}
+
+fn data(channel: u16, offset: u64, bytes: Vec<u8>) -> Out {
+    if channel == channel::OUT {
+        return Out::Data { offset, bytes };
+    }
+    Out::ChannelData {
+        channel,
+        offset,
+        bytes,
+    }
+}
