@@ -17,8 +17,10 @@ const STACK: usize = 512 * 1024;
 fn main() -> ExitCode {
     // Before anything else is set up: the child that reads archives wants a small, plain process.
     let mut args = std::env::args().skip(1);
-    if args.next().as_deref() == Some("unpack") {
-        return image::child::run(args);
+    match args.next().as_deref() {
+        Some("unpack") => return image::child::run(args),
+        Some("pull") => return image::registry::run(args),
+        _ => {}
     }
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));

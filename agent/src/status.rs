@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::image::{ImageId, Store};
 
 /// Where it is gathered from.
+#[derive(Clone)]
 pub struct Sources {
     /// The node's name.
     pub node: String,
@@ -26,11 +27,8 @@ pub struct Sources {
 }
 
 /// Starts the gathering; it ends when the sources do.
-pub fn spawn(
-    mut sources: Sources,
-) -> (watch::Receiver<Status>, watch::Receiver<BTreeSet<ImageId>>) {
-    let (status, status_receiver) = watch::channel(sources.status());
-    let (in_use, in_use_receiver) = watch::channel(sources.in_use());
+pub fn spawn(mut sources: Sources) -> watch::Receiver<Status> {
+    let (status, receiver) = watch::channel(sources.status());
     tokio::spawn(async move {
         loop {
             let Sources {
@@ -48,10 +46,9 @@ pub fn spawn(
                 return;
             }
             status.send_replace(sources.status());
-            in_use.send_replace(sources.in_use());
         }
     });
-    (status_receiver, in_use_receiver)
+    receiver
 }
 
 impl Sources {
@@ -98,10 +95,14 @@ impl Sources {
         notes
     }
 
-    /// Images that the document names or that something runs of.
-    fn in_use(&self) -> BTreeSet<ImageId> {
+    /// Images that the document names or that something runs of, as of now.
+    pub fn in_use(&self) -> BTreeSet<ImageId> {
         let mut ids: BTreeSet<ImageId> = (self.observations.borrow().pods.values())
-            .flat_map(|pod| &pod.containers)
+            .flat_map(|pod| {
+                (pod.init_containers.iter())
+                    .chain(&pod.containers)
+                    .chain(&pod.ephemeral_containers)
+            })
             .filter(|container| matches!(container.state, ContainerState::Running { .. }))
             .map(|container| ImageId(container.image_id.clone()))
             .collect();
@@ -111,7 +112,9 @@ impl Sources {
             if let (ObjectId::Pod(_), Ok(Object::Pod(pod))) =
                 (id, bramble_wire::decode(body, "object"))
             {
-                let images = pod.containers.iter();
+                let images = (pod.init_containers.iter())
+                    .chain(&pod.containers)
+                    .chain(&pod.ephemeral_containers);
                 ids.extend(
                     images.filter_map(|container| {
                         Some(self.images.resolve(&container.image).ok()?.id)

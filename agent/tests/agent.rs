@@ -561,7 +561,7 @@ fn a_hostile_image_is_a_reason_on_the_pod_and_nothing_more() {
                     if is == reason && message.contains(text))
             }
         };
-        let absent = waits("ImagePullBackOff", "load the image on the node");
+        let absent = waits("ContainerCreating", "");
         node.until("told that it is not there", hostile, absent)
             .await;
         assert!(node.agent().images.load(&archive).await.is_err());

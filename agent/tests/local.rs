@@ -10,8 +10,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bramble_agent::events::Events;
 use bramble_agent::image::Store;
+use bramble_agent::image::puller::{Options, Puller};
 use bramble_agent::local::{Local, bind, serve};
+use bramble_link::tls::FloorClock;
 use bramble_wire::local::{Ask, Reply, Request, Status, VERSION};
 use tokio::sync::watch;
 
@@ -20,10 +23,7 @@ use support::archive::{docker, file, layer};
 struct Agent {
     dir: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
-    _keep: (
-        watch::Sender<Status>,
-        watch::Sender<BTreeSet<bramble_agent::image::ImageId>>,
-    ),
+    _keep: watch::Sender<Status>,
 }
 
 impl Agent {
@@ -40,20 +40,30 @@ impl Agent {
             node: "board-1".to_owned(),
             ..Status::default()
         });
-        let in_use = watch::Sender::new(BTreeSet::new());
+        let guard = runtime.enter();
+        let (puller, _look) = Puller::new(
+            Arc::clone(&images),
+            Events::channel().0,
+            Options {
+                registries: dir.path().join("registries.toml"),
+                parallel: 1,
+                clock: FloorClock::new(0),
+            },
+            bramble_agent::clock::now,
+        );
         let local = Local {
             images,
             status: status.subscribe(),
-            in_use: in_use.subscribe(),
+            in_use: Arc::new(BTreeSet::new),
+            puller,
         };
-        let guard = runtime.enter();
         let listener = bind(&dir.path().join("agent.sock")).unwrap();
         drop(guard);
         runtime.spawn(serve(listener, local));
         Self {
             dir,
             _runtime: runtime,
-            _keep: (status, in_use),
+            _keep: status,
         }
     }
 

@@ -5,8 +5,9 @@
 //! followed by that many bytes of postcard: the client sends an [`Ask`], the agent answers with one
 //! [`Reply`] frame. For [`Request::ImageLoadStream`] the client sends the archive right after the
 //! ask, in pieces of a `u32` length and as many bytes (at most [`PIECE_MAX`]), a length of 0 being
-//! the end, and then reads the answer; an agent that gives up early answers and closes. Plain
-//! blocking reads and writes are enough for a client.
+//! the end, and then reads the answer; an agent that gives up early answers and closes. To
+//! [`Request::ImagePull`] any number of [`Reply::Progress`] comes before the answer; a client that
+//! closes its connection ends the pull. Plain blocking reads and writes are enough for a client.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -52,6 +53,30 @@ pub enum Request {
         /// Name in any form, or id.
         name: String,
     },
+    /// Pulls an image from its registry; answered by [`Reply::Loaded`].
+    ImagePull {
+        /// Name in any form.
+        name: String,
+        /// Credentials.
+        auth: Option<Auth>,
+    },
+    /// Removes every image that is not in use; answered by [`Reply::Pruned`].
+    ImagePrune,
+    /// What is known of an image; answered by [`Reply::Detail`].
+    ImageInspect {
+        /// Name in any form, or id.
+        name: String,
+    },
+}
+
+/// Credentials for registries: a Docker configuration (`{"auths": {…}}`). Never logged.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Auth(pub Vec<u8>);
+
+impl core::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Auth")
+    }
 }
 
 /// Answers.
@@ -67,6 +92,42 @@ pub enum Reply {
     Loaded(Vec<Image>),
     /// Not done, and why, for a person.
     Failed(String),
+    /// How far it is; the answer is still to come.
+    Progress(Progress),
+    /// To [`Request::ImagePrune`]: what was removed.
+    Pruned(Vec<Image>),
+    /// To [`Request::ImageInspect`].
+    Detail(Detail),
+}
+
+/// How far a pull is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes that have come.
+    pub bytes: u64,
+    /// Bytes in all.
+    pub of: u64,
+    /// Layers that are unpacked.
+    pub layers: u32,
+    /// Layers in all, without those that were there.
+    pub of_layers: u32,
+}
+
+/// What is known of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Detail {
+    /// Digest of its configuration, `sha256:…`.
+    pub id: String,
+    /// Names in full form.
+    pub references: Vec<String>,
+    /// Unpacked size, bytes.
+    pub size_bytes: u64,
+    /// The document names it, or something runs of it.
+    pub in_use: bool,
+    /// Digest of each layer's content and its unpacked size, lowest first.
+    pub layers: Vec<(String, u64)>,
+    /// The configuration, JSON as it came; empty when it is too long for an answer.
+    pub config: String,
 }
 
 /// An image on the board.
@@ -104,6 +165,18 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
+    #[test]
+    fn credentials_are_not_shown() {
+        let request = Request::ImagePull {
+            name: "a".to_string(),
+            auth: Some(Auth(b"secret".to_vec())),
+        };
+        assert_eq!(
+            alloc::format!("{request:?}"),
+            r#"ImagePull { name: "a", auth: Some(Auth) }"#
+        );
+    }
+
     /// A client of this release must be understood, or refused by its version, for ever.
     #[test]
     fn version_1_bytes_are_stable() {
@@ -118,5 +191,10 @@ mod tests {
             crate::encode(&Reply::Failed("no".to_string())),
             [4, 2, b'n', b'o']
         );
+        let prune = Ask {
+            version: 1,
+            request: Request::ImagePrune,
+        };
+        assert_eq!(crate::encode(&prune), [1, 6]);
     }
 }

@@ -8,11 +8,11 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path};
 
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use tar::{Archive, EntryType};
 
 use super::content::{LayerReader, compression};
-use super::platform::{Platform, suits};
+use super::manifest::{self, Descriptor, Index, Manifest, digest};
+use super::platform::Platform;
 use super::{ImageConfig, Limits, reference};
 
 /// Why an archive was not read.
@@ -79,53 +79,6 @@ struct DockerManifest {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    #[serde(default)]
-    media_type: String,
-    digest: String,
-    platform: Option<Platform>,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Configuration {
-    #[serde(flatten)]
-    platform: Platform,
-    #[serde(default)]
-    config: Option<ContainerPart>,
-    rootfs: RootFs,
-}
-
-#[derive(Deserialize)]
-struct RootFs {
-    diff_ids: Vec<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct ContainerPart {
-    entrypoint: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
-    env: Option<Vec<String>>,
-    user: Option<String>,
-    working_dir: Option<String>,
 }
 
 impl ImageArchive {
@@ -220,12 +173,7 @@ impl ImageArchive {
         let mut out = Vec::new();
         let mut misfits = Vec::new();
         for descriptor in &index.manifests {
-            // Signatures and attestations sit beside images and have no platform to run on.
-            if descriptor
-                .platform
-                .as_ref()
-                .is_some_and(|p| p.architecture == "unknown")
-            {
+            if descriptor.is_attestation() {
                 continue;
             }
             let names = [
@@ -277,12 +225,7 @@ impl ImageArchive {
         board: &Platform,
         depth: u32,
     ) -> Result<String, Error> {
-        let index = matches!(
-            descriptor.media_type.as_str(),
-            "application/vnd.oci.image.index.v1+json"
-                | "application/vnd.docker.distribution.manifest.list.v2+json"
-        );
-        if !index {
+        if !descriptor.is_index() {
             return Ok(descriptor.digest.clone());
         }
         if depth > 2 {
@@ -292,22 +235,26 @@ impl ImageArchive {
         self.check_count(inner.manifests.len())?;
         // An archive of a multi-platform image often holds the blobs of one platform only.
         let here = |d: &Descriptor| blob(&d.digest).is_ok_and(|b| self.members.contains_key(&b));
-        let score = |d: &Descriptor| suits(&d.platform.clone().unwrap_or_default(), board);
-        let best = inner
-            .manifests
-            .iter()
-            .filter(|d| here(d))
-            .filter_map(|d| score(d).map(|s| (s, d)));
-        match best.max_by_key(|(score, _)| *score) {
-            Some((_, best)) => self.choose(best, board, depth + 1),
+        let held = Index {
+            manifests: inner
+                .manifests
+                .iter()
+                .filter(|d| here(d))
+                .cloned()
+                .collect(),
+        };
+        let best = match held.choose(board) {
+            Ok(fit) => fit.first().copied().cloned(),
+            Err(_) => None,
+        };
+        match best {
+            Some(best) => self.choose(&best, board, depth + 1),
             None => {
-                let offered: Vec<_> = inner
-                    .manifests
-                    .iter()
-                    .filter_map(|d| d.platform.as_ref())
-                    .map(Platform::to_string)
-                    .collect();
-                Err(Error::Platform(mismatch(&offered.join(", "), board)))
+                let fit = inner.choose(board)?;
+                Err(invalid(format!(
+                    "the archive lacks {} of the image",
+                    fit.first().map_or("a part", |d| d.digest.as_str())
+                )))
             }
         }
     }
@@ -327,39 +274,17 @@ impl ImageArchive {
                 "{config_member} does not have the digest of its name"
             )));
         }
-        let parsed: Configuration = parse(config_member, &config_json)?;
-        // Many arm configurations name no variant; the index, if any, has chosen already.
-        let mut platform = parsed.platform;
-        if platform.variant.is_empty() && platform.architecture == board.architecture {
-            platform.variant.clone_from(&board.variant);
-        }
-        if suits(&platform, board).is_none() {
-            return Err(Error::Platform(mismatch(&platform.to_string(), board)));
-        }
-        let diff_ids = parsed.rootfs.diff_ids;
-        if diff_ids.len() != members.len() || members.len() > self.limits.layers {
-            return Err(invalid(format!(
-                "{} layers in the manifest, {} in the configuration, at most {} allowed",
-                members.len(),
-                diff_ids.len(),
-                self.limits.layers
-            )));
-        }
-        if let Some(bad) = diff_ids.iter().find(|d| !reference::valid_digest(d)) {
-            return Err(invalid(format!("{bad:?} is no digest")));
-        }
+        let (config, diff_ids) = manifest::configuration(
+            config_member,
+            &config_json,
+            members.len(),
+            board,
+            &self.limits,
+        )?;
         let references = names.iter().map(|n| reference::normalise(n));
         let references = references
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| invalid(e.to_string()))?;
-        let part = parsed.config.unwrap_or_default();
-        let config = ImageConfig {
-            entrypoint: part.entrypoint.unwrap_or_default(),
-            cmd: part.cmd.unwrap_or_default(),
-            env: part.env.unwrap_or_default(),
-            user: part.user.unwrap_or_default(),
-            working_dir: part.working_dir.unwrap_or_default(),
-        };
         let layers = members.into_iter().zip(diff_ids);
         let layers = layers.map(|((member, digest), diff_id)| FoundLayer {
             member,
@@ -393,10 +318,10 @@ impl ImageArchive {
         let (offset, size) = self.locate(&layer.member)?;
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(offset))?;
-        // Headers and padding come on top of the files; a stream of nothing but those must end too.
-        let headers = self.limits.entries.saturating_mul(2048);
-        let bound = self.limits.unpacked_bytes.saturating_add(headers);
-        Ok(LayerReader::new(file.take(size), bound)?)
+        Ok(LayerReader::new(
+            file.take(size),
+            self.limits.stream_bytes(),
+        )?)
     }
 
     fn locate(&self, name: &str) -> Result<(u64, u64), Error> {
@@ -436,21 +361,17 @@ impl ImageArchive {
                 "{name} does not have the digest of its name"
             )));
         }
-        parse(name, &bytes)
+        Ok(manifest::parse(name, &bytes)?)
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|e| invalid(format!("{name}: {e}")))
-}
-
-fn mismatch(offered: &str, board: &Platform) -> String {
-    format!("the image is for {offered}, this board is {board}")
-}
-
-/// `sha256:…` of some bytes.
-pub fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+impl From<manifest::Error> for Error {
+    fn from(error: manifest::Error) -> Self {
+        match error {
+            manifest::Error::Invalid(text) => Self::Invalid(text),
+            manifest::Error::Platform(text) => Self::Platform(text),
+        }
+    }
 }
 
 fn blob(digest: &str) -> Result<String, Error> {

@@ -11,9 +11,10 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::archive::{self, Found, FoundLayer, ImageArchive};
+use super::content::LayerReader;
 use super::layer::{self, Used};
-use super::platform::{Platform, of_machine};
-use super::{ImageConfig, ImageId, Limits};
+use super::platform::Platform;
+use super::{ImageConfig, ImageId, Limits, registry};
 
 /// Address space of the child; a decoder or an archive that wants more ends it.
 const MEMORY_MAX: u64 = 1 << 30;
@@ -45,9 +46,22 @@ pub enum LoadError {
     /// It has nothing for this board.
     #[error("{0}")]
     Platform(String),
-    /// The board could not do it (disk full, …); worth another try.
+    /// There is no room for it; worth another try when there is.
+    #[error("{0}")]
+    Disk(String),
+    /// The board could not do it; worth another try.
     #[error("{0}")]
     Io(String),
+}
+
+impl LoadError {
+    /// A full disk is told apart: there is something to be done about it.
+    fn of(text: String, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Disk(text),
+            _ => Self::Io(text),
+        }
+    }
 }
 
 /// What became of an archive.
@@ -68,20 +82,8 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
     let (Some(store), Some(archive)) = (args.next(), args.next()) else {
         return ExitCode::from(2);
     };
-    // A board may have less memory than the bound: then this process goes first, and neither the
-    // agent nor a container.
-    let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    let bound = Some(MEMORY_MAX);
-    // Where it is refused, the board's memory is the bound.
-    let _ = setrlimit(
-        Resource::As,
-        Rlimit {
-            current: bound,
-            maximum: bound,
-        },
-    );
-    let uname = rustix::system::uname();
-    let board = of_machine(&uname.machine().to_string_lossy());
+    restrain();
+    let board = registry::board();
     let mut named = Vec::new();
     let report = load_named(
         Path::new(&store),
@@ -94,6 +96,32 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Bounds this process, a child of the agent.
+pub(super) fn restrain() {
+    // A board may have less memory than the bound: then this process goes first, and neither the
+    // agent nor a container.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    let bound = Some(MEMORY_MAX);
+    // Where it is refused, the board's memory is the bound.
+    let _ = setrlimit(
+        Resource::As,
+        Rlimit {
+            current: bound,
+            maximum: bound,
+        },
+    );
+}
+
+/// Makes the store's directories.
+pub(super) fn make_folders(store: &Path) -> Result<(), LoadError> {
+    for dir in ["blobs/sha256", "layers", "tmp", "partial"] {
+        let dir = store.join(dir);
+        fs::create_dir_all(&dir)
+            .map_err(|e| LoadError::of(format!("make {}: {e}", dir.display()), &e))?;
+    }
+    Ok(())
 }
 
 /// Loads every image of an archive that runs on `board`.
@@ -112,7 +140,7 @@ fn load_named(
     named: &mut Vec<String>,
 ) -> Report {
     let broken = |what: &str, path: &Path, e: io::Error| {
-        LoadError::Io(format!("{what} {}: {e}", path.display()))
+        LoadError::of(format!("{what} {}: {e}", path.display()), &e)
     };
     // Without waiting: opening a FIFO would block for ever.
     let file = OpenOptions::new()
@@ -126,14 +154,9 @@ fn load_named(
             archive.display()
         )));
     }
-    for dir in ["blobs/sha256", "layers", "tmp"] {
-        let dir = store.join(dir);
-        fs::create_dir_all(&dir).map_err(|e| broken("make", &dir, e))?;
-    }
-    let free = rustix::fs::statvfs(store).map(|s| s.f_bavail * s.f_frsize);
-    limits.unpacked_bytes = limits
-        .unpacked_bytes
-        .min(free.unwrap_or(u64::MAX).saturating_sub(RESERVE));
+    make_folders(store)?;
+    let mut used = Used::default();
+    limits.fit(store, &used);
     let mut archive = ImageArchive::open(file, limits)?;
     let images = archive.images(board)?;
     named.extend(
@@ -141,7 +164,6 @@ fn load_named(
             .iter()
             .flat_map(|image| image.references.iter().cloned()),
     );
-    let mut used = Used::default();
     let mut out = Vec::new();
     for Found {
         references,
@@ -153,7 +175,8 @@ fn load_named(
     {
         let mut size_bytes = 0;
         for found in &layers {
-            size_bytes += ensure_layer(store, &archive, found, &limits, &mut used)?;
+            let open = || Ok(archive.layer(found)?);
+            size_bytes += ensure_layer(store, found, &limits, &mut used, open)?;
         }
         let blob = store.join("blobs").join(id.replace(':', "/"));
         write_durably(&blob, &config_json).map_err(|e| broken("write", &blob, e))?;
@@ -170,12 +193,12 @@ fn load_named(
 }
 
 /// Unpacks a layer that isn't there yet; returns its size.
-fn ensure_layer(
+pub(super) fn ensure_layer(
     store: &Path,
-    archive: &ImageArchive,
     found: &FoundLayer,
     limits: &Limits,
     used: &mut Used,
+    open: impl FnOnce() -> Result<LayerReader, LoadError>,
 ) -> Result<u64, LoadError> {
     let target = layer_dir(store, &found.diff_id);
     if let Some(size) = layer_size(&target) {
@@ -184,7 +207,7 @@ fn ensure_layer(
     let tmp = store
         .join("tmp")
         .join(format!("layer-{}", std::process::id()));
-    let result = unpack_layer(archive, found, &tmp, &target, limits, used);
+    let result = open().and_then(|reader| unpack_layer(reader, found, &tmp, &target, limits, used));
     if result.is_err() {
         let _ = fs::remove_dir_all(&tmp);
     }
@@ -192,21 +215,20 @@ fn ensure_layer(
 }
 
 fn unpack_layer(
-    archive: &ImageArchive,
+    mut reader: LayerReader,
     found: &FoundLayer,
     tmp: &Path,
     target: &Path,
     limits: &Limits,
     used: &mut Used,
 ) -> Result<u64, LoadError> {
-    let broken = |e: io::Error| LoadError::Io(format!("unpack to {}: {e}", tmp.display()));
+    let broken = |e: io::Error| LoadError::of(format!("unpack to {}: {e}", tmp.display()), &e);
     let _ = fs::remove_dir_all(tmp);
     let root = tmp.join("fs");
     fs::create_dir_all(&root).map_err(broken)?;
     fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .map_err(broken)?;
     let before = used.bytes;
-    let mut reader = archive.layer(found)?;
     layer::unpack(&mut reader, &root, limits, used)?;
     reader.verify(found)?;
     let size = used.bytes - before;
@@ -282,7 +304,7 @@ impl From<layer::Error> for LoadError {
         match error {
             layer::Error::Invalid(text) => Self::Invalid(text),
             layer::Error::Io { path, source } => {
-                Self::Io(format!("unpack {}: {source}", path.display()))
+                Self::of(format!("unpack {}: {source}", path.display()), &source)
             }
         }
     }

@@ -211,10 +211,7 @@ impl Target<'_> {
     ) -> Result<(), Fault> {
         // What a header promises counts before it is read.
         if entry.size() > self.limits.unpacked_bytes.saturating_sub(self.used.bytes) {
-            return Err(Fault::Invalid(format!(
-                "the image unpacks to more than {} bytes",
-                self.limits.unpacked_bytes
-            )));
+            return Err(self.too_large());
         }
         make_way(parent, name)?;
         let flags =
@@ -229,10 +226,7 @@ impl Target<'_> {
             };
             self.used.bytes += n as u64;
             if self.used.bytes > self.limits.unpacked_bytes {
-                return Err(Fault::Invalid(format!(
-                    "the image unpacks to more than {} bytes",
-                    self.limits.unpacked_bytes
-                )));
+                return Err(self.too_large());
             }
             file.write_all(&buffer[..n])?;
         }
@@ -257,6 +251,17 @@ impl Target<'_> {
             },
         );
         Ok(())
+    }
+
+    /// More than a hostile image may take, or than the disk can spare.
+    fn too_large(&self) -> Fault {
+        match self.limits.disk {
+            true => Fault::Io(Errno::NOSPC.into()),
+            false => Fault::Invalid(format!(
+                "the image unpacks to more than {} bytes",
+                self.limits.unpacked_bytes
+            )),
+        }
     }
 
     fn hard_link<R: Read>(

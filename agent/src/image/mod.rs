@@ -1,23 +1,30 @@
 //! Container images on this board: read from tar archives, unpacked once, resolved by name.
 //!
-//! In come archives that nobody vouches for (`docker save`, OCI layout), out come directories that
-//! an overlay can stack and the few fields of an image's configuration that a container needs. The
-//! agent itself never reads an archive: a short-lived child does ([`child`]), so that its memory
-//! goes back and a hostile archive can't take the agent along.
+//! In come archives that nobody vouches for (`docker save`, OCI layout) and what registries send, out
+//! come directories that an overlay can stack and the few fields of an image's configuration that a
+//! container needs. The agent itself reads none of it: short-lived children do ([`child`],
+//! [`registry`]), so that their memory goes back and nothing hostile can take the agent along.
 //!
 //! ```text
 //! <data dir>/images/index            names and images, written whole by rename
 //! <data dir>/images/blobs/sha256/…   configurations, as they came
 //! <data dir>/images/layers/<diff id> unpacked layers, complete or absent
+//! <data dir>/images/partial/         downloads that a pull goes on with
 //! <data dir>/images/tmp/             work in progress, emptied at the start
 //! ```
 
 pub mod archive;
 pub mod child;
 mod content;
+pub mod flags;
+pub mod gc;
 pub mod layer;
+mod load;
+pub mod manifest;
 pub mod platform;
+pub mod puller;
 pub mod reference;
+pub mod registry;
 pub(crate) mod rooted;
 mod store;
 
@@ -52,6 +59,8 @@ pub struct ImageConfig {
     pub user: String,
     /// Working directory.
     pub working_dir: String,
+    /// Signal that ends it, as `SIGUSR1`; empty: TERM.
+    pub stop_signal: String,
 }
 
 impl ImageConfig {
@@ -121,6 +130,19 @@ pub struct ImageInfo {
     pub size_bytes: u64,
 }
 
+impl ImageInfo {
+    /// Names as a Node's status lists them: digests before tags.
+    pub fn names(&self) -> Vec<String> {
+        let (mut names, tags): (Vec<_>, Vec<_>) = self
+            .references
+            .iter()
+            .cloned()
+            .partition(|name| name.contains('@'));
+        names.extend(tags);
+        names
+    }
+}
+
 /// Bounds of one archive. Generous for real images, finite for hostile ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -139,6 +161,30 @@ pub struct Limits {
     pub unpacked_bytes: u64,
     /// Names in a path.
     pub depth: usize,
+    /// It is the disk that sets `unpacked_bytes`.
+    pub disk: bool,
+}
+
+impl Limits {
+    /// Lowers the bound of unpacked bytes to what the disk can spare, beside what is used already.
+    fn fit(&mut self, store: &std::path::Path, used: &layer::Used) {
+        let Ok(stat) = rustix::fs::statvfs(store) else {
+            return;
+        };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let spare = (used.bytes).saturating_add(free.saturating_sub(child::RESERVE));
+        if spare < self.unpacked_bytes {
+            self.unpacked_bytes = spare;
+            self.disk = true;
+        }
+    }
+
+    /// Longest stream of a layer's tar. Headers and padding come on top of the files; a stream of
+    /// nothing but those must end too.
+    fn stream_bytes(&self) -> u64 {
+        let headers = self.entries.saturating_mul(2048);
+        self.unpacked_bytes.saturating_add(headers)
+    }
 }
 
 impl Default for Limits {
@@ -151,6 +197,7 @@ impl Default for Limits {
             entries: 500_000,
             unpacked_bytes: 16 << 30,
             depth: 128,
+            disk: false,
         }
     }
 }

@@ -44,26 +44,62 @@ pub fn of_machine(machine: &str) -> Platform {
 }
 
 /// How well an image's platform suits the board: higher is better, `None` doesn't run.
+///
+/// A 64-bit ARM board also runs 32-bit ARM images, and a 64-bit PC those of a 386, where there is
+/// nothing better; the few processors and kernels that can't will say so when the program starts.
 pub fn suits(image: &Platform, board: &Platform) -> Option<u32> {
-    let os = image.os.is_empty() || image.os == board.os;
-    if !os || image.architecture != board.architecture {
+    if !image.os.is_empty() && image.os != board.os {
         return None;
     }
-    if image.architecture != "arm" {
-        // arm64 without a variant is v8; amd64 variants (v2, v3) can't be told from here.
-        let plain = image.variant.is_empty() || image.variant == board.variant;
-        return plain.then_some(1);
+    let (arm, wanted) = match (image.architecture.as_str(), board.architecture.as_str()) {
+        ("arm", "arm") => (true, level(&board.variant, 6)),
+        ("arm", "arm64") => (true, 8),
+        ("386", "amd64") => return Some(1),
+        (image, board) if image == board => (false, 0),
+        _ => return None,
+    };
+    if arm {
+        // An arm image without a variant is v7 by the specification of images.
+        let needs = level(&image.variant, 7);
+        return (needs <= wanted).then_some(needs);
     }
-    let level = |variant: &str, unknown| match variant {
+    // arm64 without a variant is v8; amd64 variants (v2, v3) can't be told from here.
+    let plain = image.variant.is_empty() || image.variant == board.variant;
+    plain.then_some(100)
+}
+
+fn level(variant: &str, unknown: u32) -> u32 {
+    match variant {
         "v5" => 5,
         "v6" => 6,
         "v7" => 7,
         "v8" => 8,
         _ => unknown,
+    }
+}
+
+/// Every platform of images that run on the board, best first: `linux/arm/v7`, `linux/arm/v6`.
+pub fn runs_on(board: &Platform) -> Vec<String> {
+    let platform = |architecture: &str, variant: &str| Platform {
+        os: "linux".to_owned(),
+        architecture: architecture.to_owned(),
+        variant: variant.to_owned(),
     };
-    // An arm image without a variant is v7 by the specification of images.
-    let needs = level(&image.variant, 7);
-    (needs <= level(&board.variant, 6)).then_some(needs)
+    let mut known: Vec<Platform> = [
+        ("arm64", "v8"),
+        ("arm", "v8"),
+        ("arm", "v7"),
+        ("arm", "v6"),
+        ("arm", "v5"),
+        ("386", ""),
+    ]
+    .map(|(architecture, variant)| platform(architecture, variant))
+    .to_vec();
+    if !known.contains(board) {
+        known.insert(0, board.clone());
+    }
+    known.retain(|image| suits(image, board).is_some());
+    known.iter().map(Platform::to_string).collect()
 }
 
 #[cfg(test)]
@@ -108,5 +144,21 @@ mod tests {
             None
         );
         assert!(suits(&platform("linux/arm64/v8"), &of_machine("aarch64")).is_some());
+    }
+
+    #[test]
+    fn a_board_names_what_it_runs_best_first() {
+        for (machine, expected) in [
+            ("x86_64", "linux/amd64 linux/386"),
+            (
+                "aarch64",
+                "linux/arm64/v8 linux/arm/v8 linux/arm/v7 linux/arm/v6 linux/arm/v5",
+            ),
+            ("armv7l", "linux/arm/v7 linux/arm/v6 linux/arm/v5"),
+            ("armv6l", "linux/arm/v6 linux/arm/v5"),
+            ("riscv64", "linux/riscv64"),
+        ] {
+            assert_eq!(runs_on(&of_machine(machine)).join(" "), expected);
+        }
     }
 }

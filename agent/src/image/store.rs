@@ -1,28 +1,27 @@
-//! The store as the agent sees it: names to images, loading through the child, removing by name.
+//! The store as the agent sees it: names to images, what is known of each, removing by name.
+//!
+//! One index in memory and on disk, replaced whole. Whoever brings images here (a loaded archive, a
+//! pull) holds `unpacking` until they have names; layers without a name are removed only while nobody
+//! does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 
-use bramble_wire::object::PullPolicy;
+use bramble_wire::limits::NODE_IMAGES_MAX;
+use bramble_wire::report::NodeImage;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use tokio::sync::{RwLock, RwLockReadGuard};
 
-use super::child::{Answer, LoadError, Loaded, RESERVE, layer_dir, layer_size, write_durably};
-use super::{Image, ImageConfig, ImageId, ImageInfo, reference};
+use super::child::{LoadError, Loaded, layer_dir, layer_size, write_durably};
+use super::reference::{self, Reference};
+use super::registry::{self, remove_partials};
+use super::{Image, ImageConfig, ImageId, ImageInfo};
 
-/// Largest archive that is taken over a socket.
-const ARCHIVE_MAX: u64 = 16 << 30;
-
-/// What people know a streamed archive by.
-const STREAMED: &str = "the archive that was sent";
-
-/// Longest answer of the child.
-const REPORT_MAX: u64 = 8 << 20;
+/// Version of the index on disk; its first byte.
+const INDEX: u8 = 2;
 
 /// Why an image is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +30,7 @@ pub enum Error {
     #[error(transparent)]
     Name(#[from] reference::Invalid),
     /// It is not on this board.
-    #[error(
-        "image {reference} is not on this node and cannot be pulled yet; \
-         load it with `bramble image load`"
-    )]
+    #[error("image {reference} is not on this node")]
     Missing {
         /// Full name.
         reference: String,
@@ -47,7 +43,10 @@ pub enum Error {
         /// Why.
         source: LoadError,
     },
-    /// A container uses it.
+    /// It could not be pulled.
+    #[error("{0}")]
+    Pull(registry::PullError),
+    /// A container uses it, or the document names it.
     #[error("image {0} is in use")]
     InUse(String),
     /// The store itself failed.
@@ -62,31 +61,37 @@ pub enum Error {
 }
 
 impl Error {
-    /// Kubernetes' reason for a container that waits for its image.
-    pub fn waiting_reason(&self, policy: PullPolicy) -> &'static str {
-        match (self, policy) {
-            (Self::Name(_), _) => "InvalidImageName",
-            (Self::Missing { .. }, PullPolicy::Never) => "ErrImageNeverPull",
-            (
-                Self::Load {
-                    source: LoadError::Invalid(_),
-                    ..
-                },
-                _,
-            ) => "InvalidImage",
-            (Self::Load { .. }, _) => "ErrImageLoad",
-            _ => "ImagePullBackOff",
+    /// Reason of a container that waits for an image that is here and unusable.
+    pub fn waiting_reason(&self) -> &'static str {
+        match self {
+            Self::Load {
+                source: LoadError::Invalid(_),
+                ..
+            } => "InvalidImage",
+            Self::Load { .. } => "ErrImageLoad",
+            _ => "ImageInspectError",
         }
     }
 }
 
 /// What the store knows, as it lies on disk.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Index {
+    version: u8,
     /// Images by id.
     images: BTreeMap<ImageId, Stored>,
     /// Full names.
     references: BTreeMap<String, ImageId>,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            version: INDEX,
+            images: BTreeMap::new(),
+            references: BTreeMap::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -99,11 +104,15 @@ struct Stored {
 /// Images on this board. One per data directory.
 #[derive(Debug)]
 pub struct Store {
-    root: PathBuf,
-    unpacker: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) program: PathBuf,
     index: Mutex<Index>,
     /// One archive at a time: unpacking is bound by the disk and by the board's memory.
-    loading: tokio::sync::Mutex<()>,
+    pub(super) loading: tokio::sync::Mutex<()>,
+    /// One change of the index at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Shared by whoever unpacks; layers without a name are removed only under the other side.
+    unpacking: RwLock<()>,
     changes: tokio::sync::watch::Sender<u64>,
     /// Names whose last archive was not taken, until one is. Forgotten with the process.
     refused: Mutex<BTreeMap<String, (String, LoadError)>>,
@@ -113,12 +122,12 @@ pub struct Store {
 const REFUSED_MAX: usize = 64;
 
 impl Store {
-    /// Opens the store in `<data dir>/images`, dropping work that a crash left. `unpacker` is the
-    /// program that knows the sub-command `unpack` (the agent itself).
+    /// Opens the store in `<data dir>/images`, dropping work that a crash left. `program` is the one
+    /// that knows the sub-commands `unpack` and `pull` (the agent itself).
     ///
     /// # Errors
     /// When the directories can't be made or the index can't be read.
-    pub fn open(data_dir: &Path, unpacker: &Path) -> Result<Self, Error> {
+    pub fn open(data_dir: &Path, program: &Path) -> Result<Self, Error> {
         let root = data_dir.join("images");
         let step = |what: &str| {
             let what = what.to_owned();
@@ -130,103 +139,24 @@ impl Store {
         }
         fs::create_dir_all(root.join("tmp")).map_err(step("make directories"))?;
         let index = match fs::read(root.join("index")) {
-            Ok(bytes) => bramble_wire::decode(&bytes, "image index")
-                .map_err(|e| step("read the index")(io::Error::other(e)))?,
+            Ok(bytes) => read_index(&bytes).map_err(step("read the index"))?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Index::default(),
             Err(e) => return Err(step("read the index")(e)),
         };
-        let (index, loading) = (Mutex::new(index), tokio::sync::Mutex::default());
         Ok(Self {
             root,
-            unpacker: unpacker.to_owned(),
-            index,
-            loading,
+            program: program.to_owned(),
+            index: Mutex::new(index),
+            loading: tokio::sync::Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            unpacking: RwLock::default(),
             changes: tokio::sync::watch::Sender::new(0),
             refused: Mutex::default(),
         })
     }
 
-    /// Loads every image of an archive that runs on this board.
-    ///
-    /// # Errors
-    /// [`Error::Load`] with the reason; nothing is named then.
-    pub async fn load(&self, archive: &Path) -> Result<Vec<Loaded>, Error> {
-        self.load_as(archive, archive.display().to_string()).await
-    }
-
-    /// `name` is what people know the archive by.
-    async fn load_as(&self, archive: &Path, name: String) -> Result<Vec<Loaded>, Error> {
-        let _one = self.loading.lock().await;
-        let failed = |source: LoadError| Error::Load {
-            archive: name.clone(),
-            source,
-        };
-        let mut child = Command::new(&self.unpacker)
-            .arg("unpack")
-            .arg(&self.root)
-            .arg(archive)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|e| {
-                failed(LoadError::Io(format!(
-                    "run {}: {e}",
-                    self.unpacker.display()
-                )))
-            })?;
-        let mut bytes = Vec::new();
-        if let Some(out) = child.stdout.take() {
-            let read = out.take(REPORT_MAX).read_to_end(&mut bytes).await;
-            read.map_err(|e| failed(LoadError::Io(e.to_string())))?;
-        }
-        let status = child
-            .wait()
-            .await
-            .map_err(|e| failed(LoadError::Io(e.to_string())))?;
-        let loaded = match bramble_wire::decode::<Answer>(&bytes, "answer of the unpacker") {
-            Ok(Answer { named, report }) => report
-                .inspect_err(|why| self.refuse(&name, named, why))
-                .map_err(failed)?,
-            // Out of memory, most likely: an archive made to be.
-            Err(_) => {
-                let text = format!("the unpacker ended without a report ({status})");
-                return Err(failed(LoadError::Invalid(text)));
-            }
-        };
-        self.register(&loaded).await?;
-        Ok(loaded)
-    }
-
-    /// Like [`Store::load`] with the archive's bytes, which are put on disk first.
-    ///
-    /// # Errors
-    /// As [`Store::load`].
-    pub async fn load_stream(&self, reader: impl AsyncRead + Unpin) -> Result<Vec<Loaded>, Error> {
-        let path = self
-            .root
-            .join("tmp")
-            .join(format!("archive-{}", spool_number()));
-        let result = match spool(reader, &path).await {
-            Ok(()) => self.load_as(&path, STREAMED.to_owned()).await,
-            Err(e) => {
-                let source = LoadError::Io(format!("receive it: {e}"));
-                Err(Error::Load {
-                    archive: STREAMED.to_owned(),
-                    source,
-                })
-            }
-        };
-        // If it can't be removed, the next start does it.
-        let _ = tokio::fs::remove_file(&path).await;
-        result
-    }
-
     /// Remembers why an archive was not taken, for whoever waits for an image of it.
-    fn refuse(&self, archive: &str, named: Vec<String>, why: &LoadError) {
+    pub(super) fn refuse(&self, archive: &str, named: Vec<String>, why: &LoadError) {
         let mut refused = self.refused();
         for reference in named {
             if refused.len() < REFUSED_MAX || refused.contains_key(&reference) {
@@ -234,7 +164,7 @@ impl Store {
             }
         }
         drop(refused);
-        self.changes.send_modify(|n| *n += 1);
+        self.notify();
     }
 
     fn refused(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (String, LoadError)>> {
@@ -242,7 +172,8 @@ impl Store {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn register(&self, loaded: &[Loaded]) -> Result<(), Error> {
+    /// Gives images that are in the store their names.
+    pub(super) async fn register(&self, loaded: &[Loaded]) -> Result<(), Error> {
         for reference in loaded.iter().flat_map(|image| &image.references) {
             self.refused().remove(reference);
         }
@@ -262,22 +193,26 @@ impl Store {
         .await
     }
 
-    /// Changes the index, on disk first. The caller holds `loading`, so nobody else changes it
-    /// meanwhile.
+    /// Changes the index, on disk first.
     async fn change(&self, edit: impl FnOnce(&mut Index)) -> Result<(), Error> {
-        let mut new = {
-            let index = self.lock();
-            Index {
-                images: index.images.clone(),
-                references: index.references.clone(),
-            }
-        };
+        let _one = self.changing.lock().await;
+        let mut new = self.lock().clone();
         edit(&mut new);
         let (path, bytes) = (self.root.join("index"), bramble_wire::encode(&new));
         blocking("write the index", move || write_durably(&path, &bytes)).await?;
         *self.lock() = new;
-        self.changes.send_modify(|n| *n += 1);
+        self.notify();
         Ok(())
+    }
+
+    /// To be held while layers are unpacked, until they have names.
+    pub(super) async fn unpacking(&self) -> RwLockReadGuard<'_, ()> {
+        self.unpacking.read().await
+    }
+
+    /// Something that others wait for may have changed.
+    pub(super) fn notify(&self) {
+        self.changes.send_modify(|n| *n += 1);
     }
 
     /// Ticks whenever [`Store::resolve`] may have something new to say.
@@ -356,52 +291,147 @@ impl Store {
         index.images.iter().map(info).collect()
     }
 
+    /// Unpacked size of an image.
+    pub fn size(&self, id: &ImageId) -> u64 {
+        self.lock()
+            .images
+            .get(id)
+            .map_or(0, |stored| stored.size_bytes)
+    }
+
+    /// Digests of an image's layers with their sizes, lowest first.
+    pub fn layers(&self, id: &ImageId) -> Vec<(String, u64)> {
+        let index = self.lock();
+        let all = index.images.get(id).into_iter().flat_map(|s| &s.diff_ids);
+        let size = |diff_id: &String| layer_size(&layer_dir(&self.root, diff_id));
+        all.map(|d| (d.clone(), size(d).unwrap_or(0))).collect()
+    }
+
+    /// An image's configuration as it came; `None` when it is longer than `max`, or gone.
+    pub async fn config_json(&self, id: &ImageId, max: u64) -> Option<String> {
+        let blob = self.root.join("blobs").join(id.0.replace(':', "/"));
+        let length = tokio::fs::metadata(&blob).await.ok()?.len();
+        if length > max {
+            return None;
+        }
+        tokio::fs::read_to_string(&blob).await.ok()
+    }
+
+    /// The largest images, as a Node's status lists them.
+    pub fn node_images(&self) -> Vec<NodeImage> {
+        let mut images = self.list();
+        images.sort_by_key(|image| std::cmp::Reverse(image.size_bytes));
+        images.truncate(NODE_IMAGES_MAX);
+        let image = |image: ImageInfo| NodeImage {
+            names: image.names(),
+            size_bytes: image.size_bytes,
+        };
+        images.into_iter().map(image).collect()
+    }
+
+    /// Per cent of the disk in use, as `df` says it: what only root may take counts as used.
+    pub(super) fn disk_use(&self) -> u8 {
+        let Ok(stat) = rustix::fs::statvfs(&self.root) else {
+            return 0;
+        };
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+        let of = used.saturating_add(stat.f_bavail).max(1);
+        u8::try_from(used.saturating_mul(100).div_ceil(of)).unwrap_or(100)
+    }
+
+    /// Digests that a name's repository has for the image that the name means.
+    pub fn digests(&self, reference: &Reference) -> Vec<String> {
+        let index = self.lock();
+        let id = index.references.get(&reference.to_string());
+        let of = format!("{}@", reference.repository());
+        let same = |(name, other): (&String, &ImageId)| {
+            let digest = name.strip_prefix(&of)?;
+            (Some(other) == id).then(|| digest.to_owned())
+        };
+        index.references.iter().filter_map(same).collect()
+    }
+
     /// Removes a name; with its last name an image goes too, and layers that no other image needs.
-    /// One that is not there is fine.
+    /// By its id an image goes with all its names. One that is not there is fine.
     ///
     /// # Errors
     /// [`Error::InUse`] when the image is one of `in_use`.
     pub async fn remove(&self, name: &str, in_use: &BTreeSet<ImageId>) -> Result<(), Error> {
-        // Layers that are being unpacked are nobody's yet.
-        let _one = self.loading.lock().await;
         let (id, reference) = match self.resolve(name) {
             Ok(image) => (image.id, image.reference),
-            Err(Error::Missing { .. }) => return Ok(()),
+            Err(Error::Missing { .. } | Error::Load { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
+        // Digests are what it was pulled by, no names that anybody gave it.
         let last = self
             .lock()
             .references
             .iter()
-            .all(|(r, i)| *i != id || *r == reference || id.0 == name);
+            .all(|(r, i)| *i != id || *r == reference || id.0 == name || r.contains('@'));
         if last && in_use.contains(&id) {
             return Err(Error::InUse(name.to_owned()));
         }
+        if last {
+            self.remove_images(&BTreeSet::from([id])).await?;
+            return Ok(());
+        }
+        self.change(|index| index.references.retain(|r, i| *i != id || *r != reference))
+            .await
+    }
+
+    /// Removes images with all their names, and the layers that nobody needs any more.
+    pub(super) async fn remove_images(&self, ids: &BTreeSet<ImageId>) -> Result<(), Error> {
         self.change(|index| {
-            index
-                .references
-                .retain(|r, i| *i != id || (!last && *r != reference));
-            if last {
-                index.images.remove(&id);
-            }
+            index.references.retain(|_, id| !ids.contains(id));
+            index.images.retain(|id, _| !ids.contains(id));
         })
         .await?;
+        let folder = self.root.join("blobs");
+        let blobs: Vec<PathBuf> = (ids.iter())
+            .map(|id| folder.join(id.0.replace(':', "/")))
+            .collect();
+        let forget = move || {
+            for blob in blobs {
+                let _ = fs::remove_file(blob);
+            }
+            Ok(())
+        };
+        blocking("remove a configuration", forget).await?;
+        self.sweep().await
+    }
+
+    /// Removes layers without a name. While something is being unpacked they may be about to get
+    /// one; then the next sweep does it.
+    pub(super) async fn sweep(&self) -> Result<(), Error> {
+        let Ok(_alone) = self.unpacking.try_write() else {
+            return Ok(());
+        };
         let used: BTreeSet<PathBuf> = {
             let index = self.lock();
             let all = index.images.values().flat_map(|s| &s.diff_ids);
             all.map(|d| layer_dir(&self.root, d)).collect()
         };
-        if last {
-            let root = self.root.clone();
-            let blob = root.join("blobs").join(id.0.replace(':', "/"));
-            let work = move || {
-                let _ = fs::remove_file(blob);
-                drop_layers(&root, &used)
-            };
-            blocking("remove a layer", work).await?;
-        }
-        Ok(())
+        let root = self.root.clone();
+        blocking("remove a layer", move || drop_layers(&root, &used)).await
     }
+
+    /// Throws away downloads that nobody is at.
+    pub(super) async fn drop_downloads(&self) -> Result<(), Error> {
+        let root = self.root.clone();
+        let work = move || {
+            remove_partials(&root);
+            Ok(())
+        };
+        blocking("remove a download", work).await
+    }
+}
+
+fn read_index(bytes: &[u8]) -> io::Result<Index> {
+    if bytes.first() != Some(&INDEX) {
+        let text = "it is of another version of the agent; remove it to begin with no images";
+        return Err(io::Error::other(text));
+    }
+    bramble_wire::decode(bytes, "image index").map_err(io::Error::other)
 }
 
 /// Work on files, off the async thread: a layer has thousands, and a card takes its time.
@@ -429,23 +459,4 @@ fn drop_layers(root: &Path, used: &BTreeSet<PathBuf>) -> io::Result<()> {
         fs::remove_dir_all(&grave)?;
     }
     Ok(())
-}
-
-/// Makes the spool file's name unique within this process.
-fn spool_number() -> u64 {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-}
-
-/// Puts the bytes into a file, and leaves room on the disk for everybody else.
-async fn spool(reader: impl AsyncRead + Unpin, path: &Path) -> io::Result<()> {
-    let mut file = tokio::fs::File::create(path).await?;
-    let free = rustix::fs::fstatvfs(&file).map(|s| s.f_bavail.saturating_mul(s.f_frsize));
-    let most = ARCHIVE_MAX.min(free.unwrap_or(u64::MAX).saturating_sub(RESERVE));
-    let copied = tokio::io::copy(&mut reader.take(most + 1), &mut file).await?;
-    if copied > most {
-        let text = format!("it has more than the {most} bytes that there is room for");
-        return Err(io::Error::other(text));
-    }
-    file.flush().await
 }

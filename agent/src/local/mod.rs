@@ -5,20 +5,23 @@
 //! [`Store`], everything else is read from what the loop publishes. One task per connection, a few
 //! at most.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bramble_wire::local::{Ask, FRAME_MAX, Image, PIECE_MAX, Reply, Request, Status, VERSION};
+use bramble_wire::local::{
+    Ask, Auth, Detail, FRAME_MAX, Image, PIECE_MAX, Progress, Reply, Request, Status, VERSION,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::error_chain;
-use crate::image::{ImageId, Store};
+use crate::image::gc::{self, InUse};
+use crate::image::puller::Puller;
+use crate::image::{self, Store};
 
 /// Connections at once; more wait for the kernel's queue.
 const CONNECTIONS: usize = 8;
@@ -29,15 +32,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A client that streams an archive sends the next piece within this time.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Longest configuration of an image in an answer.
+const CONFIG_MAX: u64 = 512 * 1024;
+
 /// What the socket gives access to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Local {
     /// Images.
     pub images: Arc<Store>,
     /// How the agent is, as the loop last said.
     pub status: watch::Receiver<Status>,
     /// Images that containers or the document name; they can't be removed.
-    pub in_use: watch::Receiver<BTreeSet<ImageId>>,
+    pub in_use: InUse,
+    /// Brings images from registries.
+    pub puller: Arc<Puller>,
 }
 
 /// Binds the socket for root only, replacing that of a dead agent.
@@ -96,10 +104,7 @@ impl Local {
             )),
             _ => Reply::Failed("not a valid request".to_owned()),
         };
-        let body = bramble_wire::encode(&reply);
-        let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-        stream.write_all(&length.to_le_bytes()).await?;
-        stream.write_all(&body).await?;
+        write_frame(&mut stream, &reply).await?;
         stream.shutdown().await
     }
 
@@ -107,12 +112,7 @@ impl Local {
         match request {
             Request::Status => Reply::Status(self.status.borrow().clone()),
             Request::ImageList => {
-                let image = |i: crate::image::ImageInfo| Image {
-                    id: i.id.0,
-                    references: i.references,
-                    size_bytes: i.size_bytes,
-                };
-                Reply::Images(self.images.list().into_iter().map(image).collect())
+                Reply::Images(self.images.list().into_iter().map(image_of).collect())
             }
             Request::ImageLoadPath { path } if Path::new(&path).is_absolute() => {
                 loaded(self.images.load(Path::new(&path)).await)
@@ -130,13 +130,72 @@ impl Local {
                 }
             }
             Request::ImageRemove { name } => {
-                let in_use = self.in_use.borrow().clone();
+                let in_use = (self.in_use)();
                 match self.images.remove(&name, &in_use).await {
                     Ok(()) => Reply::Done,
                     Err(error) => Reply::Failed(error_chain(&error)),
                 }
             }
+            Request::ImagePull { name, auth } => self.pull(&name, auth, stream).await,
+            Request::ImagePrune => match gc::prune(&self.images, &self.in_use).await {
+                Ok(gone) => Reply::Pruned(gone.into_iter().map(image_of).collect()),
+                Err(error) => Reply::Failed(error_chain(&error)),
+            },
+            Request::ImageInspect { name } => match self.inspect(&name).await {
+                Ok(detail) => Reply::Detail(detail),
+                Err(error) => Reply::Failed(error_chain(&error)),
+            },
         }
+    }
+
+    /// Says how far it is while it pulls; a client that has gone ends the pull.
+    async fn pull(&self, name: &str, auth: Option<Auth>, stream: &mut UnixStream) -> Reply {
+        let (sender, mut progress) = watch::channel(Progress::default());
+        let listen = move |now: image::registry::Progress| {
+            sender.send_replace(Progress {
+                bytes: now.bytes,
+                of: now.of,
+                layers: now.layers,
+                of_layers: now.of_layers,
+            });
+        };
+        let work = self.puller.pull_now(name, auth.map(|auth| auth.0), listen);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return loaded(done.map(|image| vec![image])),
+                Ok(()) = progress.changed() => {
+                    let now = *progress.borrow_and_update();
+                    if write_frame(stream, &Reply::Progress(now)).await.is_err() {
+                        return Reply::Failed("the client has gone".to_owned());
+                    }
+                }
+                () = gone(stream) => return Reply::Failed("the client has gone".to_owned()),
+            }
+        }
+    }
+
+    async fn inspect(&self, name: &str) -> Result<Detail, image::Error> {
+        let image = self.images.resolve(name)?;
+        let config = self.images.config_json(&image.id, CONFIG_MAX).await;
+        let mut all = self.images.list().into_iter();
+        let info = all.find(|info| info.id == image.id);
+        Ok(Detail {
+            references: info.as_ref().map_or_else(Vec::new, image::ImageInfo::names),
+            size_bytes: info.map_or(0, |info| info.size_bytes),
+            in_use: (self.in_use)().contains(&image.id),
+            layers: self.images.layers(&image.id),
+            config: config.unwrap_or_default(),
+            id: image.id.0,
+        })
+    }
+}
+
+fn image_of(image: image::ImageInfo) -> Image {
+    Image {
+        id: image.id.0,
+        references: image.references,
+        size_bytes: image.size_bytes,
     }
 }
 
@@ -154,6 +213,24 @@ fn loaded(result: Result<Vec<crate::image::child::Loaded>, crate::image::Error>)
         ),
         Err(error) => Reply::Failed(error_chain(&error)),
     }
+}
+
+/// Ends when the other side has closed. It sends nothing more; if it does, that is thrown away.
+async fn gone(stream: &UnixStream) {
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut [0; 64]) {
+            Ok(0) => return,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+            _ => {}
+        }
+    }
+}
+
+async fn write_frame(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+    let body = bramble_wire::encode(reply);
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+    stream.write_all(&length.to_le_bytes()).await?;
+    stream.write_all(&body).await
 }
 
 async fn read_frame(stream: &mut UnixStream) -> io::Result<Vec<u8>> {

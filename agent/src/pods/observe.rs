@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bramble_agent_core::observed::{
-    Exit, Image, ImageState, ObservedContainer, ObservedPod, Run, Sandbox,
+    Exit, ImageState, ObservedContainer, ObservedPod, Run, Sandbox,
 };
 use bramble_agent_core::time::Moment;
 use bramble_wire::object::PodUid;
@@ -185,13 +185,10 @@ impl<R: Runtime, N: Network> Board<R, N> {
             Err(image::Error::Name(invalid)) => ImageState::InvalidName(format!(
                 "couldn't parse image name {reference:?}: {invalid}"
             )),
-            Err(error) => {
-                use bramble_wire::object::PullPolicy;
-                ImageState::Broken {
-                    reason: error.waiting_reason(PullPolicy::IfNotPresent).into(),
-                    message: format!("image {reference:?}: {error}"),
-                }
-            }
+            Err(error) => ImageState::Broken {
+                reason: error.waiting_reason().into(),
+                message: format!("image {reference:?}: {error}"),
+            },
         }
     }
 }
