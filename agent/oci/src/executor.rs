@@ -13,6 +13,7 @@ use libcontainer::workload::{
 };
 
 use crate::failure::{NOT_EXECUTABLE, NOT_FOUND, failure};
+use crate::process;
 use crate::seccomp::{self, Filter};
 use bramble_wire::shim::Failure;
 
@@ -48,6 +49,8 @@ fn no_new_privileges(spec: &Spec) -> bool {
 impl Executor for Command {
     /// The last moment at which a filter may be installed by one who can still gain privileges.
     fn before_capabilities_drop(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        let user = spec.process().as_ref().map(|p| p.user().uid());
+        process::give_streams(user.unwrap_or_default());
         if no_new_privileges(spec) {
             return Ok(());
         }

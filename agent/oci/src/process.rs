@@ -127,6 +127,29 @@ pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Gives our streams to the user of the process we become, as runc does: a program that isn't root's
+/// may open `/dev/stdout` anew. What is no pipe or terminal of ours (`/dev/null`) is left alone.
+pub(crate) fn give_streams(uid: u32) {
+    use rustix::fs::{FileType, Uid, fchown, fstat};
+    let streams = [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ];
+    for stream in streams {
+        let kind = fstat(stream).map(|s| FileType::from_raw_mode(s.st_mode));
+        let ours = match kind {
+            Ok(FileType::Fifo | FileType::Socket) => true,
+            Ok(FileType::CharacterDevice) => rustix::termios::isatty(stream),
+            _ => false,
+        };
+        if ours {
+            // One that can't be given can still be written to.
+            let _ = fchown(stream, Some(Uid::from_raw(uid)), None);
+        }
+    }
+}
+
 /// Sets our own OOM score, which the container inherits. libcontainer would fail altogether where
 /// the kernel refuses to lower it (no CAP_SYS_RESOURCE); that is worth a warning, no more.
 pub(crate) fn set_oom_score(score: i32) -> Option<String> {
