@@ -38,7 +38,16 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 }
                 failed.map_or(Ok(()), Err)
             }
-            Action::StopSandbox { uid } => self.stop_sandbox(uid).await,
+            Action::StopSandbox { uid, last } => {
+                self.stop_sandbox(uid).await?;
+                match last {
+                    true => {
+                        self.blocking(move |board| volumes::remove(board, uid))
+                            .await
+                    }
+                    false => Ok(()),
+                }
+            }
             Action::RemovePod { uid } => self.remove(uid).await,
         }
     }

@@ -136,6 +136,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// Where an agent keeps what a reboot ends.
+    pub fn run_dir(&self, board: usize) -> &str {
+        &self.layout.boards[board].run_dir
+    }
+
     /// Arguments that tell an agent where its things are.
     pub fn agent_places(&self, board: &layout::Board) -> Vec<String> {
         vec![

@@ -109,10 +109,12 @@ pub enum Action {
         /// Which, in no order.
         containers: Vec<StopInput>,
     },
-    /// Ends the shim, killing what runs, and releases namespaces and network. Logs and volumes stay.
+    /// Ends the shim, killing what runs, and releases namespaces and network. Logs stay.
     StopSandbox {
         /// Pod.
         uid: PodUid,
+        /// It will not have another one: its volumes on disk go too.
+        last: bool,
     },
     /// Removes everything of the pod that is left on the node, killing what runs.
     RemovePod {
@@ -129,7 +131,7 @@ impl Action {
             Self::StartContainer(input) => input.uid,
             Self::WriteVolumes { uid, .. }
             | Self::StopContainers { uid, .. }
-            | Self::StopSandbox { uid }
+            | Self::StopSandbox { uid, .. }
             | Self::RemovePod { uid } => *uid,
         }
     }

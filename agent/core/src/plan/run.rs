@@ -46,9 +46,9 @@ impl Pass<'_> {
         let why = self.unmounted(pod, volumes.errors);
         let volumes = volumes.inputs;
         match seen.map(|seen| seen.sandbox) {
-            Some(Sandbox::Lost) => {
-                self.unless_held_back(draft, pod, seen, |uid| Action::StopSandbox { uid })
-            }
+            Some(Sandbox::Lost) => self.unless_held_back(draft, pod, seen, |uid| {
+                Action::StopSandbox { uid, last: false }
+            }),
             // What runs goes on with the files that it has.
             None | Some(Sandbox::Stopped) if !why.is_empty() => {
                 self.creating(draft, pod, seen, &why);

@@ -123,9 +123,10 @@ impl Pass<'_> {
                 self.plan.converged = false;
                 self.plan_stop(draft, Some(pod), seen, ending)
             }
-            (Some(Sandbox::Ready | Sandbox::Lost), _) => {
-                Some(Action::StopSandbox { uid: draft.uid })
-            }
+            (Some(Sandbox::Ready | Sandbox::Lost), _) => Some(Action::StopSandbox {
+                uid: draft.uid,
+                last: true,
+            }),
             (Some(Sandbox::Stopped) | None, _) => {
                 if draft.memory.holds_address {
                     draft.memory.holds_address = false;
