@@ -135,6 +135,26 @@ Examples:
         command: Image,
     },
 
+    /// This board as a node
+    #[command(after_help = "\
+Examples:
+  bramble node doctor")]
+    Node {
+        #[command(subcommand)]
+        command: Node,
+    },
+
+    /// Take Bramble off this machine
+    ///
+    /// Ends the services and every pod, and removes what they left in /run, in the network and among
+    /// the control groups. Data stays unless --purge is given. Other machines are not told: use
+    /// `kubectl delete node NAME` for that.
+    #[command(after_help = "\
+Examples:
+  bramble uninstall              data stays: installed again, the board goes on where it was
+  bramble uninstall --purge      the data of this board and of its volumes goes, too")]
+    Uninstall(Uninstall),
+
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -337,6 +357,42 @@ Examples:
         #[command(flatten)]
         socket: Socket,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Say what this board lacks, and the line that mends it
+    ///
+    /// Reads the kernel's own files and changes nothing. Exit code 1 when something keeps pods from
+    /// running.
+    #[command(after_help = "\
+Examples:
+  sudo bramble node doctor
+  bramble node doctor -o json")]
+    Doctor(Doctor),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+    /// Where the agent keeps its data
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/bramble")]
+    pub(crate) data_dir: PathBuf,
+    /// Look at a system that is mounted here instead of the running one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Uninstall {
+    /// Remove all data as well: keys, state, images, volumes
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -6,6 +6,7 @@
 
 mod args;
 mod completion;
+mod doctor;
 mod http;
 mod image;
 mod kubeconfig;
@@ -13,6 +14,7 @@ mod output;
 mod sibling;
 mod status;
 mod token;
+mod uninstall;
 mod url;
 mod version;
 
@@ -23,7 +25,7 @@ use anyhow::Result;
 use bramble_api::time::Timestamp;
 use clap::Parser as _;
 
-use args::{Access, Cli, Command};
+use args::{Access, Cli, Command, Node};
 use kubeconfig::Prefer;
 
 fn main() -> ExitCode {
@@ -48,6 +50,10 @@ fn run(command: Command) -> Result<()> {
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status { output, access } => status::run(&access, output),
         Command::Image { command } => image::run(&command),
+        Command::Node {
+            command: Node::Doctor(args),
+        } => doctor::run(&args),
+        Command::Uninstall(args) => uninstall::run(&args),
         Command::Completion { shell } => completion::print(shell),
         Command::Version { access } => version::run(&access),
     }

@@ -33,7 +33,7 @@ pub(crate) fn join(join: &Join) -> Result<()> {
     )
 }
 
-fn find(program: &str) -> Result<PathBuf> {
+pub(crate) fn find(program: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("finding the folder of this program")?;
     let folder = own.parent().unwrap_or(Path::new("/"));
     let path = folder.join(program);
