@@ -562,7 +562,7 @@ async fn a_pod_on_the_boards_network_sees_it() {
     let uid = uid();
     let config = PodConfig {
         host_network: true,
-        ..pod(uid)..PodConfig::default()
+        ..pod(uid)
     };
     assert_eq!(runtime.ensure_pod(&config).await.unwrap().netns, None);
     let look = "readlink /proc/self/ns/net; ls /sys/class/net; \

@@ -15,6 +15,14 @@ pub(crate) struct Args {
     pub(crate) oci: PathBuf,
     /// Share the board's network instead of making one.
     pub(crate) host_network: bool,
+    /// Share the board's IPC instead of making a namespace.
+    pub(crate) host_ipc: bool,
+    /// Make a process namespace for the containers that want to share one.
+    pub(crate) share_processes: bool,
+    /// Kernel settings of the namespaces: name with dots, value.
+    pub(crate) sysctls: Vec<(String, String)>,
+    /// The same, where a kernel may lack them.
+    pub(crate) default_sysctls: Vec<(String, String)>,
     /// Files to write our pid to, one per cgroup hierarchy; failures are not fatal.
     pub(crate) cgroup_procs: Vec<PathBuf>,
     /// A log file is rotated at this size.
@@ -32,36 +40,56 @@ impl Args {
             hostname: String::new(),
             oci: PathBuf::new(),
             host_network: false,
+            host_ipc: false,
+            share_processes: false,
+            sysctls: Vec::new(),
+            default_sysctls: Vec::new(),
             cgroup_procs: Vec::new(),
             log_bytes: 1 << 20,
             log_files: 1,
         };
         while let Some(name) = args.next() {
-            if name == "--host-network" {
-                out.host_network = true;
-                continue;
-            }
-            let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
-            let number = || {
-                value
-                    .parse::<u64>()
-                    .map_err(|_| format!("{name}: not a number"))
-            };
             match name.as_str() {
-                "--pod-dir" => out.pod_dir = value.into(),
-                "--pod" => out.pod = value,
-                "--hostname" => out.hostname = value,
-                "--oci" => out.oci = value.into(),
-                "--cgroup-procs" => out.cgroup_procs.push(value.into()),
-                "--log-bytes" => out.log_bytes = number()?.max(4096),
-                "--log-files" => out.log_files = number()?.min(100) as u32,
-                _ => return Err(format!("unknown argument {name}")),
+                "--host-network" => out.host_network = true,
+                "--host-ipc" => out.host_ipc = true,
+                "--share-processes" => out.share_processes = true,
+                _ => {
+                    let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
+                    out.set(&name, value)?;
+                }
             }
         }
         if !out.pod_dir.is_absolute() || !out.oci.is_absolute() || out.pod.is_empty() {
             return Err("--pod-dir, --oci (both absolute) and --pod are needed".to_owned());
         }
         Ok(out)
+    }
+
+    fn set(&mut self, name: &str, value: String) -> Result<(), String> {
+        let number = || {
+            value
+                .parse::<u64>()
+                .map_err(|_| format!("{name}: not a number"))
+        };
+        let pair = || {
+            let (key, value) = value
+                .split_once('=')
+                .ok_or_else(|| format!("{name}: not NAME=VALUE"))?;
+            Ok::<_, String>((key.to_owned(), value.to_owned()))
+        };
+        match name {
+            "--pod-dir" => self.pod_dir = value.into(),
+            "--pod" => self.pod = value,
+            "--hostname" => self.hostname = value,
+            "--oci" => self.oci = value.into(),
+            "--cgroup-procs" => self.cgroup_procs.push(value.into()),
+            "--sysctl" => self.sysctls.push(pair()?),
+            "--default-sysctl" => self.default_sysctls.push(pair()?),
+            "--log-bytes" => self.log_bytes = number()?.max(4096),
+            "--log-files" => self.log_files = number()?.min(100) as u32,
+            _ => return Err(format!("unknown argument {name}")),
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ mod fds;
 mod helper;
 mod kill;
 mod log;
+mod pause;
 mod pod;
 mod sandbox;
 mod server;

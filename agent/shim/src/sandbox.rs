@@ -11,6 +11,7 @@ use bramble_wire::shim::path;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
 use crate::args::Args;
+use crate::pause;
 
 /// `(name under ns/, flag)`; the file below `/proc/self/ns` has the same name.
 const NAMESPACES: [(&str, libc::c_int); 3] = [
@@ -19,6 +20,9 @@ const NAMESPACES: [(&str, libc::c_int); 3] = [
     ("uts", libc::CLONE_NEWUTS),
 ];
 
+/// Name of the shared process namespace, if there is one.
+const PROCESSES: &str = "pid";
+
 /// Makes the namespaces and pins each at `<pod dir>/ns/<name>`.
 pub(crate) fn ensure_namespaces(args: &Args) -> Result<(), String> {
     let dir = args.pod_dir.join(path::NAMESPACES);
@@ -26,6 +30,7 @@ pub(crate) fn ensure_namespaces(args: &Args) -> Result<(), String> {
     let wanted: Vec<_> = NAMESPACES
         .into_iter()
         .filter(|(name, _)| !(args.host_network && *name == "net"))
+        .filter(|(name, _)| !(args.host_ipc && *name == "ipc"))
         .collect();
     let flags = wanted.iter().fold(0, |all, (_, flag)| all | flag);
     // SAFETY: unshare takes no pointers; the process has one thread, so no other thread can be
@@ -37,6 +42,7 @@ pub(crate) fn ensure_namespaces(args: &Args) -> Result<(), String> {
         rustix::system::sethostname(args.hostname.as_bytes())
             .map_err(|e| format!("set host name: {e}"))?;
     }
+    set_sysctls(args)?;
     for (name, _) in wanted {
         let target = dir.join(name);
         // A dead shim of the same pod may have left its own; they are of no use to us.
@@ -45,17 +51,45 @@ pub(crate) fn ensure_namespaces(args: &Args) -> Result<(), String> {
         mount_bind(format!("/proc/self/ns/{name}"), &target)
             .map_err(|e| format!("pin namespace {}: {e}", target.display()))?;
     }
+    if args.share_processes {
+        let target = dir.join(PROCESSES);
+        let _ = unmount(&target, UnmountFlags::DETACH);
+        pause::start(&target)?;
+    }
     Ok(())
+}
+
+/// Settings of the namespaces we are in: the kernel finds them by who writes. The agent has made sure
+/// that they are the pod's own ones.
+fn set_sysctls(args: &Args) -> Result<(), String> {
+    let set = |name: &str, value: &str| {
+        let file = Path::new("/proc/sys").join(name.replace('.', "/"));
+        fs::write(file, value).map_err(|e| format!("set sysctl {name}={value}: {e}"))
+    };
+    for (name, value) in &args.default_sysctls {
+        if let Err(error) = set(name, value) {
+            eprintln!("bramble-shim: {error}");
+        }
+    }
+    args.sysctls
+        .iter()
+        .try_for_each(|(name, value)| set(name, value))
 }
 
 /// Undoes [`ensure_namespaces`]; what is gone already is fine.
 pub(crate) fn release_namespaces(pod_dir: &Path) {
+    pause::stop();
     let dir = pod_dir.join(path::NAMESPACES);
-    for (name, _) in NAMESPACES {
+    for name in NAMESPACES
+        .map(|(name, _)| name)
+        .into_iter()
+        .chain([PROCESSES])
+    {
         let target = dir.join(name);
         let _ = unmount(&target, UnmountFlags::DETACH);
         let _ = fs::remove_file(&target);
     }
+    let _ = fs::remove_dir(dir.join(PROCESSES).with_extension("root"));
     let _ = fs::remove_dir(&dir);
 }
 

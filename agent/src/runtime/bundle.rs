@@ -81,6 +81,7 @@ pub(super) fn prepare(
         namespaces,
         cgroup: cgroups.container_path(&uid, &config.id),
         cgroup_v2: cgroups.v2_only(),
+        memory_controlled: cgroups.controls("memory"),
         rootfs,
         grantable: process::own_capabilities(),
     };

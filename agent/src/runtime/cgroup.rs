@@ -3,6 +3,7 @@
 //! shim's place, and the removal of all of it.
 //!
 //! ```text
+//! <hierarchy>/<parent>/pod<uid>                 what a pod may use in all
 //! <hierarchy>/<parent>/pod<uid>/shim            the shim, away from the agent
 //! <hierarchy>/<parent>/pod<uid>/<container id>  one per life of a container, made by bramble-oci
 //! ```
@@ -11,6 +12,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use super::spec::Limits;
+
+/// Processes and threads of one pod, unless somebody asks for another number: a fork bomb on a board of
+/// 512 MB must not be felt by its neighbours. Upstream has no limit where the kubelet isn't told one.
+pub const POD_PIDS: u64 = 1024;
 
 /// Period of the processor limit.
 pub const CPU_PERIOD_US: u64 = 100_000;
@@ -23,6 +30,11 @@ pub fn shares(milli: u64) -> u64 {
 /// Quota of a limit within [`CPU_PERIOD_US`]; the kernel takes no less than 1 ms.
 pub fn cpu_quota_us(milli: u64) -> u64 {
     (milli * CPU_PERIOD_US / 1000).max(1000)
+}
+
+/// v2 weight of v1 shares, as runc and libcgroups count it.
+fn weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 
 /// The mounted hierarchies and our place in them.
@@ -101,6 +113,89 @@ impl Cgroups {
         let good = |r: &&Root| (v2 && r.v2) || r.controllers.iter().any(|c| c == "freezer");
         let own = |r: &Root| r.path.join(self.pod(uid)).join(id);
         self.roots.iter().filter(good).map(own).collect()
+    }
+
+    /// Makes the pod's cgroup everywhere, with what all its containers together may use: memory without
+    /// swap, processor, processes. Says what is not in force, for want of a controller.
+    pub fn ensure_pod(&self, uid: &str, limits: &Limits) -> Vec<String> {
+        let mut errors = Vec::new();
+        for root in &self.roots {
+            let dir = root.path.join(self.pod(uid));
+            if let Err(error) = fs::create_dir_all(&dir) {
+                errors.push(format!("make {}: {error}", dir.display()));
+                continue;
+            }
+            if root.v2 && self.v2_only() {
+                self.hand_down(&root.path, uid);
+            }
+            for (file, value, needed) in self.limits_in(root, limits) {
+                let done = fs::write(dir.join(file), &value);
+                if let (Err(error), true) = (done, needed) {
+                    errors.push(format!("{file} = {value} in {}: {error}", dir.display()));
+                }
+            }
+        }
+        errors
+    }
+
+    /// Lets the cgroups of a pod's containers have controllers: on v2 each level hands them down.
+    fn hand_down(&self, root: &Path, uid: &str) {
+        let mut dir = root.to_owned();
+        let pod = self.pod(uid);
+        for part in std::iter::once("").chain(pod.split('/')) {
+            dir.push(part);
+            for controller in ["cpuset", "cpu", "io", "memory", "pids"] {
+                // One at a time: a controller that is missing must not keep the others.
+                let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+        }
+    }
+
+    /// Files of a pod's cgroup in one hierarchy with their values, and whether it matters.
+    fn limits_in(&self, root: &Root, limits: &Limits) -> Vec<(&'static str, String, bool)> {
+        let v2 = root.v2 && self.v2_only();
+        let has = |name: &str| root.controllers.iter().any(|c| c == name);
+        let shares = shares(limits.cpu_request_milli.unwrap_or(0));
+        let pids = limits.pids.unwrap_or(POD_PIDS).to_string();
+        let quota = limits.cpu_limit_milli.map(cpu_quota_us);
+        let mut out = Vec::new();
+        if v2 {
+            out.push(("pids.max", pids, true));
+            out.push(("cpu.weight", weight(shares).to_string(), false));
+            // Missing where the kernel has no swap.
+            out.push(("memory.swap.max", "0".to_owned(), false));
+            let quota = quota.map(|us| ("cpu.max", format!("{us} {CPU_PERIOD_US}"), true));
+            let memory = limits.memory_bytes;
+            out.extend(memory.map(|bytes| ("memory.max", bytes.to_string(), true)));
+            out.extend(quota);
+            return out;
+        }
+        if has("pids") {
+            out.push(("pids.max", pids, true));
+        }
+        if has("memory") {
+            // Inherited by what is made below.
+            out.push(("memory.swappiness", "0".to_owned(), false));
+            let memory = limits.memory_bytes;
+            out.extend(memory.map(|bytes| ("memory.limit_in_bytes", bytes.to_string(), true)));
+        }
+        if has("cpu") {
+            out.push(("cpu.shares", shares.to_string(), false));
+            let period = CPU_PERIOD_US.to_string();
+            out.extend(quota.map(|_| ("cpu.cfs_period_us", period, true)));
+            out.extend(quota.map(|us| ("cpu.cfs_quota_us", us.to_string(), true)));
+        }
+        out
+    }
+
+    /// Whether a controller is there.
+    pub fn controls(&self, controller: &str) -> bool {
+        self.roots.iter().any(|root| {
+            let v2 =
+                || fs::read_to_string(root.path.join("cgroup.controllers")).unwrap_or_default();
+            root.controllers.iter().any(|c| c == controller)
+                || (root.v2 && v2().split_whitespace().any(|c| c == controller))
+        })
     }
 
     /// Makes the shim's cgroup everywhere; returns the files to join by. Best effort: a shim that
@@ -312,6 +407,46 @@ mod tests {
             "/sys/fs/cgroup/bramble/podu/c/memory.events"
         );
         assert_eq!(found.container_path("u", "c"), "/bramble/podu/c");
+    }
+
+    #[test]
+    fn a_pod_is_limited_in_all_hierarchies_that_can() {
+        let limits = Limits {
+            cpu_request_milli: Some(500),
+            cpu_limit_milli: Some(1500),
+            memory_bytes: Some(1 << 20),
+            pids: None,
+        };
+        let files = |table: &str| {
+            let found = cgroups(table);
+            let all = found
+                .roots
+                .iter()
+                .flat_map(|root| found.limits_in(root, &limits));
+            all.map(|(file, value, _)| format!("{file}={value}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            files(UNIFIED),
+            [
+                "pids.max=1024",
+                "cpu.weight=20",
+                "memory.swap.max=0",
+                "memory.max=1048576",
+                "cpu.max=150000 100000"
+            ]
+        );
+        assert_eq!(
+            files(HYBRID),
+            [
+                "memory.swappiness=0",
+                "memory.limit_in_bytes=1048576",
+                "cpu.shares=512",
+                "cpu.cfs_period_us=100000",
+                "cpu.cfs_quota_us=150000"
+            ]
+        );
+        assert_eq!([2, 1024, 262_144].map(weight), [1, 39, 10_000]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::process::{alive, stop_process, wait_for_end};
 use super::spec::{Console, ContainerConfig};
 use super::{
     ContainerFact, Error, ExecConfig, ObservedContainer, ObservedPod, PodConfig, PodHandle,
-    Runtime, Session, mounts, open,
+    Runtime, Session, mounts, open, sysctl,
 };
 
 /// A shim has this long to end after it was told to.
@@ -172,11 +172,24 @@ impl KernelRuntime {
         command
             .arg("--log-files")
             .arg(self.options.log_files.to_string());
+        for error in self.cgroups.ensure_pod(&pod.uid.to_string(), &pod.limits) {
+            tracing::warn!(pod = %pod.uid, error, "a limit of the pod is not in force");
+        }
         for procs in self.cgroups.ensure_shim(&pod.uid.to_string()) {
             command.arg("--cgroup-procs").arg(procs);
         }
-        if pod.host_network {
-            command.arg("--host-network");
+        for (flag, wanted) in [
+            ("--host-network", pod.host_network),
+            ("--host-ipc", pod.host_ipc),
+            ("--share-processes", pod.share_processes),
+        ] {
+            if wanted {
+                command.arg(flag);
+            }
+        }
+        let sysctls = sysctl::of(pod).map_err(|e| failed(e.to_string()))?;
+        for (flag, name, value) in sysctls {
+            command.arg(flag).arg(format!("{name}={value}"));
         }
         command
             .env_clear()

@@ -77,10 +77,40 @@ pub fn read(folder: &Path, name: &str) -> io::Result<Value> {
         return Err(said(&format!("longer than {PROFILE_MAX} bytes")));
     }
     let value: Value = serde_json::from_slice(&text).map_err(|e| said(&e.to_string()))?;
-    if !value["defaultAction"].is_string() {
-        return Err(said("no defaultAction in it"));
-    }
+    check(&value).map_err(|why| said(&why))?;
     Ok(value)
+}
+
+/// Docker's own form has conditions beside the lists (`archMap`, `includes`, `excludes`, `minKernel`). Passed
+/// over, they would allow what they are meant to forbid.
+fn check(profile: &Value) -> Result<(), String> {
+    const KEYS: [&str; 7] = [
+        "defaultAction",
+        "defaultErrnoRet",
+        "architectures",
+        "flags",
+        "listenerPath",
+        "listenerMetadata",
+        "syscalls",
+    ];
+    const OF_CALLS: [&str; 5] = ["names", "action", "errnoRet", "args", "comment"];
+    if !profile["defaultAction"].is_string() {
+        return Err("no defaultAction in it".to_owned());
+    }
+    let calls = profile["syscalls"].as_array().into_iter().flatten();
+    let objects =
+        std::iter::once((profile, KEYS.as_slice())).chain(calls.map(|c| (c, OF_CALLS.as_slice())));
+    for (object, known) in objects {
+        let keys = object.as_object().into_iter().flatten();
+        let empty =
+            |value: &Value| value.is_null() || value.as_object().is_some_and(|o| o.is_empty());
+        for (key, value) in keys {
+            if !known.contains(&key.as_str()) && !empty(value) {
+                return Err(format!("{key:?} is not of the OCI's form of profiles"));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -104,6 +134,10 @@ mod tests {
             " ".repeat(PROFILE_MAX as usize + 1),
         )
         .unwrap();
+        let docker = r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[
+            {"names":["read"],"action":"SCMP_ACT_ALLOW","comment":"","includes":{}},
+            {"names":["bpf"],"action":"SCMP_ACT_ALLOW","includes":{"caps":["CAP_BPF"]}}]}"#;
+        std::fs::write(folder.join("docker.json"), docker).unwrap();
         for name in ["app/web.json", "./app/web.json", "inside.json"] {
             assert!(read(&folder, name).is_ok(), "{name}");
         }
@@ -117,6 +151,7 @@ mod tests {
             ("list.json", "defaultAction"),
             ("text.json", "expected"),
             ("long.json", "longer than"),
+            ("docker.json", "includes"),
         ] {
             let error = read(&folder, name).unwrap_err().to_string();
             assert!(

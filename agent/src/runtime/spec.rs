@@ -139,6 +139,8 @@ pub struct Surroundings {
     pub cgroup: String,
     /// The kernel mounts cgroup v2 only.
     pub cgroup_v2: bool,
+    /// Memory is controlled there.
+    pub memory_controlled: bool,
     /// Root file system of the container.
     pub rootfs: PathBuf,
     /// Capabilities that we have ourselves and so can hand on, a bit each; what "all" means here.
@@ -298,7 +300,7 @@ fn resources(config: &ContainerConfig, around: &Surroundings) -> Value {
     if let Some(count) = pids {
         out["pids"] = json!({ "limit": count });
     }
-    if around.cgroup_v2 {
+    if around.cgroup_v2 && around.memory_controlled {
         // What is left of a container when the kernel has killed a part of it is of no use: all of it
         // goes, as upstream since 1.28.
         out["unified"] = json!({ "memory.oom.group": "1" });

@@ -11,6 +11,7 @@ fn around() -> Surroundings {
         seccomp: None,
         cgroup: "/bramble/podu/web-0".to_owned(),
         cgroup_v2: true,
+        memory_controlled: true,
         rootfs: "/run/bramble/pods/u/c/web-0/rootfs".into(),
         grantable: u64::MAX,
     }

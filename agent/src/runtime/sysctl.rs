@@ -41,11 +41,11 @@ pub enum Error {
     Text(String),
 }
 
-/// Settings to make, in order; those of the pod after the defaults.
+/// Settings to make, in order, each with the shim's flag for it; those of the pod after the defaults.
 ///
 /// # Errors
 /// [`Error`] for the first that the pod may not set.
-pub fn of(pod: &PodConfig) -> Result<Vec<(String, String)>, Error> {
+pub fn of(pod: &PodConfig) -> Result<Vec<(&'static str, String, String)>, Error> {
     if pod.sysctls.len() > SYSCTLS_MAX {
         return Err(Error::Text(format!("{} of them", pod.sysctls.len())));
     }
@@ -53,11 +53,11 @@ pub fn of(pod: &PodConfig) -> Result<Vec<(String, String)>, Error> {
     if !pod.host_network {
         let own = |name: &str| pod.sysctls.iter().any(|(n, _)| dotted(n) == name);
         let defaults = DEFAULTS.iter().filter(|(name, _)| !own(name));
-        out.extend(defaults.map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+        out.extend(defaults.map(|(n, v)| ("--default-sysctl", (*n).to_owned(), (*v).to_owned())));
     }
     for (name, value) in &pod.sysctls {
         check(name, value, pod)?;
-        out.push((dotted(name), value.clone()));
+        out.push(("--sysctl", dotted(name), value.clone()));
     }
     Ok(out)
 }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn only_settings_of_the_pods_own_namespaces_are_made() {
         let names = |pod: &PodConfig| {
-            of(pod).map(|all| all.into_iter().map(|(n, _)| n).collect::<Vec<_>>())
+            of(pod).map(|all| all.into_iter().map(|(_, n, _)| n).collect::<Vec<_>>())
         };
         let shm = ("kernel.shm_rmid_forced", "1");
         let port = ("net/ipv4/ip_unprivileged_port_start", "1024");

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)] // each test file uses its part
 
 pub mod archive;
+pub mod registry;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -222,7 +223,7 @@ pub fn busybox_root(root: &Path) {
     fs::copy(busybox, root.join("bin/busybox")).unwrap();
     fs::set_permissions(root.join("bin/busybox"), fs::Permissions::from_mode(0o755)).unwrap();
     let tools = "sh cat echo sleep true false hostname id ls grep head tail dd env kill mkdir mknod \
-                 mount ip nc wget readlink stat touch wc yes seq awk sed ps test pwd httpd";
+                 mount unshare ip nc wget readlink stat touch wc yes seq awk sed ps test pwd httpd";
     for tool in tools.split_whitespace() {
         symlink("busybox", root.join("bin").join(tool)).unwrap();
     }
