@@ -2,7 +2,7 @@
 
 use bramble_wire::object::{Container, Pod, Probe, RestartPolicy};
 
-use super::run::{creating, kind_of};
+use super::run::{creating, is_over, kind_of};
 use super::{Action, Draft, Durability, Pass, StopInput, health, running};
 use crate::backoff;
 use crate::container;
@@ -48,7 +48,7 @@ impl Pass<'_> {
             kind: kind_of(pod, container),
             ..ContainerMemory::default()
         });
-        if known.has_finished(pod.restart_policy) {
+        if is_over(draft, pod, container) {
             return Next::Rest;
         }
         let delay_ms = match self.due(&known, container, pod, seen) {

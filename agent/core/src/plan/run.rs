@@ -205,10 +205,8 @@ impl Pass<'_> {
         container: &Container,
         seen: Option<&ObservedPod>,
     ) {
-        let known = draft.memory.containers.get(&container.name);
-        let finished = known.is_some_and(|known| known.has_finished(pod.restart_policy));
         self.plan.converged = false;
-        if !finished && running(seen, &container.name).is_none() {
+        if !is_over(draft, pod, container) && running(seen, &container.name).is_none() {
             self.wait(pod.uid, Some(&container.name), creating(pod), String::new());
         }
     }
@@ -263,9 +261,7 @@ impl Pass<'_> {
     fn creating(&mut self, draft: &Draft, pod: &Pod, seen: Option<&ObservedPod>, why: &str) {
         self.plan.converged = false;
         for container in pod.all_containers() {
-            let known = draft.memory.containers.get(&container.name);
-            let finished = known.is_some_and(|known| known.has_finished(pod.restart_policy));
-            if !finished && running(seen, &container.name).is_none() {
+            if !is_over(draft, pod, container) && running(seen, &container.name).is_none() {
                 let name = Some(container.name.as_str());
                 self.wait(pod.uid, name, creating(pod), why.into());
             }
@@ -298,6 +294,15 @@ fn difference_ms(from: UnixMs, to: UnixMs) -> u64 {
 fn in_this_sandbox<'a>(draft: &'a Draft, container: &Container) -> Option<&'a ContainerMemory> {
     let known = draft.memory.containers.get(&container.name)?;
     (known.sandbox == draft.memory.sandbox && known.life != Life::None).then_some(known)
+}
+
+/// It has ended and does not run again in this sandbox.
+pub(super) fn is_over(draft: &Draft, pod: &Pod, container: &Container) -> bool {
+    let known = match kind_of(pod, container) {
+        Kind::Init => in_this_sandbox(draft, container),
+        _ => draft.memory.containers.get(&container.name),
+    };
+    known.is_some_and(|known| known.has_finished(pod.restart_policy))
 }
 
 /// The init containers have run: a main container has begun after them.

@@ -11,7 +11,7 @@ use crate::observed::{ImageState, Run, Sandbox};
 enum Event {
     /// The document has these pods from now on.
     Document(Vec<Shape>),
-    Exit(u8, i32),
+    Exit(u8, &'static str, i32),
     ShimDies(u8),
     AgentRestarts,
     PowerCut,
@@ -41,7 +41,8 @@ fn shape() -> impl Strategy<Value = Shape> {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => proptest::collection::vec(shape(), 0..5).prop_map(Event::Document),
-        4 => (0..5u8, 0..2i32).prop_map(|(n, code)| Event::Exit(n, code)),
+        6 => (0..5u8, 0..3usize, 0..2i32)
+            .prop_map(|(n, name, code)| Event::Exit(n, ["c", "a", "s"][name], code)),
         1 => (0..5u8).prop_map(Event::ShimDies),
         1 => Just(Event::AgentRestarts),
         1 => Just(Event::PowerCut),
@@ -63,6 +64,11 @@ fn build(shape: &Shape) -> Pod {
     if shape.n.is_multiple_of(2) {
         pod.containers.push(container("d"));
     }
+    if shape.n >= 2 {
+        let mut sidecar = container("s");
+        sidecar.sidecar = true;
+        pod.init_containers = vec![sidecar, container("a")];
+    }
     pod.containers[0].image = ["i", "i", "i", "late"][usize::from(shape.image)].into();
     if shape.config {
         pod = needing_config(pod, "late");
@@ -76,17 +82,14 @@ fn build(shape: &Shape) -> Pod {
 fn happen(toy: &mut Toy, event: Event) {
     match event {
         Event::Document(shapes) => toy.set(shapes.iter().map(build)),
-        Event::Exit(n, code) => {
-            let runs = (toy.observed.pods.get(&uid(n)))
-                .and_then(|seen| seen.containers.get("c"))
-                .is_some_and(|seen| matches!(seen.run, Run::Running { .. }));
-            if runs {
-                toy.exit(n, "c", code);
+        Event::Exit(n, name, code) => {
+            if toy.runs(n, name) {
+                toy.exit(n, name, code);
             }
         }
         Event::ShimDies(n) => {
             if let Some(seen) = toy.observed.pods.get_mut(&uid(n))
-                && let Sandbox::Ready { .. } = seen.sandbox
+                && let Sandbox::Ready = seen.sandbox
             {
                 seen.sandbox = Sandbox::Lost;
             }
@@ -116,8 +119,14 @@ proptest! {
         }
         happen(&mut toy, Event::ImageArrives);
         happen(&mut toy, Event::ConfigArrives);
-        toy.settle();
-        toy.advance(300_000);
+        for _ in 0..3 {
+            toy.settle();
+            toy.advance(300_000);
+            toy.settle();
+            for n in 0..5 {
+                happen(&mut toy, Event::Exit(n, "a", 0));
+            }
+        }
         toy.settle();
         let plan = toy.plan();
         prop_assert!(plan.converged, "{:?}", show(&plan));
@@ -130,14 +139,23 @@ proptest! {
                 continue;
             }
             let seen = toy.observed.pods.get(uid);
-            for container in &pod.containers {
-                let runs = seen
-                    .and_then(|seen| seen.containers.get(&container.name))
-                    .is_some_and(|seen| matches!(seen.run, Run::Running { .. }));
-                let finished =
-                    known.containers[&container.name].has_finished(pod.restart_policy);
-                prop_assert!(runs != finished, "{uid} {}", container.name);
+            let runs = |name: &str| {
+                seen.and_then(|seen| seen.containers.get(name))
+                    .is_some_and(|seen| matches!(seen.run, Run::Running { .. }))
+            };
+            let finished = |name: &str| {
+                (known.containers.get(name))
+                    .is_some_and(|known| known.has_finished(pod.restart_policy))
+            };
+            let main = || pod.containers.iter().map(|container| container.name.as_str());
+            let failed = pod.restart_policy == RestartPolicy::Never
+                && !main().any(|name| known.containers.contains_key(name));
+            for name in main() {
+                prop_assert!(failed || runs(name) != finished(name), "{uid} {name}");
             }
+            let over = failed || main().all(finished);
+            let sidecar = !pod.init_containers.is_empty();
+            prop_assert!(runs("s") == (sidecar && !over), "{uid}: the sidecar");
         }
         for uid in toy.observed.pods.keys() {
             prop_assert!(document.pods.contains_key(uid), "{uid} is left over");

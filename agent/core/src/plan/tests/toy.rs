@@ -10,7 +10,7 @@ use bramble_wire::object::{
 use crate::desired::{Desired, Host};
 use crate::memory::{Life, Memory};
 use crate::observed::{
-    Exit, Failure, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run, Sandbox, Step,
+    Exit, Failure, Health, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run, Sandbox, Step,
     Stopping,
 };
 use crate::plan::{Action, Durability, Plan, StopInput, plan};
@@ -25,6 +25,8 @@ pub(super) struct Toy {
     pub(super) disk: Memory,
     pub(super) now: Moment,
     pub(super) started: BTreeMap<(PodUid, String), Vec<u32>>,
+    /// Init containers that ended well in the present sandbox.
+    pub(super) inits_done: BTreeSet<(PodUid, String)>,
     /// Containers don't end when they are told to.
     pub(super) stubborn: bool,
 }
@@ -105,6 +107,7 @@ impl Toy {
             disk: Memory::default(),
             now: Moment::new(1_000_000, 1_700_000_000_000),
             started: BTreeMap::new(),
+            inits_done: BTreeSet::new(),
             stubborn: false,
         };
         toy.observed
@@ -180,6 +183,29 @@ impl Toy {
         let seen = self.observed.pods.get_mut(&uid(n)).expect("pod");
         let seen = seen.containers.get_mut(name).expect("container");
         seen.run = Run::Exited(exit_of(&seen.run, code, now));
+        if code == 0 {
+            self.inits_done.insert((uid(n), name.to_owned()));
+        }
+    }
+
+    /// Sets what hook and probes say of a container.
+    pub(super) fn says(&mut self, n: u8, name: &str, change: impl FnOnce(&mut Health)) {
+        let document = self.desired.as_ref().expect("document");
+        let pod = &document.pods[&uid(n)];
+        let spec = pod.all_containers().find(|one| one.name == name);
+        let initial = Health::initial(spec.expect("container"));
+        let seen = self.observed.pods.get_mut(&uid(n)).expect("pod");
+        let Run::Running { health, .. } = &mut seen.containers.get_mut(name).expect("life").run
+        else {
+            panic!("{name} does not run");
+        };
+        change(health.get_or_insert(initial));
+    }
+
+    pub(super) fn runs(&self, n: u8, name: &str) -> bool {
+        (self.observed.pods.get(&uid(n)))
+            .and_then(|seen| seen.containers.get(name))
+            .is_some_and(|seen| matches!(seen.run, Run::Running { .. }))
     }
 
     /// The agent is killed and comes back: what runs goes on. A count that was not on disk and of
@@ -188,7 +214,9 @@ impl Toy {
         self.memory = self.disk.clone();
         for ((uid, name), lives) in &mut self.started {
             let known = self.memory.get(uid);
-            if known.is_some_and(|pod| pod.restart_policy == RestartPolicy::Never) {
+            // A sidecar (`s…` here) may run twice whatever the policy.
+            let never = known.is_some_and(|pod| pod.restart_policy == RestartPolicy::Never);
+            if never && !name.starts_with('s') {
                 continue;
             }
             let remembered = known
@@ -253,6 +281,7 @@ impl Toy {
                     "address not on disk"
                 );
                 assert!(self.disk[&uid].holds_address, "address not held");
+                self.inits_done.retain(|(of, _)| *of != uid);
                 let containers = self
                     .observed
                     .pods
@@ -273,6 +302,7 @@ impl Toy {
             Action::StartContainer(input) => {
                 let known = &self.memory[&uid].containers[&input.name];
                 assert_eq!((known.lives, &known.life), (input.life, &Life::Begun));
+                self.check_order(uid, &input.name);
                 let image = &self.observed.images[&input.image];
                 assert!(
                     matches!(image, ImageState::Present(_)),
@@ -327,6 +357,23 @@ impl Toy {
                 assert!(self.disk[&uid].ending.is_some(), "ending not on disk");
                 self.observed.pods.remove(&uid);
             }
+        }
+    }
+
+    /// Whatever comes before this container in the order of init containers is done.
+    fn check_order(&self, uid: PodUid, name: &str) {
+        let pod = &self.desired.as_ref().expect("document").pods[&uid];
+        if (pod.ephemeral_containers.iter()).any(|container| container.name == name) {
+            return;
+        }
+        let inits = &pod.init_containers;
+        let place = inits.iter().position(|container| container.name == name);
+        let sidecar = place.is_some_and(|at| inits[at].sidecar);
+        for before in &inits[..place.unwrap_or(inits.len())] {
+            let done = self.inits_done.contains(&(uid, before.name.clone()));
+            let begun = self.started.contains_key(&(uid, before.name.clone()));
+            // A sidecar may come back at any time after its first start.
+            assert!(done || (before.sidecar && begun) || sidecar, "{name} before {}", before.name);
         }
     }
 
