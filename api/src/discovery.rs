@@ -305,7 +305,7 @@ events ev - N Event 8
 limitranges limits - N LimitRange 8 
 namespaces ns - C Namespace 7 finalize,status
 nodes no - C Node 8 status
-pods po - N Pod 8 attach,binding,eviction,exec,log,portforward,status
+pods po - N Pod 8 attach,binding,ephemeralcontainers,eviction,exec,log,portforward,status
 podtemplates  - N PodTemplate 8 
 replicationcontrollers rc - N ReplicationController 8 scale,status
 resourcequotas quota - N ResourceQuota 8 status
@@ -329,6 +329,8 @@ roles  rbac.authorization.k8s.io N Role 8
 priorityclasses pc scheduling.k8s.io C PriorityClass 8 
 leases  coordination.k8s.io N Lease 8 
 endpointslices  discovery.k8s.io N EndpointSlice 8 
+nodes  metrics.k8s.io C NodeMetrics 2 
+pods  metrics.k8s.io N PodMetrics 2 
 ";
         assert_eq!(lines.join("\n") + "\n", want);
     }

@@ -133,13 +133,6 @@ impl Status {
         status
     }
 
-    /// 404 for a subresource that upstream has; kubectl shows the text.
-    pub fn not_found_subresource(why: &str) -> Self {
-        let mut status = Self::plain(404, "NotFound", why);
-        status.details = Some(Box::default());
-        status
-    }
-
     /// Whether this is [`Status::not_found_path`].
     pub fn is_not_found_path(&self) -> bool {
         *self == Self::not_found_path()

@@ -96,10 +96,14 @@ fn pod_spec(spec: &mut Object) {
         (None, None) => {}
     }
     each_container(spec, container);
+    let debug = spec.get("ephemeralContainers").and_then(Value::as_array);
+    if debug.is_some_and(|debug| debug.len() <= super::pod::MAX_CONTAINERS) {
+        each(spec, "ephemeralContainers", container);
+    }
     each(spec, "volumes", volume);
 }
 
-/// Containers and init containers. Far too many are refused; they are not blown up first.
+/// Containers and init containers, the ones that have resources. Far too many are refused; they are not blown up first.
 fn each_container(spec: &mut Object, change: fn(&mut Object)) {
     for key in ["containers", "initContainers"] {
         let count = spec.get(key).and_then(Value::as_array).map_or(0, Vec::len);

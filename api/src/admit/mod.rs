@@ -5,6 +5,7 @@
 
 mod config;
 mod defaults;
+mod ephemeral;
 mod errors;
 mod kinds;
 mod meta;
@@ -110,8 +111,8 @@ pub fn create_with(
 
 /// Makes `new` ready to replace `old`: system-owned metadata is carried over, the generation moves
 /// when the spec changed. Through a subresource only what belongs to it moves: `status` with labels
-/// and annotations, `spec.replicas` for `scale`, the spec of a namespace for `finalize`. Warnings
-/// that the old object would bring as well are not repeated.
+/// and annotations, `spec.replicas` for `scale`, the spec of a namespace for `finalize`,
+/// `spec.ephemeralContainers` for `ephemeralcontainers`. Warnings that the old object would bring as well are not repeated.
 ///
 /// The caller compares `resourceVersion` first and skips the write when `new == old` afterwards.
 pub fn update(
@@ -134,8 +135,12 @@ pub fn update_with(
     let empty = Map::new();
     let old_value = old;
     let old = old.as_object().unwrap_or(&empty);
+    if ctx.subresource == Some("ephemeralcontainers") {
+        return ephemeral::update(kind, old_value, new);
+    }
     if let Some(subresource) = ctx.subresource {
-        return through_subresource(kind, old, object_of(new)?, subresource).map(|()| Vec::new());
+        return through_subresource(kind, old, object_of(new)?, subresource, ctx.now)
+            .map(|()| Vec::new());
     }
     let (mut warnings, refusals) = support::review(kind, new);
     warnings.extend(value_warnings(kind, new));
@@ -230,6 +235,7 @@ fn through_subresource(
     old: &Map<String, Value>,
     new: &mut Map<String, Value>,
     subresource: &str,
+    now: Timestamp,
 ) -> Result<(), Status> {
     meta::prepare_update(kind, old, new)?;
     let sent = std::mem::replace(new, old.clone());
@@ -248,7 +254,7 @@ fn through_subresource(
         _ => {
             carry(&sent, new, "status");
             if kind.kind == "Pod" {
-                pod_status::prepare(old, new);
+                pod_status::prepare(old, new, now);
             }
             if let (Some(Value::Object(own)), Some(Value::Object(sent))) =
                 (new.get_mut("metadata"), sent.get("metadata"))

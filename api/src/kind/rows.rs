@@ -19,6 +19,7 @@ const RW: &[&str] = &["get", "patch", "update"];
 const CREATE: &[&str] = &["create"];
 const GET: &[&str] = &["get"];
 const UPDATE: &[&str] = &["update"];
+const MEASURED: &[&str] = &["get", "list"];
 const STREAM: &[&str] = &["create", "get"];
 
 const fn below(
@@ -93,6 +94,22 @@ const fn review(
         verbs: CREATE,
         stored: false,
         ..namespaced(group, kind, names, message)
+    }
+}
+
+/// What is measured: got and listed, never stored. Like metrics-server's, with nothing for one.
+const fn measured(
+    kind: &'static str,
+    plural: &'static str,
+    namespaced: bool,
+    message: &'static str,
+) -> Kind {
+    Kind {
+        namespaced,
+        version: "v1beta1",
+        verbs: MEASURED,
+        stored: false,
+        ..self::namespaced("metrics.k8s.io", kind, (plural, ""), message)
     }
 }
 
@@ -177,6 +194,12 @@ pub static KINDS: &[Kind] = &[
                 ("", "Binding"),
                 "io.k8s.api.core.v1.Binding",
                 CREATE,
+            ),
+            below(
+                "ephemeralcontainers",
+                ("", "Pod"),
+                "io.k8s.api.core.v1.Pod",
+                RW,
             ),
             below(
                 "eviction",
@@ -410,5 +433,17 @@ pub static KINDS: &[Kind] = &[
         "EndpointSlice",
         ("endpointslices", "endpointslice"),
         "io.k8s.api.discovery.v1.EndpointSlice",
+    ),
+    measured(
+        "NodeMetrics",
+        "nodes",
+        false,
+        "io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics",
+    ),
+    measured(
+        "PodMetrics",
+        "pods",
+        true,
+        "io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics",
     ),
 ];

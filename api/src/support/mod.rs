@@ -72,6 +72,7 @@ fn brief(message: &Message) -> &'static str {
     let name = message.name;
     name.strip_prefix("io.k8s.api.")
         .or_else(|| name.strip_prefix("io.k8s.apimachinery.pkg.apis."))
+        .or_else(|| name.strip_prefix("io.k8s.metrics.pkg.apis."))
         .unwrap_or(name)
 }
 

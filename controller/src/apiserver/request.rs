@@ -213,10 +213,6 @@ pub(crate) fn parse(
     let (name, subresource) = match rest {
         [] => (None, None),
         [name] => (Some((*name).to_owned()), None),
-        [_, "ephemeralcontainers"] if kind.kind == "Pod" => {
-            let why = "ephemeral containers are not supported by this release";
-            return Err(Status::not_found_subresource(why));
-        }
         [name, sub] => {
             let sub = kind.subresource(sub).ok_or_else(Status::not_found_path)?;
             (Some((*name).to_owned()), Some(sub))

@@ -24,9 +24,13 @@ pub(crate) async fn handle(
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
     match (name, info.verb) {
-        ("status", Verb::Get) => super::list::get(ctx, info, headers).await,
-        ("status", Verb::Update) => write::update(ctx, info, headers, body).await,
-        ("status", Verb::Patch) => write::patch(ctx, info, headers, body).await,
+        ("status" | "ephemeralcontainers", Verb::Get) => super::list::get(ctx, info, headers).await,
+        ("status" | "ephemeralcontainers", Verb::Update) => {
+            write::update(ctx, info, headers, body).await
+        }
+        ("status" | "ephemeralcontainers", Verb::Patch) => {
+            write::patch(ctx, info, headers, body).await
+        }
         ("scale", _) => scale::scale(ctx, info, headers, body).await,
         ("log", Verb::Get) => logs::log(ctx, info).await,
         ("binding", Verb::Create) => {

@@ -7,12 +7,17 @@ mod bad_input;
 mod controllers;
 mod deployment;
 mod durability;
+mod facts;
 mod fields;
+mod identity;
+mod lifecycle;
 mod offline;
 mod pods;
 mod rbac;
+mod streams;
 mod tokens;
 mod up_down;
+mod volumes;
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ fn running() -> Result<Guard> {
 }
 
 /// kubectl with nothing of the administrator's but the cluster's CA.
-fn kubectl_as(cluster: &Cluster, token: &str, args: &[&str]) -> Result<Output> {
+pub(crate) fn kubectl_as(cluster: &Cluster, token: &str, args: &[&str]) -> Result<Output> {
     let data = cluster.kubeconfig().with_file_name("controller");
     let ca = data.join("pki/ca.crt").display().to_string();
     let server = format!("https://{}", cluster.api());
@@ -43,12 +43,12 @@ fn create_token(cluster: &Cluster, more: &[&str]) -> Result<String> {
 }
 
 /// The user that kubectl says it is.
-fn whoami(cluster: &Cluster, token: &str) -> Result<Value> {
+pub(crate) fn whoami(cluster: &Cluster, token: &str) -> Result<Value> {
     let out = kubectl_as(cluster, token, &["auth", "whoami", "-o", "json"])?.success()?;
     Ok(serde_json::from_str::<Value>(&out.stdout)?["status"]["userInfo"].clone())
 }
 
-fn refused(cluster: &Cluster, token: &str) -> Result<()> {
+pub(crate) fn refused(cluster: &Cluster, token: &str) -> Result<()> {
     let out = kubectl_as(cluster, token, &["auth", "whoami"])?;
     ensure!(out.code == 1, "exit code {}: {}", out.code, out.stdout);
     let said = "You must be logged in to the server";

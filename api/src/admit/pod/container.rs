@@ -14,9 +14,11 @@ use serde_json::Value;
 use std::collections::HashSet;
 
 /// What is known of the pod around a container.
-struct Pod<'a> {
+pub(super) struct Pod<'a> {
     volumes: &'a Volumes<'a>,
-    grace: Option<i64>,
+    pub(super) grace: Option<i64>,
+    /// `spec.os.name` is set.
+    pub(super) has_os: bool,
     restart_policy: &'a str,
     host_users: bool,
 }
@@ -26,6 +28,9 @@ pub(super) fn validate(spec: &Value, path: &str, volumes: &Volumes<'_>, errors: 
     let pod = Pod {
         volumes,
         grace: number(spec, "terminationGracePeriodSeconds"),
+        has_os: spec
+            .get("os")
+            .is_some_and(|os| !text(os, "name").is_empty()),
         restart_policy: text(spec, "restartPolicy"),
         host_users: flag(spec, "hostUsers") != Some(false),
     };
@@ -42,7 +47,7 @@ pub(super) fn validate(spec: &Value, path: &str, volumes: &Volumes<'_>, errors: 
         let path = format!("{at}[{index}]");
         common(container, &path, &pod, errors);
         unique(container, &path, &mut names, errors);
-        probe::lifecycle(container, &path, pod.grace, errors);
+        probe::lifecycle(container, &path, &pod, errors);
         probe::validate(container, &path, pod.grace, errors);
         if container.get("restartPolicy").is_some() {
             let why = "may not be set for non-init containers";
@@ -96,7 +101,7 @@ fn restartable(container: &Value, path: &str, pod: &Pod<'_>, errors: &mut Errors
     let policy = container.get("restartPolicy");
     errors.one_of(format!("{path}.restartPolicy"), policy, &["Always"]);
     if policy.is_some_and(|p| p == "Always") {
-        probe::lifecycle(container, path, pod.grace, errors);
+        probe::lifecycle(container, path, pod, errors);
         probe::validate(container, path, pod.grace, errors);
         return;
     }

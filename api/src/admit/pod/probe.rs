@@ -4,7 +4,7 @@
 //! kubernetes/kubernetes `pkg/apis/core/validation/validation.go`.
 
 use super::super::Errors;
-use super::container::port_name;
+use super::container::{Pod, port_name};
 use super::{list, number, text};
 use crate::status::Cause;
 use serde_json::Value;
@@ -47,16 +47,80 @@ pub(super) fn validate(container: &Value, path: &str, grace: Option<i64>, errors
     }
 }
 
-/// `postStart` and `preStop`.
-pub(super) fn lifecycle(container: &Value, path: &str, grace: Option<i64>, errors: &mut Errors) {
+/// `postStart`, `preStop` and `stopSignal`.
+pub(super) fn lifecycle(container: &Value, path: &str, pod: &Pod<'_>, errors: &mut Errors) {
     let Some(lifecycle) = container.get("lifecycle") else {
         return;
     };
+    let grace = pod.grace;
     for key in ["postStart", "preStop"] {
         if let Some(hook) = lifecycle.get(key) {
             handler(hook, &format!("{path}.lifecycle.{key}"), grace, errors);
         }
     }
+    if let Some(signal) = lifecycle.get("stopSignal") {
+        let path = format!("{path}.lifecycle.stopSignal");
+        if !pod.has_os {
+            let why = "may not be set for containers with empty `spec.os.name`";
+            errors.forbidden(path, why);
+        } else if !is_signal(signal.as_str().unwrap_or_default()) {
+            errors.push(Cause::not_supported(path, signal, &SIGNALS));
+        }
+    }
+}
+
+const SIGNALS: [&str; 36] = [
+    "SIGABRT",
+    "SIGALRM",
+    "SIGBUS",
+    "SIGCHLD",
+    "SIGCLD",
+    "SIGCONT",
+    "SIGFPE",
+    "SIGHUP",
+    "SIGILL",
+    "SIGINT",
+    "SIGIO",
+    "SIGIOT",
+    "SIGKILL",
+    "SIGPIPE",
+    "SIGPOLL",
+    "SIGPROF",
+    "SIGPWR",
+    "SIGQUIT",
+    "SIGRTMAX",
+    "SIGRTMIN",
+    "SIGSEGV",
+    "SIGSTKFLT",
+    "SIGSTOP",
+    "SIGSYS",
+    "SIGTERM",
+    "SIGTRAP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGVTALRM",
+    "SIGWINCH",
+    "SIGXCPU",
+    "SIGXFSZ",
+];
+
+/// One of [`SIGNALS`], or a real-time signal: `SIGRTMIN+1` to `+15`, `SIGRTMAX-1` to `-14`.
+fn is_signal(name: &str) -> bool {
+    let within = |digits: &str, most: u8| {
+        !digits.starts_with(['0', '+'])
+            && digits.parse::<u8>().is_ok_and(|n| (1..=most).contains(&n))
+    };
+    SIGNALS.contains(&name)
+        || name
+            .strip_prefix("SIGRTMIN+")
+            .is_some_and(|n| within(n, 15))
+        || name
+            .strip_prefix("SIGRTMAX-")
+            .is_some_and(|n| within(n, 14))
 }
 
 fn handler(of: &Value, path: &str, grace: Option<i64>, errors: &mut Errors) {

@@ -171,6 +171,12 @@ fn sysctls(spec: &Value, security: &Value, path: &str, errors: &mut Errors) {
             errors.invalid(&path, &name.into(), &why);
         } else if !names.insert(name) {
             errors.push(Cause::duplicate(&path, &name.into()));
+        } else if !SAFE.contains(&dotted(name).as_str()) {
+            // Upstream's nodes say this, once the pod is bound.
+            errors.forbidden(
+                &path,
+                &format!("forbidden sysctl: {name:?} not allowlisted"),
+            );
         }
         for (namespace, heads) in [
             ("hostNetwork", &["net."][..]),
@@ -184,6 +190,31 @@ fn sysctls(spec: &Value, security: &Value, path: &str, errors: &mut Errors) {
                 errors.invalid(&path, &name.into(), &why);
             }
         }
+    }
+}
+
+/// What upstream's nodes allow without being asked
+/// (`pkg/kubelet/sysctl/safe_sysctls.go`): settings of a pod's own namespaces that harm no other.
+const SAFE: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+/// As upstream, the first separator tells how a name is written.
+fn dotted(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(at) if name[at..].starts_with('/') => name.replace('/', "."),
+        _ => name.to_owned(),
     }
 }
 

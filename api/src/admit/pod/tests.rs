@@ -406,6 +406,10 @@ fn probes_and_hooks_in_upstreams_words() {
             ".lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)",
         ),
         (
+            json!({"lifecycle": {"stopSignal": "SIGUSR1"}}),
+            ".lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`",
+        ),
+        (
             json!({"restartPolicy": "Always"}),
             ".restartPolicy: Forbidden: may not be set for non-init containers",
         ),
@@ -415,6 +419,50 @@ fn probes_and_hooks_in_upstreams_words() {
             [format!("{at}{want}")],
             "{rest}"
         );
+    }
+}
+
+#[test]
+fn a_stop_signal_is_one_that_there_is() {
+    let with = |signal: &str| {
+        let mut spec = container(json!({"lifecycle": {"stopSignal": signal}}));
+        spec["os"] = json!({"name": "linux"});
+        words(created("pods", pod(spec)).err())
+    };
+    for fine in ["SIGUSR1", "SIGKILL", "SIGRTMIN+15", "SIGRTMAX-14"] {
+        assert_eq!(with(fine), [""; 0], "{fine}");
+    }
+    for wrong in [
+        "USR1",
+        "9",
+        "SIGRTMIN+16",
+        "SIGRTMIN+01",
+        "SIGRTMAX-0",
+        "SIG",
+    ] {
+        let said = with(wrong);
+        assert!(
+            said[0].contains(".lifecycle.stopSignal: Unsupported value"),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn ports_of_the_board_come_only_with_its_network() {
+    let with = |host_network: bool, port: Value| {
+        let mut spec = container(json!({"ports": [port]}));
+        spec["hostNetwork"] = host_network.into();
+        created("pods", pod(spec))
+            .err()
+            .map(|s| s.message().to_owned())
+    };
+    let declared = json!({"containerPort": 8080, "hostPort": 8080, "hostIP": "127.0.0.1"});
+    assert_eq!(with(true, declared.clone()), None);
+    let refused = with(false, declared).unwrap();
+    for key in ["hostIP", "hostPort"] {
+        let want = format!("spec.containers[0].ports[0].{key}: Forbidden: not supported");
+        assert!(refused.contains(&want), "{refused}");
     }
 }
 
@@ -646,8 +694,13 @@ fn rights_in_upstreams_words() {
     );
     let of_pod = |security: Value| said(json!({"securityContext": security}));
     assert_eq!(
-        of_pod(json!({"sysctls": [{"name": "a.b"}, {"name": "a.b"}]})),
-        ["spec.securityContext.sysctls[1].name: Duplicate value: \"a.b\""]
+        of_pod(json!({"sysctls": [
+            {"name": "net/ipv4/tcp_rmem"}, {"name": "net.ipv4.tcp_wmem"},
+            {"name": "net.ipv4.tcp_wmem"}, {"name": "vm.swappiness"}]})),
+        [
+            "spec.securityContext.sysctls[2].name: Duplicate value: \"net.ipv4.tcp_wmem\"",
+            "spec.securityContext.sysctls[3].name: Forbidden: forbidden sysctl: \"vm.swappiness\" not allowlisted"
+        ]
     );
     assert_eq!(
         of_pod(json!({"fsGroupChangePolicy": "Now"})),

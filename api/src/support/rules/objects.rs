@@ -7,6 +7,7 @@ const NO_BALANCER: &str = "there is no load balancer";
 const IMMUTABLE: &str = "immutable_things";
 const TOKENS: &str = "a_token_is_somebody_until_its_account_is_gone";
 const REVIEWED: &str = "reviews_say_who_may_what";
+const MEASURED: &str = "what_is_used_is_served_as_metrics_server_does";
 const ACTING: &str = "an_administrator_acts_as_others_and_nobody_else_does";
 
 pub(super) static RULES: &[Rules] = &[
@@ -206,5 +207,25 @@ pub(super) static RULES: &[Rules] = &[
             honoured(REVIEWED, "incomplete nonResourceRules resourceRules"),
             honoured("missing_roles_are_told_by_a_review", "evaluationError"),
         ],
+    ),
+    (
+        "metrics.v1beta1.NodeMetrics",
+        &[
+            honoured(super::TYPED, "apiVersion kind"),
+            inside("metadata"),
+            honoured(MEASURED, "timestamp usage window"),
+        ],
+    ),
+    (
+        "metrics.v1beta1.PodMetrics",
+        &[
+            honoured(super::TYPED, "apiVersion kind"),
+            inside("containers metadata"),
+            honoured(MEASURED, "timestamp window"),
+        ],
+    ),
+    (
+        "metrics.v1beta1.ContainerMetrics",
+        &[honoured(MEASURED, "name usage")],
     ),
 ];

@@ -42,7 +42,7 @@ pub(super) static RULES: &[Rules] = &[
         &[
             inside(
                 "affinity containers ephemeralContainers hostAliases imagePullSecrets \
-                 initContainers os schedulingGates securityContext tolerations \
+                 initContainers os readinessGates schedulingGates securityContext tolerations \
                  topologySpreadConstraints volumes",
             ),
             honoured(
@@ -72,7 +72,7 @@ pub(super) static RULES: &[Rules] = &[
             refused("pods share the board's users", "hostUsers").fine(&["true"]),
             refused(
                 LATER,
-                "evictionResponders hostnameOverride overhead readinessGates resourceClaims runtimeClassName \
+                "evictionResponders hostnameOverride overhead resourceClaims runtimeClassName \
                  schedulingGroup",
             ),
         ],
@@ -81,6 +81,13 @@ pub(super) static RULES: &[Rules] = &[
     (
         "core.v1.LocalObjectReference",
         &[honoured(SETTINGS, "name")],
+    ),
+    (
+        "core.v1.PodReadinessGate",
+        &[honoured(
+            "gates_and_the_sandbox_are_conditions",
+            "conditionType",
+        )],
     ),
     ("core.v1.PodSchedulingGate", &[honoured(QUEUED, "name")]),
     (
@@ -160,15 +167,22 @@ pub(super) static RULES: &[Rules] = &[
                 "runAsGroup runAsNonRoot runAsUser supplementalGroups",
             ),
             honoured(SETTINGS, "fsGroup fsGroupChangePolicy"),
-            inside("seccompProfile sysctls"),
+            inside("appArmorProfile seccompProfile sysctls"),
             warned("there is no SELinux", "seLinuxChangePolicy"),
             refused("groups are merged", "supplementalGroupsPolicy").fine(&["\"Merge\""]),
-            refused(LATER, "appArmorProfile seLinuxOptions windowsOptions"),
+            refused(LATER, "seLinuxOptions windowsOptions"),
         ],
     ),
     (
         "core.v1.SeccompProfile",
         &[honoured(SECCOMP, "localhostProfile type")],
+    ),
+    (
+        "core.v1.AppArmorProfile",
+        &[
+            refused("there is no AppArmor", "type").fine(&["\"Unconfined\""]),
+            refused("there is no AppArmor", "localhostProfile"),
+        ],
     ),
     ("core.v1.Sysctl", &[honoured(SETTINGS, "name value")]),
     (
@@ -313,9 +327,9 @@ pub(super) static RULES: &[Rules] = &[
                 "allowPrivilegeEscalation privileged readOnlyRootFilesystem runAsGroup \
                  runAsNonRoot runAsUser",
             ),
-            inside("capabilities seccompProfile"),
+            inside("appArmorProfile capabilities seccompProfile"),
             honoured(PROC, "procMount"),
-            refused(LATER, "appArmorProfile seLinuxOptions windowsOptions"),
+            refused(LATER, "seLinuxOptions windowsOptions"),
         ],
     ),
     ("core.v1.Capabilities", &[honoured(RIGHTS, "add drop")]),
@@ -422,9 +436,13 @@ pub(super) static RULES: &[Rules] = &[
             honoured(REPORTED, "hostIP phase podIP startTime"),
             inside("conditions containerStatuses hostIPs podIPs"),
             honoured("the_class_of_service_is_upstreams", "qosClass"),
+            honoured(
+                "a_sidecar_counts_for_readiness_and_every_list_has_its_statuses",
+                "ephemeralContainerStatuses initContainerStatuses",
+            ),
             kept_status(
-                "allocatedResources ephemeralContainerStatuses extendedResourceClaimStatus \
-                 initContainerStatuses message nodeAllocatableResourceClaimStatuses \
+                "allocatedResources extendedResourceClaimStatus \
+                 message nodeAllocatableResourceClaimStatuses \
                  nominatedNodeName observedGeneration reason resize resourceClaimStatuses \
                  resources volumeHealth",
             ),

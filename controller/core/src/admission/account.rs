@@ -53,10 +53,10 @@ pub fn name_of(pod: &Value) -> &str {
 }
 
 /// Gives a new pod its account: the name, pull secrets if it has none, and the token's volume, named
-/// with `suffix`, if it wants one. Without a suffix there is no volume.
-pub fn assign(pod: &mut Value, account: &Value, suffix: Option<&str>) {
+/// with `suffix`, if it wants one.
+pub fn assign(pod: &mut Value, account: &Value, suffix: &str) {
     let name = name_of(pod).to_owned();
-    let suffix = suffix.filter(|_| automounts(pod, account));
+    let automounts = automounts(pod, account);
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else {
         return;
     };
@@ -73,7 +73,7 @@ pub fn assign(pod: &mut Value, account: &Value, suffix: Option<&str>) {
             spec.insert("imagePullSecrets".into(), names.into());
         }
     }
-    if let Some(suffix) = suffix {
+    if automounts {
         mount_token(spec, suffix);
     }
 }
@@ -142,63 +142,97 @@ fn volume(name: &str) -> Value {
 /// # Errors
 /// The first secret that the account does not name.
 pub fn check_secrets(pod: &Value, account: &Value) -> Result<(), String> {
-    let annotations = part(part(account, "metadata"), "annotations");
-    let enforced = text(annotations, "kubernetes.io/enforce-mountable-secrets");
-    if !matches!(enforced, "1" | "t" | "T" | "true" | "TRUE" | "True") {
+    let Some(limit) = Limit::of(account) else {
         return Ok(());
-    }
-    let owner = text(part(account, "metadata"), "name");
-    let allows =
-        |list: &str, name: &str| items(account, list).iter().any(|s| text(s, "name") == name);
-    let refuse = |what: String| {
-        Err(format!(
-            "{what} is not allowed because service account {owner} does not reference that secret"
-        ))
     };
     let spec = part(pod, "spec");
     for volume in items(spec, "volumes") {
         let Some(secret) = volume.get("secret").map(|s| text(s, "secretName")) else {
             continue;
         };
-        if !allows("secrets", secret) {
-            return refuse(format!("volume with secret.secretName={secret:?}"));
-        }
+        limit.check(secret, || {
+            format!("volume with secret.secretName={secret:?}")
+        })?;
     }
-    for (key, what) in [
-        ("initContainers", "init container"),
-        ("containers", "container"),
-    ] {
-        for container in items(spec, key) {
-            let name = text(container, "name");
-            for from in items(container, "envFrom") {
-                let secret = text(part(from, "secretRef"), "name");
-                if !secret.is_empty() && !allows("secrets", secret) {
-                    return refuse(format!(
-                        "{what} {name} with envFrom referencing secret.secretName={secret:?}"
-                    ));
-                }
-            }
-            for env in items(container, "env") {
-                let secret = text(part(part(env, "valueFrom"), "secretKeyRef"), "name");
-                if !secret.is_empty() && !allows("secrets", secret) {
-                    return refuse(format!(
-                        "{what} {name} with envVar {} referencing secret.secretName={secret:?}",
-                        text(env, "name")
-                    ));
-                }
-            }
-        }
-    }
+    limit.containers(spec, "initContainers", "init container")?;
+    limit.containers(spec, "containers", "container")?;
     for (at, secret) in items(spec, "imagePullSecrets").iter().enumerate() {
         let name = text(secret, "name");
-        if !allows("imagePullSecrets", name) {
+        if !limit.names("imagePullSecrets", name) {
             return Err(format!(
-                "imagePullSecrets[{at}].name={name:?} is not allowed because service account {owner} \
-                 does not reference that imagePullSecret"
+                "imagePullSecrets[{at}].name={name:?} is not allowed because service account {} \
+                 does not reference that imagePullSecret",
+                limit.owner()
             ));
         }
     }
     Ok(())
+}
+
+/// The same for ephemeral containers that come to a pod.
+///
+/// # Errors
+/// The first secret that the account does not name.
+pub fn check_debug_secrets(pod: &Value, account: &Value) -> Result<(), String> {
+    match Limit::of(account) {
+        Some(limit) => limit.containers(
+            part(pod, "spec"),
+            "ephemeralContainers",
+            "ephemeral container",
+        ),
+        None => Ok(()),
+    }
+}
+
+/// An account that limits its pods.
+struct Limit<'a>(&'a Value);
+
+impl<'a> Limit<'a> {
+    fn of(account: &'a Value) -> Option<Self> {
+        let annotations = part(part(account, "metadata"), "annotations");
+        let enforced = text(annotations, "kubernetes.io/enforce-mountable-secrets");
+        matches!(enforced, "1" | "t" | "T" | "true" | "TRUE" | "True").then_some(Self(account))
+    }
+
+    fn owner(&self) -> &str {
+        text(part(self.0, "metadata"), "name")
+    }
+
+    fn names(&self, list: &str, name: &str) -> bool {
+        items(self.0, list).iter().any(|s| text(s, "name") == name)
+    }
+
+    fn check(&self, secret: &str, what: impl FnOnce() -> String) -> Result<(), String> {
+        if secret.is_empty() || self.names("secrets", secret) {
+            return Ok(());
+        }
+        let (what, owner) = (what(), self.owner());
+        Err(format!(
+            "{what} is not allowed because service account {owner} does not reference that secret"
+        ))
+    }
+
+    fn containers(&self, spec: &Value, key: &str, what: &str) -> Result<(), String> {
+        for container in items(spec, key) {
+            let name = text(container, "name");
+            for from in items(container, "envFrom") {
+                let secret = text(part(from, "secretRef"), "name");
+                self.check(secret, || {
+                    format!("{what} {name} with envFrom referencing secret.secretName={secret:?}")
+                })?;
+            }
+            for env in items(container, "env") {
+                let secret = text(part(part(env, "valueFrom"), "secretKeyRef"), "name");
+                self.check(secret, || {
+                    let env = text(env, "name");
+                    format!(
+                        "{what} {name} with envVar {env} referencing secret.secretName={secret:?}"
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -211,7 +245,7 @@ mod tests {
 
     fn assigned(spec: &Value, account: &Value) -> Value {
         let mut pod = json!({"spec": spec});
-        assign(&mut pod, account, Some("abcde"));
+        assign(&mut pod, account, "abcde");
         pod["spec"].take()
     }
 
@@ -322,6 +356,19 @@ mod tests {
             Err(format!(
                 "container a with envVar E referencing secret.secretName=\"no\" {rest}"
             ))
+        );
+        let debug = pod(json!({"ephemeralContainers": [{"name": "e", "envFrom": [
+            {"secretRef": {"name": "no"}}]}]}));
+        assert_eq!(
+            check_debug_secrets(&debug, &account),
+            Err(format!(
+                "ephemeral container e with envFrom referencing secret.secretName=\"no\" {rest}"
+            ))
+        );
+        assert_eq!(
+            check_secrets(&debug, &account),
+            Ok(()),
+            "checked as it comes"
         );
         let pull = pod(json!({"imagePullSecrets": [{"name": "ok"}]}));
         assert!(

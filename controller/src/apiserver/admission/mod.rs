@@ -81,6 +81,10 @@ impl<'a> Attributes<'a> {
         self.operation == Operation::Create && self.is(group, resource)
     }
 
+    fn adds_debug_containers(&self) -> bool {
+        self.kind.kind == "Pod" && self.subresource == Some("ephemeralcontainers")
+    }
+
     fn forbidden(&self, name: &str, why: &str) -> Status {
         Status::forbidden(self.kind.group, self.kind.plural, name, why)
     }
@@ -184,7 +188,7 @@ impl Admission {
         if creates && (attributes.is("", "pods") || attributes.is("", "persistentvolumeclaims")) {
             self.check_limits(attributes, object)?;
         }
-        if attributes.creates("", "pods") {
+        if attributes.creates("", "pods") || attributes.adds_debug_containers() {
             self.check_account(attributes, object)?;
         }
         let warnings = self.check_security(attributes, object, old)?;

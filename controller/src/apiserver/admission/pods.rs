@@ -7,9 +7,6 @@ use serde_json::Value;
 use super::{Admission, Attributes, early_name, name_of};
 use crate::object;
 
-/// Whether pods get their tokens as a volume. Nodes can't make one yet.
-const MOUNT_TOKENS: bool = false;
-
 impl Admission {
     pub(super) fn mutate_pod(
         &self,
@@ -25,7 +22,7 @@ impl Admission {
         } else {
             let found = self.account_of(attributes, pod)?;
             let suffix = object::suffix().map_err(Status::internal)?;
-            account::assign(pod, &found, MOUNT_TOKENS.then_some(&suffix));
+            account::assign(pod, &found, &suffix);
         }
         let classes = self.all("scheduling.k8s.io", "priorityclasses", None)?;
         priority::resolve(pod, &classes)
@@ -56,7 +53,12 @@ impl Admission {
             return Ok(());
         }
         let found = self.account_of(attributes, pod)?;
-        account::check_secrets(pod, &found).map_err(|why| attributes.forbidden(name_of(pod), &why))
+        let check = if attributes.adds_debug_containers() {
+            account::check_debug_secrets
+        } else {
+            account::check_secrets
+        };
+        check(pod, &found).map_err(|why| attributes.forbidden(name_of(pod), &why))
     }
 
     /// Pods and claims keep within the namespace's LimitRanges.

@@ -485,17 +485,42 @@ async fn events_of_both_groups_are_the_same_objects() {
 }
 
 #[tokio::test]
-async fn ephemeral_containers_are_refused_in_words() {
+async fn ephemeral_containers_come_through_their_subresource() {
     let cluster = Cluster::start().await;
     cluster.post(PODS, &pod("a")).await.expect(201);
     let path = format!("{PODS}/a/ephemeralcontainers");
-    let patch = json!({"spec": {"ephemeralContainers": []}});
-    let reply = cluster.patch(&path, "strategic-merge-patch", &patch).await;
-    let reply = reply.expect(404).json();
-    // kubectl explains when the answer names no object.
-    assert_eq!(reply["details"], json!({}));
-    let why = "ephemeral containers are not supported by this release";
-    assert_eq!(reply["message"], why);
+    let read = cluster.get(&path).await.expect(200).json();
+    assert_eq!(read["kind"], "Pod");
+    let debug =
+        |name: &str| json!({"spec": {"ephemeralContainers": [{"name": name, "image": "i:1"}]}});
+    let reply = cluster
+        .patch(&path, "strategic-merge-patch", &debug("d"))
+        .await;
+    let pod = reply.expect(200).json();
+    assert_eq!(
+        pod["spec"]["ephemeralContainers"][0]["imagePullPolicy"],
+        "IfNotPresent"
+    );
+    // Another comes beside it; a PUT of what was read changes nothing.
+    let reply = cluster
+        .patch(&path, "strategic-merge-patch", &debug("e"))
+        .await;
+    let pod = reply.expect(200).json();
+    assert_eq!(
+        pod["spec"]["ephemeralContainers"].as_array().map(Vec::len),
+        Some(2)
+    );
+    let same = cluster.put(&path, &pod).await.expect(200).json();
+    assert_eq!(
+        same["metadata"]["resourceVersion"],
+        pod["metadata"]["resourceVersion"]
+    );
+    let reply = cluster.patch(&path, "merge-patch", &debug("e")).await;
+    let message = reply.expect(422).message().to_owned();
+    assert!(
+        message.contains("existing ephemeral containers \"d\" may not be removed"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
