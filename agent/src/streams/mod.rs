@@ -294,7 +294,9 @@ fn running(
     let container = container(&observation, pod, name);
     let running = container.filter(|c| matches!(c.state, ContainerState::Running { .. }));
     let running = running.ok_or(command::Refused::NotRunning)?;
-    Ok(running.container_id.clone())
+    // Outside it is unique on the board; the runtime's is unique in its pod.
+    let id = running.container_id.strip_prefix(&format!("{pod}-"));
+    Ok(id.unwrap_or(&running.container_id).to_owned())
 }
 
 /// What is known of a container of any sort.

@@ -95,7 +95,7 @@ fn observed(state: ContainerState) -> Observation {
         started: true,
         image: String::new(),
         image_id: String::new(),
-        container_id: "c.1".into(),
+        container_id: format!("{}-c.1", PodUid([1; 16])),
     };
     let report = PodReport {
         uid: PodUid([1; 16]),
