@@ -6,7 +6,6 @@
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,21 +13,25 @@ use anyhow::{Context, bail};
 use bramble_agent::config::{Drain, Places, Run};
 use bramble_agent::events::Events;
 use bramble_agent::identity::{self, Identity};
+use bramble_agent::image::flags::Flags;
+use bramble_agent::image::gc::{self, InUse};
+use bramble_agent::image::import;
+use bramble_agent::image::puller::{self, Puller};
 use bramble_agent::image::Store;
 use bramble_agent::link;
 use bramble_agent::network::Network;
 use bramble_agent::pods::{Board, Bridge, Directories};
 use bramble_agent::reconcile::{self, Inputs, Surroundings, World};
+use bramble_agent::runtime::cgroup::Cgroups;
 use bramble_agent::runtime::{KernelRuntime, Options};
 use bramble_agent::state::{Change, Contents, State};
-use bramble_agent::{clock, facts, join, local, status};
+use bramble_agent::{clock, facts, join, local, status, usage};
 use bramble_agent_core::plan::{Action, Durability, StopInput};
 use bramble_agent_core::session::Observation;
 use bramble_link::tls::FloorClock;
 use bramble_wire::local::SOCKET;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::ObjectId;
-use bramble_wire::report::NodeFacts;
 use bramble_wire::seal::{self, Binding, Sealed};
 use bramble_wire::version::Boot;
 use rustix::fs::FlockOperation;
@@ -38,10 +41,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// First pause between attempts to join; doubles up to [`JOIN_PAUSE_MAX`].
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
 const JOIN_PAUSE_MAX: Duration = Duration::from_secs(60);
-/// How often facts of the board are looked at again.
-const FACTS_INTERVAL: Duration = Duration::from_secs(300);
-/// Half of the first pause while the board has no address; doubles up to [`FACTS_INTERVAL`].
-const FACTS_FIRST: Duration = Duration::from_secs(2);
 /// Longest run directory: a shim's socket is 51 characters further, and the kernel takes 107.
 const RUN_DIR_MAX: usize = 56;
 
@@ -76,7 +75,13 @@ async fn serve(
     let places = &run.places;
     let options = runtime_options(run)?;
     let images = Arc::new(open_images(places)?);
-    let (facts_sender, facts) = watch::channel(facts::observe(&places.data_dir, None));
+    let looked_at = facts::Board {
+        data_dir: places.data_dir.clone(),
+        bridge: places.bridge.clone(),
+        reserved: (&run.reserve).into(),
+        own_id: own_id(&identity),
+    };
+    let (facts_sender, facts) = watch::channel(facts::observe(&looked_at, None));
     let memory_bytes = facts.borrow().memory_bytes;
     let (events, told) = Events::channel();
     let board = open_board(
@@ -87,6 +92,19 @@ async fn serve(
         events.clone(),
     )
     .await?;
+    let puller_options = puller::Options {
+        registries: run.images.registries.clone(),
+        parallel: run.images.max_parallel_pulls.into(),
+        clock: Arc::clone(&floor),
+    };
+    let (puller, look) = Puller::new(
+        Arc::clone(&images),
+        events.clone(),
+        puller_options,
+        clock::now,
+    );
+    board.pull_with(Arc::clone(&puller));
+    import(&run.images, places, &images);
     let (documents, document) = watch::channel(contents.document.clone());
     let (forget, forgotten) = mpsc::channel(4);
     let (observed, observations) = watch::channel(Observation::default());
@@ -110,22 +128,44 @@ async fn serve(
         node: identity.node.to_string(),
         observations: observations.clone(),
         document,
-        welcomed: is_welcomed,
+        welcomed: is_welcomed.clone(),
         images: Arc::clone(&images),
     };
-    let (status, in_use) = status::spawn(published);
+    let cgroups = Cgroups::discover(&places.cgroup_parent).context("find the cgroups")?;
+    let (measured, usage) = watch::channel(None);
+    tokio::spawn(usage::follow(
+        usage::Sampler::new(cgroups),
+        observations.clone(),
+        is_welcomed,
+        measured,
+    ));
+    let member = identity.clone();
+    let looks = facts::Sources {
+        board: looked_at,
+        towards: Box::new(move || broker_address(&member)),
+        images: Arc::clone(&images),
+    };
+    tokio::spawn(facts::follow(looks, facts_sender));
+    let in_use: InUse = {
+        let published = published.clone();
+        Arc::new(move || published.in_use())
+    };
+    let status = status::spawn(published);
+    tokio::spawn(gc::run(
+        Arc::clone(&images),
+        Arc::clone(&in_use),
+        run.images.watermarks(),
+        look,
+        clock::now,
+    ));
     let socket = local::bind(&places.run_dir.join(SOCKET)).context("bind the local socket")?;
     let local = local::Local {
         images,
         status,
         in_use,
+        puller,
     };
     tokio::spawn(local::serve(socket, local));
-    tokio::spawn(follow_facts(
-        places.data_dir.clone(),
-        identity.clone(),
-        facts_sender,
-    ));
     let (shutdown, shut) = oneshot::channel();
     let parts = link::Parts {
         identity,
@@ -135,6 +175,7 @@ async fn serve(
         floor: (floor, contents.time_floor),
         observations,
         events: told,
+        usage,
         documents,
         forget,
         welcomed,
@@ -155,6 +196,26 @@ async fn serve(
         talk.await.context("the link to the controller")??;
     }
     Ok(())
+}
+
+/// Watches for archives where the flags say so.
+fn import(flags: &Flags, places: &Places, images: &Arc<Store>) {
+    let say = |what: &'static str, result: std::io::Result<()>| {
+        if let Err(error) = result {
+            tracing::error!(%error, "{what}: archives are not loaded from there");
+        }
+    };
+    if let Some(folder) = flags.import_dir.clone() {
+        let images = Arc::clone(images);
+        tokio::spawn(async move {
+            say("--import-dir", import::watch_folder(images, folder).await);
+        });
+    }
+    if let Some(label) = flags.import_label.clone() {
+        let (images, at) = (Arc::clone(images), places.run_dir.join("stick"));
+        let watching = import::watch_label(images, import::BY_LABEL.into(), label, at);
+        tokio::spawn(async move { say("--import-label", watching.await) });
+    }
 }
 
 /// Ends every pod of a run directory.
@@ -404,33 +465,10 @@ fn opener(identity: &Identity) -> reconcile::Opener {
     })
 }
 
-/// Looks at the facts now and then; the address needs the broker's name resolved, which may take
-/// a while without a network.
-async fn follow_facts(data_dir: PathBuf, identity: Identity, facts: watch::Sender<NodeFacts>) {
-    let mut pause = FACTS_FIRST;
-    loop {
-        let (data_dir, identity) = (data_dir.clone(), identity.clone());
-        let look = tokio::task::spawn_blocking(move || {
-            facts::observe(&data_dir, broker_address(&identity))
-        });
-        let mut known = false;
-        if let Ok(mut new) = look.await {
-            facts.send_if_modified(|old| {
-                // Without a network the last address is the best guess.
-                new.address = new.address.or(old.address);
-                known = new.address.is_some();
-                let changed = *old != new;
-                *old = new;
-                changed
-            });
-        }
-        // A board without a network asks for the name ever more seldom.
-        pause = match known {
-            true => FACTS_INTERVAL,
-            false => (pause * 2).min(FACTS_INTERVAL),
-        };
-        tokio::time::sleep(pause).await;
-    }
+/// Who the board is where the system does not say.
+fn own_id(identity: &Identity) -> String {
+    let key = identity.signing.verifying_key().to_bytes();
+    key[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn broker_address(identity: &Identity) -> Option<SocketAddr> {

@@ -6,6 +6,7 @@ use bramble_wire::join::Token;
 use bramble_wire::name::NodeName;
 use clap::{Args, Parser, Subcommand};
 
+use crate::facts::Reserved;
 use crate::join::Controller;
 
 /// The node agent of Bramble: runs the pods that the controller gives to this board, and keeps them
@@ -84,12 +85,43 @@ pub struct Run {
         hide_env_values = true
     )]
     pub token: Option<Token>,
+    /// Images.
+    #[command(flatten)]
+    pub images: crate::image::flags::Flags,
     /// The program bramble-shim [default: beside this program]
     #[arg(long, value_name = "PATH")]
     pub shim: Option<PathBuf>,
     /// The program bramble-oci [default: beside this program]
     #[arg(long, value_name = "PATH")]
     pub oci: Option<PathBuf>,
+    /// What is kept for the board itself.
+    #[command(flatten)]
+    pub reserve: Reserve,
+}
+
+/// What pods may not use: the system, the agent and the page cache of both live on it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Reserve {
+    /// Processor kept for the board itself, thousandths of a core [default: 100]
+    #[arg(long, value_name = "MILLICORES")]
+    pub reserve_cpu: Option<u64>,
+    /// Memory kept for the board itself, MiB [default: an eighth, from 48 to 256]
+    #[arg(long, value_name = "MIB")]
+    pub reserve_memory: Option<u64>,
+    /// Disk kept for the board itself, MiB [default: a tenth, at most 2048]
+    #[arg(long, value_name = "MIB")]
+    pub reserve_storage: Option<u64>,
+}
+
+impl From<&Reserve> for Reserved {
+    fn from(flags: &Reserve) -> Self {
+        let bytes = |mib: u64| mib.saturating_mul(1 << 20);
+        Self {
+            cpu_milli: flags.reserve_cpu,
+            memory_bytes: flags.reserve_memory.map(bytes),
+            storage_bytes: flags.reserve_storage.map(bytes),
+        }
+    }
 }
 
 /// Flags of `drain`.
@@ -133,6 +165,15 @@ mod tests {
             let error = parse(line).unwrap_err();
             assert!(error.contains(expected), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn a_person_says_what_is_kept() {
+        let cli = parse("--reserve-cpu 50 --reserve-memory 32").unwrap();
+        let reserved = Reserved::from(&cli.run.reserve);
+        assert_eq!(reserved.cpu_milli, Some(50));
+        assert_eq!(reserved.memory_bytes, Some(32 << 20));
+        assert_eq!(reserved.storage_bytes, None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use bramble_link::{Event, Events, Handle, Link, Options, Refused, Subscription, 
 use bramble_wire::clock::Millis;
 use bramble_wire::object::PodUid;
 use bramble_wire::publish::{Delivery, Publish};
-use bramble_wire::report::PodEvent;
+use bramble_wire::report::{PodEvent, Usage};
 use bramble_wire::topic;
 use bramble_wire::version::Nonce;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,6 +49,8 @@ pub struct Parts {
     pub observations: watch::Receiver<Observation>,
     /// What happened to pods ([`crate::events::Events`]).
     pub events: mpsc::Receiver<PodEvent>,
+    /// What containers use.
+    pub usage: watch::Receiver<Option<Usage>>,
     /// Where accepted documents go.
     pub documents: watch::Sender<Option<Arc<Document>>>,
     /// Where pods to forget go.
@@ -88,6 +90,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         floor,
         observations,
         events: told,
+        usage,
         documents,
         forget,
         welcomed,
@@ -131,6 +134,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         events,
         observations,
         told,
+        usage,
         frames,
         persisted: persisted_inbox,
         shutdown,
@@ -184,6 +188,7 @@ struct Inputs {
     events: Events,
     observations: watch::Receiver<Observation>,
     told: mpsc::Receiver<PodEvent>,
+    usage: watch::Receiver<Option<Usage>>,
     frames: mpsc::Receiver<streams::Frame>,
     persisted: mpsc::Receiver<Persisted>,
     shutdown: oneshot::Receiver<()>,
@@ -226,6 +231,12 @@ impl Edge {
                     self.session.handle_observed(observation, now());
                 }
                 Some(event) = inputs.told.recv() => self.session.handle_event(event, now()),
+                Ok(()) = inputs.usage.changed() => {
+                    let usage = inputs.usage.borrow_and_update().clone();
+                    if let Some(usage) = usage {
+                        self.session.handle_usage(usage, now());
+                    }
+                }
                 Some(persisted) = inputs.persisted.recv() => self.handle_persisted(persisted)?,
                 Some(frame) = next_frame(&self.link, &mut inputs.frames) => self.handle_frame(frame),
                 () = sleep_until(wake) => self.session.handle_timeout(now()),

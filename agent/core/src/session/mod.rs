@@ -27,6 +27,7 @@ mod fetch;
 mod reporter;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::PodUid;
 use bramble_wire::publish::{Delivery, Publish};
 use bramble_wire::random::Random;
-use bramble_wire::report::{NodeFacts, PodEvent, PodReport};
+use bramble_wire::report::{NodeFacts, PodEvent, PodReport, Usage};
 use bramble_wire::stream;
 use bramble_wire::topic::{StreamId, Topic};
 use bramble_wire::version::{Boot, Nonce, Version};
@@ -178,7 +179,7 @@ pub struct Session {
     ask_timer: Retry,
     reporter: Reporter,
     report_timer: Retry,
-    /// When events that wait are reason enough for a report.
+    /// When events that wait, or what containers use, are reason enough for a report.
     tell_due: Millis,
     sum_due: Millis,
     last_sum: Option<Millis>,
@@ -334,6 +335,17 @@ impl Session {
     pub fn handle_event(&mut self, event: PodEvent, now: Millis) {
         self.reporter.tell(event);
         self.tell_due = self.tell_due.min(now + TELL_GATHER_MS);
+    }
+
+    /// What containers use now.
+    pub fn handle_usage(&mut self, usage: Usage, now: Millis) {
+        self.reporter.meter.offer(usage);
+        if !self.reporter.is_in_flight() {
+            self.tell_due = self.tell_due.min(self.reporter.meter.due(now));
+        }
+        if self.tell_due <= now {
+            self.report(now);
+        }
     }
 
     /// Time has passed; harmless when nothing is due.
@@ -581,6 +593,7 @@ impl Session {
                     return;
                 }
                 self.report_timer = Retry::NONE;
+                self.tell_due = self.tell_due.min(self.reporter.meter.due(now));
                 self.sum_soon(now, SUM_GATHER_MS);
                 self.forget();
                 self.report(now);
@@ -709,7 +722,7 @@ impl Session {
 
     fn send_report(&mut self, now: Millis) {
         self.report_timer.due = Millis::NEVER;
-        let report = self.reporter.next(self.tell_due <= now);
+        let report = self.reporter.next(self.tell_due <= now, now);
         if !self.reporter.has_more_to_tell() {
             self.tell_due = Millis::NEVER;
         }

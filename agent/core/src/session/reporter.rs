@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bramble_wire::clock::Millis;
 use bramble_wire::document::{Digest, Hash};
 use bramble_wire::limits::{REPORT_PODS_MAX, RESPONSE_MAX};
 use bramble_wire::message::{Report, Sum};
 use bramble_wire::object::PodUid;
-use bramble_wire::report::{ContainerState, NodeFacts, PodEvent, PodReport, observed_digest};
+use bramble_wire::report::{
+    ContainerState, NodeFacts, PodEvent, PodReport, Usage, observed_digest,
+};
 use bramble_wire::version::{Nonce, Version};
 
 use super::Observation;
 use super::document::Document;
 use super::events::Waiting;
+use super::usage::Meter;
 
 /// Longest that containers and texts of one pod may be in a report; beyond it the texts go first.
 const POD_REPORT_MAX: usize = RESPONSE_MAX / 4;
@@ -35,6 +39,7 @@ struct InFlight {
     more: bool,
     /// Number after its last event.
     events_end: u64,
+    usage: Option<Usage>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +55,7 @@ pub(super) struct Reporter {
     acked: BTreeMap<PodUid, (Hash, bool)>,
     in_flight: Option<InFlight>,
     events: Waiting,
+    pub(super) meter: Meter,
     /// Gone pods that the controller has forgotten.
     forgotten: BTreeSet<PodUid>,
 }
@@ -65,6 +71,7 @@ impl Reporter {
         };
         self.acked.clear();
         self.in_flight = None;
+        self.meter.forget();
     }
 
     /// No session any more.
@@ -126,9 +133,9 @@ impl Reporter {
         self.events.end() > sent.max(self.events.first())
     }
 
-    /// The report to send now, if there is something to say. Events that wait are reason enough
-    /// when they are `urgent`, and ride along otherwise.
-    pub(super) fn next(&mut self, urgent: bool) -> Option<Report> {
+    /// The report to send now, if there is something to say. Events that wait and usage are reason
+    /// enough when they are `urgent`, and ride along otherwise.
+    pub(super) fn next(&mut self, urgent: bool, now: Millis) -> Option<Report> {
         let session = self.session?;
         // What was sent and not acknowledged is said again even when it has changed back: the
         // controller may have it.
@@ -143,7 +150,7 @@ impl Reporter {
             .filter(|(uid, (hash, _))| acked(uid) != Some(*hash) || again(uid))
             .collect();
         let (first_event, events) = self.events.next();
-        let urgent = urgent && !events.is_empty();
+        let urgent = urgent && (!events.is_empty() || self.meter.due(now) <= now);
         let same = changed.is_empty() && self.said == self.now;
         if same && !self.full && unsure.is_none() && !urgent {
             return None;
@@ -160,6 +167,7 @@ impl Reporter {
             sent.push((**uid, *hash, pod.gone));
         }
         self.number += 1;
+        let usage = self.meter.take(now);
         let more = pods.len() < changed.len();
         let facts = (self.said.facts != self.now.facts).then(|| self.now.facts.clone());
         let header = self.now.clone();
@@ -169,6 +177,7 @@ impl Reporter {
             pods: sent,
             more,
             events_end: first_event + events.len() as u64,
+            usage: usage.clone(),
         });
         Some(Report {
             session,
@@ -181,7 +190,7 @@ impl Reporter {
             facts,
             first_event,
             events,
-            usage: None,
+            usage,
             rejected: self.now.rejected.clone(),
         })
     }
@@ -197,6 +206,9 @@ impl Reporter {
         self.said = sent.header;
         self.full &= sent.more;
         self.events.told(sent.events_end);
+        if let Some(usage) = sent.usage {
+            self.meter.told(usage);
+        }
         for (uid, hash, gone) in sent.pods {
             if self.pods.contains_key(&uid) {
                 self.acked.insert(uid, (hash, gone));

@@ -1,6 +1,7 @@
 //! Events.
 
 use bramble_wire::limits::REPORT_EVENTS_MAX;
+use bramble_wire::report::Amounts;
 
 use super::*;
 
@@ -120,4 +121,46 @@ impl Bench {
         }
         self.report()
     }
+}
+
+fn usage(cpu_nano: u64) -> Usage {
+    let amounts = Amounts {
+        cpu_nano,
+        memory_bytes: 1 << 20,
+    };
+    Usage {
+        node: amounts,
+        ..Usage::default()
+    }
+}
+
+#[test]
+fn usage_is_told_when_it_means_something_and_again_to_a_new_controller() {
+    let newest = wanted(1, 10, &[]);
+    let mut bench = Bench::new(1, None);
+    bench.session.handle_usage(usage(1_000_000_000), bench.now);
+    bench.silent();
+    let birth = bench.connect();
+    bench.welcome(&birth, &newest);
+    let first = bench.report();
+    assert_eq!(first.usage, Some(usage(1_000_000_000)));
+    // While that is out, and after it, only what differs enough is news; the newest counts.
+    bench.session.handle_usage(usage(1_900_000_000), bench.now);
+    bench.session.handle_usage(usage(1_010_000_000), bench.now);
+    bench.ack(&first, &[]);
+    bench.accept(&newest);
+    bench.settle();
+    bench.session.handle_usage(usage(2_000_000_000), bench.now);
+    let second = bench.report();
+    assert_eq!(second.usage, Some(usage(2_000_000_000)));
+    assert!(second.pods.is_empty() && second.facts.is_none());
+    bench.session.handle_usage(usage(4_000_000_000), bench.now);
+    bench.silent();
+    bench.ack(&second, &[]);
+    let third = bench.report();
+    assert_eq!(third.usage, Some(usage(4_000_000_000)));
+    bench.session.handle_disconnected(bench.now);
+    let birth = bench.connect();
+    bench.welcome(&birth, &newest);
+    assert_eq!(bench.report().usage, Some(usage(4_000_000_000)));
 }
