@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 /// How control groups are mounted.
@@ -48,6 +49,18 @@ pub(crate) struct Facts {
     /// Programs of a release that are not beside this one.
     pub(crate) programs_missing: Vec<&'static str>,
 }
+
+/// A function of each of [`MODULES`]: a kernel without a list of what is built in still has its symbols.
+const SYMBOLS: [(&str, &str); 8] = [
+    ("overlay", "ovl_fill_super"),
+    ("veth", "veth_newlink"),
+    ("bridge", "br_add_if"),
+    ("br_netfilter", "br_nf_pre_routing"),
+    ("nf_tables", "nft_do_chain"),
+    ("nft_masq", "nft_masq_init"),
+    ("vxlan", "vxlan_xmit"),
+    ("wireguard", "wg_xmit"),
+];
 
 /// Parts of the kernel that a node uses. Some boards have them built in.
 pub(crate) const MODULES: [&str; 8] = [
@@ -150,6 +163,10 @@ fn modules(at: &dyn Fn(&str) -> PathBuf, kernel: &str) -> BTreeSet<&'static str>
     let lists = lists.map(|path| read(&path));
     let loaded: BTreeSet<String> = names(&at("/sys/module")).collect();
     let systems = read(&at("/proc/filesystems"));
+    let built_in = match lists.iter().all(String::is_empty) {
+        true => functions(&at("/proc/kallsyms")),
+        false => BTreeSet::new(),
+    };
     let there = |name: &&str| {
         // The kernel takes `-` and `_` as the same.
         let files = [
@@ -157,6 +174,7 @@ fn modules(at: &dyn Fn(&str) -> PathBuf, kernel: &str) -> BTreeSet<&'static str>
             format!("/{}.ko", name.replace('_', "-")),
         ];
         loaded.contains(*name)
+            || built_in.contains(*name)
             || systems
                 .lines()
                 .any(|line| line.ends_with(&format!("\t{name}")))
@@ -165,6 +183,20 @@ fn modules(at: &dyn Fn(&str) -> PathBuf, kernel: &str) -> BTreeSet<&'static str>
                 .any(|list| files.iter().any(|file| list.contains(file.as_str())))
     };
     MODULES.into_iter().filter(there).collect()
+}
+
+/// Which of [`SYMBOLS`] the kernel has (address, type, name, and the module in brackets).
+fn functions(symbols: &Path) -> BTreeSet<&'static str> {
+    let Ok(file) = fs::File::open(symbols) else {
+        return BTreeSet::new();
+    };
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    let known = |line: String| {
+        let name = line.split_whitespace().nth(2)?;
+        let found = SYMBOLS.iter().find(|(_, symbol)| *symbol == name)?;
+        Some(found.0)
+    };
+    lines.filter_map(known).collect()
 }
 
 /// Compressed memory (zram) wears no card and needs none.

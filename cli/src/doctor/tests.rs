@@ -177,6 +177,24 @@ fn what_keeps_pods_from_running_is_told_from_what_is_weak() {
     assert_eq!(json["findings"][0]["level"], "missing");
 }
 
+/// A kernel with everything built in and no folder of modules.
+#[test]
+fn a_kernel_without_lists_is_known_by_its_functions() {
+    let root = tempfile::tempdir().unwrap();
+    pi(root.path());
+    fs::remove_dir_all(root.path().join("lib/modules")).unwrap();
+    put(
+        root.path(),
+        "proc/kallsyms",
+        "0000000000000000 t ovl_fill_super\n0000000000000000 t veth_newlink\n0000000000000000 t x_veth_newlink\n",
+    );
+    let facts = board::look(root.path(), Path::new("/"));
+    assert_eq!(
+        facts.modules.into_iter().collect::<Vec<_>>(),
+        ["overlay", "veth"]
+    );
+}
+
 /// What this machine has is seen at all.
 #[test]
 fn this_machine_is_looked_at() {
