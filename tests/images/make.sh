@@ -31,7 +31,8 @@ rootfs() { # DIR: what every image holds
     cp "$busybox" "$1/bin/busybox"
     chmod 755 "$1/bin/busybox"
     for applet in sh cat echo env hostname httpd id kill ls mkdir mount nslookup ping printf ps \
-        rm sleep test touch true false wget yes head tail wc stat sha256sum nc ip dd seq date; do
+        rm sleep test touch true false wget yes head tail wc stat sha256sum nc ip dd seq date \
+        stty tar tty; do
         ln -s busybox "$1/bin/$applet"
     done
     printf 'root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' > "$1/etc/passwd"

@@ -10,6 +10,7 @@ mod durability;
 mod facts;
 mod fields;
 mod identity;
+mod images;
 mod lifecycle;
 mod offline;
 mod pods;
