@@ -15,6 +15,8 @@ const CALM_MS: u64 = 5 * 60_000;
 /// Memory that must be available: the kubelet's 100 MiB, or this part of a small board's.
 const MEMORY_MIN: u64 = 100 << 20;
 const MEMORY_PART: u64 = 12;
+/// Disk that must be available: the kubelet's tenth, but of a large disk no more than this.
+const DISK_MIN: u64 = 2 << 30;
 
 /// What the board has and has left; 0 in all means that it is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,7 +71,7 @@ impl Readings {
     }
 
     fn lacks_disk(&self) -> bool {
-        let bytes = self.disk > 0 && self.disk_left < self.disk / 10;
+        let bytes = self.disk > 0 && self.disk_left < (self.disk / 10).min(DISK_MIN);
         // File systems without a fixed number of inodes say 0.
         bytes || (self.inodes > 0 && self.inodes_left < self.inodes / 20)
     }
