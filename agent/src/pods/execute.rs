@@ -169,8 +169,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
         let (name, wanted) = (input.name.clone(), input.mounts.clone());
         let binds = self
             .blocking(move |board| Ok(volumes::binds(board, uid, &name, &wanted)))
-            .await?;
-        let binds = binds.map_err(Failed::Config)?;
+            .await??;
         let message_path = input.termination_message_path.clone();
         let record = LifeRecord {
             image: input.image.clone(),

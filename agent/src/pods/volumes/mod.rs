@@ -17,10 +17,13 @@ mod memory;
 mod ownership;
 mod propagation;
 mod subpath;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bramble_agent_core::volume::{Content, Error, MountInput, Place, VolumeInput};
@@ -29,6 +32,7 @@ use bramble_wire::object::{PodUid, Propagation};
 use self::ownership::Ownership;
 use super::Directories;
 use super::files::make_dir;
+use crate::reconcile::Failed;
 use crate::runtime::{BindMount, unmount_below};
 use crate::tree;
 
@@ -139,6 +143,12 @@ fn ensure_root(path: &Path, group: Option<u32>) -> io::Result<()> {
         user: None,
         group,
     };
+    let data = fs::metadata(path)?;
+    let same = data.mode() & 0o7777 == ownership.mode && group.is_none_or(|id| id == data.gid());
+    // Programs watch these directories.
+    if same {
+        return Ok(());
+    }
     ownership::set(path, &ownership)
 }
 
@@ -150,23 +160,26 @@ fn mode(mode: u32, group: Option<u32>) -> u32 {
     }
 }
 
-/// What a container binds, in order; `container` is its name. Errors are texts for a person, the
-/// kubelet's where it has one. Blocks.
+/// What a container binds, in order; `container` is its name. Blocks.
+///
+/// # Errors
+/// With the kubelet's text where the fault is in the manifest, with containerd's where the board
+/// can't do it.
 pub(super) fn binds(
     directories: &Directories,
     uid: PodUid,
     container: &str,
     mounts: &[MountInput],
-) -> Result<Vec<BindMount>, String> {
+) -> Result<Vec<BindMount>, Failed> {
     let mut out = Vec::new();
     for (number, mount) in mounts.iter().enumerate() {
         let root = directories.place(uid, &mount.volume, &mount.place);
         if let Place::Board(path) = &mount.place {
-            make_missing(path)?;
+            make_missing(path).map_err(Failed::Other)?;
         }
         if mount.propagation != Propagation::None {
             let ours = !matches!(mount.place, Place::Board(_));
-            propagation::ensure(&root, mount.propagation, ours)?;
+            propagation::ensure(&root, mount.propagation, ours).map_err(Failed::Other)?;
         }
         let source = if mount.sub_path.is_empty() {
             root
@@ -179,10 +192,10 @@ pub(super) fn binds(
                     pod = %uid, container, volume = mount.volume, sub_path = mount.sub_path, %error,
                     "a sub-path could not be prepared"
                 );
-                format!(
+                Failed::Config(format!(
                     "failed to prepare subPath for volumeMount {:?} of container {container:?}",
                     mount.volume
-                )
+                ))
             })?;
             target
         };
