@@ -211,6 +211,7 @@ impl Mount {
                     })?;
             }
             _ => {
+                self.check_proc_mount(options.root, mount)?;
                 if mount.destination() == Path::new("/dev") {
                     mount_option_config.flags &= !MsFlags::MS_RDONLY;
                     self.mount_into_container(
@@ -628,6 +629,15 @@ impl Mount {
         };
 
         let dest: OwnedFd = root.resolve(container_dest)?.into();
+        // Links of the image may lead into /proc, where `check_proc_mount` sees only the name.
+        if !container_dest.normalize().starts_with("/proc")
+            && nix::sys::statfs::fstatfs(&dest)?.filesystem_type() == PROC_SUPER_MAGIC
+        {
+            return Err(MountError::Custom(format!(
+                "{} leads into /proc",
+                container_dest.display()
+            )));
+        }
         let dest_fd = dest.as_fd();
 
         // fd-based mount flow:
