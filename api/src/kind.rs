@@ -58,7 +58,8 @@ pub struct Kind {
     pub message: &'static str,
     /// Group under which objects are stored: a kind served from two groups has one home.
     pub storage_group: &'static str,
-    /// Whether objects are kept. The others are questions: they are created, answered, forgotten.
+    /// Whether objects are kept. The others are questions, which are created, answered and forgotten,
+    /// or measurements, which are made when somebody asks for them.
     pub stored: bool,
 }
 

@@ -11,3 +11,4 @@ pub mod pki;
 pub mod run;
 pub mod store;
 pub mod tokens;
+pub mod usage;

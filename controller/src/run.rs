@@ -108,6 +108,7 @@ async fn life(config: &Config) -> anyhow::Result<()> {
         store.clone(),
         joiner,
         Arc::new(nodes.clone()),
+        nodes.usage(),
         Limits::default(),
     )
     .await?;

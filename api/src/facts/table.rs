@@ -2823,4 +2823,24 @@ m("io.k8s.apimachinery.pkg.apis.meta.v1.StatusDetails", &[
   f("retryAfterSeconds", 5, One, Int32, 0, N),
   f("uid", 6, One, Str, 0, N),
 ], &[]),
+m("io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics", &[
+  f("name", 1, One, Str, 1, N),
+  f("usage", 2, Map, Quantity, 1, N),
+], &[]),
+m("io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics", &[
+  f("apiVersion", 0, One, Str, 0, N),
+  f("kind", 0, One, Str, 0, N),
+  f("metadata", 1, One, Msg(428), 0, N),
+  f("timestamp", 2, One, Time, 1, N),
+  f("usage", 4, Map, Quantity, 1, N),
+  f("window", 0, One, Str, 1, N),
+], &[]),
+m("io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics", &[
+  f("apiVersion", 0, One, Str, 0, N),
+  f("containers", 4, List, Msg(436), 1, Merge::Keys(&["name"])),
+  f("kind", 0, One, Str, 0, N),
+  f("metadata", 1, One, Msg(428), 0, N),
+  f("timestamp", 2, One, Time, 1, N),
+  f("window", 0, One, Str, 1, N),
+], &[]),
 ];

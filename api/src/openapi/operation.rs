@@ -132,7 +132,7 @@ pub(super) fn paths(kind: &'static Kind) -> Vec<Path> {
         variables: variables.clone(),
         operations: of(&["list", "create", "deletecollection"], None),
     });
-    if !kind.stored {
+    if !has("get") {
         return out;
     }
     let variables = [variables, vec!["name"]].concat();

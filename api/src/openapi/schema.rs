@@ -115,7 +115,7 @@ pub(super) fn definitions(kinds: &[&'static Kind], mut each: impl FnMut(&str, Sc
     for message in reachable(kinds) {
         each(message.name, of_message(message));
     }
-    for kind in kinds.iter().filter(|kind| kind.stored) {
+    for kind in kinds.iter().filter(|kind| kind.verbs.contains(&"list")) {
         each(&list_name(kind), of_list(kind));
     }
 }

@@ -81,6 +81,8 @@ fn printer(kind: &Kind) -> &'static Printer {
         ("discovery.k8s.io", "EndpointSlice") => &network::ENDPOINT_SLICE,
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::BINDING,
         ("scheduling.k8s.io", "PriorityClass") => &policy::PRIORITY_CLASS,
+        ("metrics.k8s.io", "NodeMetrics") => &node::METRICS,
+        ("metrics.k8s.io", "PodMetrics") => &pod::METRICS,
         ("apps", "Deployment") => &apps::DEPLOYMENT,
         ("apps", "ReplicaSet") => &apps::REPLICA_SET,
         _ => &core::GENERIC,

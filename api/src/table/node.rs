@@ -1,6 +1,7 @@
 //! The table of nodes.
 
 use super::{Printer, age, column, list, name, text};
+use crate::quantity::Quantity;
 use crate::time::Timestamp;
 use serde_json::{Map, Value};
 
@@ -19,6 +20,39 @@ pub(super) static PRINTER: Printer = Printer {
     ],
     cells,
 };
+
+/// What a node uses, as metrics-server prints it.
+pub(super) static METRICS: Printer = Printer {
+    columns: &[
+        column("Name", "string", 0),
+        column("CPU", "", 0),
+        column("MEMORY", "", 0),
+        column("WINDOW", "string", 0),
+    ],
+    cells: |object, _| {
+        let total = |resource: &str| sum(std::iter::once(object), resource);
+        used(object, total)
+    },
+};
+
+/// The cells of what is used.
+pub(super) fn used(object: &Value, total: impl Fn(&str) -> Quantity) -> Vec<Value> {
+    vec![
+        name(object),
+        total("cpu").to_string().into(),
+        total("memory").to_string().into(),
+        text(object, "/window").into(),
+    ]
+}
+
+/// The sum of a resource over everything that has `usage`.
+pub(super) fn sum<'a>(of: impl Iterator<Item = &'a Value>, resource: &str) -> Quantity {
+    let amounts = of.map(|one| text(one, &format!("/usage/{resource}")));
+    let amounts = amounts.filter_map(|amount| Quantity::parse(amount).ok());
+    amounts
+        .reduce(std::ops::Add::add)
+        .unwrap_or(Quantity::from_count(0))
+}
 
 fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
     let info = |key: &str| or_unknown(text(object, &format!("/status/nodeInfo/{key}")));

@@ -19,6 +19,17 @@ pub(super) static PRINTER: Printer = Printer {
     cells,
 };
 
+/// What a pod uses, all of its containers together.
+pub(super) static METRICS: Printer = Printer {
+    columns: super::node::METRICS.columns,
+    cells: |object, _| {
+        let containers = list(object, "/containers");
+        super::node::used(object, |resource| {
+            super::node::sum(containers.iter(), resource)
+        })
+    },
+};
+
 fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
     let reason = match text(pod, "/status/reason") {
         "" => text(pod, "/status/phase"),

@@ -1,7 +1,7 @@
 //! Which objects and which revisions a request is about: selectors and `resourceVersion` rules.
 
 use bramble_api::kind::Kind;
-use bramble_api::selector::{FieldSelector, LabelSelector};
+use bramble_api::selector::{FieldSelector, LabelSelector, Labels};
 use bramble_api::status::{Cause, Status};
 use serde_json::Value;
 
@@ -50,8 +50,12 @@ impl Selection {
         {
             return false;
         }
-        if self.labels.is_empty() && self.fields.is_empty() {
-            return true;
+        // Most objects are passed over by their labels, which come early in them.
+        let labels = (!self.labels.is_empty()).then(|| Labels::of(&entry.json));
+        match labels {
+            Some(Some(labels)) if !self.labels.matches_with(|key| labels.get(key)) => return false,
+            Some(Some(_)) | None if self.fields.is_empty() => return true,
+            _ => {}
         }
         serde_json::from_slice::<Value>(&entry.json)
             .is_ok_and(|object| self.labels.matches(&object) && self.fields.matches(&object))

@@ -96,6 +96,18 @@ pub(crate) struct Selected {
     remaining: Option<usize>,
 }
 
+impl Selected {
+    /// All of a list.
+    pub(crate) fn whole(revision: Revision, entries: Vec<Arc<Entry>>) -> Self {
+        Self {
+            revision,
+            entries,
+            next: None,
+            remaining: None,
+        }
+    }
+}
+
 /// Our `continue` token: like upstream's, opaque base64.
 #[derive(Serialize, Deserialize)]
 struct Continue {

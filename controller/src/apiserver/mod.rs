@@ -44,6 +44,7 @@ mod strangers;
 mod stream;
 mod subresource;
 mod token;
+mod usage;
 mod watch;
 mod write;
 
@@ -63,6 +64,7 @@ pub use serve::{Error, Server, Trust, start};
 use crate::join::Joiner;
 use crate::store::Store;
 use crate::tokens::Tokens;
+use crate::usage::Usages;
 
 /// Bounds that protect a small board from its clients.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +131,8 @@ pub struct Context {
     pub(crate) store: Arc<dyn Store>,
     /// Logs of pods.
     pub(crate) logs: Arc<dyn PodLogs>,
+    /// What nodes and pods use.
+    pub(crate) usage: Arc<Usages>,
     /// Joins and tokens.
     pub(crate) joiner: Arc<Joiner>,
     /// What depends on other objects than the one that is written.

@@ -21,7 +21,7 @@ use super::respond::{self, Body};
 use super::standing::Standing;
 use super::{
     Context, Limits, authorize, bodies, bramble, create, delete, documents, health, list, rbac,
-    review, stream, subresource, watch, write,
+    review, stream, subresource, usage, watch, write,
 };
 
 /// kubectl looks here for kinds that are not served and stops with an error about this list when it
@@ -32,6 +32,10 @@ const NO_DEFINITIONS: [&str; 4] = [
     "v1",
     "customresourcedefinitions",
 ];
+
+/// What upstream says to everybody who asks for Endpoints, whatever the verb.
+const OLD_ENDPOINTS: &str =
+    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
 
 /// Answers a request; never fails.
 pub(crate) async fn answer(
@@ -148,7 +152,11 @@ async fn dispatch(
     if (info.subresource).is_some_and(Subresource::is_stream) {
         return stream::connect(&info, &parts.headers, connection).await;
     }
-    resource(ctx, identity, &info, &parts.headers, body).await
+    let mut response = resource(ctx, identity, &info, &parts.headers, body).await?;
+    if (info.kind.group, info.kind.kind) == ("", "Endpoints") {
+        respond::warn(&mut response, &[OLD_ENDPOINTS.to_owned()]);
+    }
+    Ok(response)
 }
 
 async fn resource(
@@ -173,6 +181,9 @@ async fn resource(
     };
     let response = match (info.subresource, info.verb) {
         (Some(sub), _) => subresource::handle(ctx, info, sub.name, headers, &body).await,
+        (None, Verb::Get | Verb::List) if !info.kind.stored => {
+            usage::answer(ctx, info, headers).await
+        }
         (None, Verb::Get) => list::get(ctx, info, headers).await,
         (None, Verb::List | Verb::Watch) => list::list(ctx, info, headers).await,
         (None, Verb::Create) if info.name.is_some() => Err(Status::method_not_allowed_path()),

@@ -27,6 +27,7 @@ use crate::join::Joiner;
 use crate::pki::Serving;
 use crate::store::Store;
 use crate::tokens::Tokens;
+use crate::usage::Usages;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,7 @@ pub async fn start(
     store: Arc<dyn Store>,
     joiner: Arc<Joiner>,
     logs: Arc<dyn PodLogs>,
+    usage: Arc<Usages>,
     limits: Limits,
 ) -> Result<Server, Error> {
     let clients = verifier(&trust.ca)?;
@@ -106,6 +108,7 @@ pub async fn start(
         store,
         admission: Arc::new(admission),
         logs,
+        usage,
         joiner,
         rbac,
         tokens: trust.tokens,

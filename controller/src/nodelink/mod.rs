@@ -35,6 +35,7 @@ use tokio::task::JoinHandle;
 use crate::join::{Cidr, NodeKeys};
 use crate::store::Store;
 use crate::tokens::Minter;
+use crate::usage::Usages;
 use control::Control;
 
 /// Requests for logs that wait for the task; one more waits with its client.
@@ -76,6 +77,7 @@ pub struct Settings {
 pub struct NodeLink {
     commands: mpsc::Sender<task::Command>,
     running: Arc<Mutex<Option<JoinHandle<()>>>>,
+    usage: Arc<Usages>,
 }
 
 /// Starts the node link. The boot of the controller is raised, durably, before anything is sent.
@@ -136,7 +138,9 @@ pub async fn start(
     let (link, events) = Link::spawn(options)?;
 
     let (commands, requests) = mpsc::channel(COMMANDS_MAX);
+    let usage = Arc::new(Usages::default());
     let parts = task::Parts {
+        usage: Arc::clone(&usage),
         cluster,
         service_cidr,
         control,
@@ -151,6 +155,7 @@ pub async fn start(
     Ok(NodeLink {
         commands,
         running: Arc::new(Mutex::new(Some(running))),
+        usage,
     })
 }
 
@@ -159,6 +164,11 @@ impl NodeLink {
     pub async fn ended(&self) {
         // The task owns the other end for as long as it runs.
         self.commands.closed().await;
+    }
+
+    /// What nodes and their pods use, as they last said.
+    pub fn usage(&self) -> Arc<Usages> {
+        Arc::clone(&self.usage)
     }
 
     /// Tells the nodes that nobody controls, and ends.

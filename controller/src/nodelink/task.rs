@@ -30,6 +30,7 @@ use super::watch::{Source, Watchers};
 use super::will_of;
 use crate::join::{Cidr, NodeKey, NodeKeys};
 use crate::store::{Entry, Error as StoreError, EventKind, Store};
+use crate::usage::Usages;
 
 /// Messages taken from the link, and documents compiled, before everything else gets a turn.
 const BATCH: usize = 64;
@@ -62,6 +63,7 @@ pub(super) struct Parts {
     pub(super) link: Handle,
     pub(super) events: Events,
     pub(super) will: Arc<Mutex<Will>>,
+    pub(super) usage: Arc<Usages>,
     pub(super) tokens: Shelf,
 }
 
@@ -194,6 +196,7 @@ impl Task {
         for node in before {
             if !self.desired.members().any(|key| key.node == node) {
                 self.parts.machine.remove_node(&node);
+                self.parts.usage.forget(&node);
             }
         }
     }
@@ -216,6 +219,7 @@ impl Task {
             }
             Some(Membership::Left(node)) => {
                 self.parts.machine.remove_node(&node);
+                self.parts.usage.forget(&node);
                 self.parts.tokens.forget(&node);
                 self.streams.handle_node_gone(&node);
             }
@@ -311,6 +315,7 @@ impl Task {
             Event::Presence { node, presence } => {
                 tracing::info!(%node, ?presence, "node");
                 if matches!(presence, Presence::Stopped | Presence::Lost) {
+                    self.parts.usage.forget(&node);
                     self.streams.handle_node_gone(&node);
                 }
                 let written = reports::write_presence(&*self.store, &node, presence);
@@ -360,6 +365,9 @@ impl Task {
         // First what was told: the report may have the pod removed.
         let pod = |uid: &PodUid| self.desired.pod_of(&node, uid);
         (self.pod_events).relay(&*self.store, &node, &report.events, pod, now);
+        if let Some(usage) = report.usage.clone() {
+            self.parts.usage.set(&node, usage, pod, now);
+        }
         let written = match reports::write(&*self.store, &self.desired, &report) {
             Ok(written) => written,
             Err(error) => return self.note(Err(error)),

@@ -1,11 +1,11 @@
-//! What happened on a node, as the kubelet would tell it of its pods.
+//! Why a container waits for its image, as the kubelet would tell it.
 //!
 //! In: the stored pod, with the status that the reports before have brought, and the newest report.
-//! Out: notes of the transitions between the two. A report is a level: what happened twice between
-//! two reports is told once, and a report that says what is known is told not at all.
+//! Out: notes of what is new between the two. Everything else that happens on a node, it tells itself
+//! ([`super::from_node`]); this is a level of its report, and so survives the loss of what was told.
 
 use bramble_api::view::{Container, FullPod};
-use bramble_wire::report::{ContainerReport, ContainerState, PodReport, Terminated};
+use bramble_wire::report::{ContainerReport, ContainerState, PodReport};
 use serde_json::Value;
 
 use crate::action::{Note, Regarding};
@@ -13,10 +13,6 @@ use crate::kinds;
 
 /// What says so, upstream's name of it.
 const COMPONENT: &str = "kubelet";
-/// As in [`crate::status`]: the runtime in front of a container's id.
-const RUNTIME: &str = "bramble://";
-/// Reason of a life that never began.
-const START_ERROR: &str = "StartError";
 
 /// The events that a report of `pod`, bound to `node`, brings; for a report whose status is written.
 ///
@@ -28,233 +24,88 @@ pub fn from_report(
     report: &PodReport,
 ) -> Result<Vec<Note>, serde_json::Error> {
     let view: FullPod = serde::Deserialize::deserialize(pod)?;
-    let mut story = Story {
-        node,
-        pod: &view,
-        container: None,
-        notes: Vec::new(),
-    };
+    let mut notes = Vec::new();
     if view.metadata.uid != report.uid.to_string() || view.spec.node_name != node {
-        return Ok(story.notes);
+        return Ok(notes);
     }
-    story.tell_pod(pod, report);
-    // In the manifest's order, whatever the order of the report.
-    for container in &view.spec.containers {
-        let Some(new) = report.containers.iter().find(|r| r.name == container.name) else {
-            continue;
-        };
-        story.container = Some(container);
-        story.tell_container(container, &Before::of(pod, &container.name), new);
+    let (spec, none) = (&view.spec, Vec::new());
+    for (list, statuses, containers, reports) in [
+        (
+            "initContainers",
+            "initContainerStatuses",
+            &spec.init_containers,
+            &report.init_containers,
+        ),
+        (
+            "containers",
+            "containerStatuses",
+            &spec.containers,
+            &report.containers,
+        ),
+        (
+            "ephemeralContainers",
+            "ephemeralContainerStatuses",
+            &spec.ephemeral_containers,
+            &report.ephemeral_containers,
+        ),
+    ] {
+        let before = pod["status"][statuses].as_array().unwrap_or(&none);
+        // In the manifest's order, whatever the order of the report.
+        for container in containers {
+            let named = |report: &&ContainerReport| report.name == container.name;
+            let Some(new) = reports.iter().find(named) else {
+                continue;
+            };
+            let old = before
+                .iter()
+                .find(|old| old["name"] == container.name.as_str());
+            for (warning, reason, message) in tell(container, old, new) {
+                let mut regarding = Regarding::of(kinds::pod(), &view.metadata);
+                regarding.field_path = format!("spec.{list}{{{}}}", container.name);
+                notes.push(Note {
+                    regarding,
+                    warning,
+                    reason: reason.into(),
+                    message,
+                    component: COMPONENT,
+                    host: node.to_owned(),
+                });
+            }
+        }
     }
-    Ok(story.notes)
+    Ok(notes)
 }
 
-/// A container as the status has it.
-struct Before<'a>(Option<&'a Value>);
+/// Whether it is a warning, reason, message.
+type Told = (bool, &'static str, String);
 
-impl<'a> Before<'a> {
-    fn of(pod: &'a Value, container: &str) -> Self {
-        let list = pod
-            .pointer("/status/containerStatuses")
-            .and_then(Value::as_array);
-        Self(list.and_then(|list| list.iter().find(|status| status["name"] == container)))
+fn tell(container: &Container, old: Option<&Value>, new: &ContainerReport) -> Vec<Told> {
+    let ContainerState::Waiting { reason, message } = &new.state else {
+        return Vec::new();
+    };
+    let text = |path: &str| {
+        old.and_then(|old| old.pointer(path))
+            .and_then(Value::as_str)
+    };
+    let same = text("/state/waiting/reason") == Some(reason)
+        && text("/state/waiting/message").unwrap_or("") == message;
+    if same {
+        return Vec::new();
     }
-
-    fn text(&self, path: &str) -> Option<&'a str> {
-        self.0?.pointer(path)?.as_str()
-    }
-
-    fn runs(&self) -> bool {
-        self.0
-            .is_some_and(|status| status.pointer("/state/running").is_some())
-    }
-
-    /// Whether a life was seen running, or ended. The id of a waiting container says neither.
-    fn knows(&self, life: &str) -> bool {
-        let running = if self.runs() {
-            self.text("/containerID")
-        } else {
-            None
-        };
-        let ended = [
-            "/state/terminated/containerID",
-            "/lastState/terminated/containerID",
-        ];
-        let ended = ended.into_iter().filter_map(|path| self.text(path));
-        running
-            .into_iter()
-            .chain(ended)
-            .any(|id| id.strip_prefix(RUNTIME) == Some(life))
-    }
-}
-
-struct Story<'a> {
-    node: &'a str,
-    pod: &'a FullPod,
-    /// The one that is told of; none for the pod itself.
-    container: Option<&'a Container>,
-    notes: Vec<Note>,
-}
-
-impl Story<'_> {
-    fn normal(&mut self, reason: &'static str, message: String) {
-        self.note(false, reason, message);
-    }
-
-    fn warn(&mut self, reason: &'static str, message: String) {
-        self.note(true, reason, message);
-    }
-
-    fn note(&mut self, warning: bool, reason: &'static str, message: String) {
-        let mut regarding = Regarding::of(kinds::pod(), &self.pod.metadata);
-        if let Some(container) = self.container {
-            regarding.field_path = format!("spec.containers{{{}}}", container.name);
+    let why = if message.is_empty() { reason } else { message };
+    let first: Told = match reason.as_str() {
+        "ErrImageNeverPull" => (true, "ErrImageNeverPull", why.clone()),
+        "ErrImagePull" | "RegistryUnavailable" => {
+            let image = &container.image;
+            let message = format!("Failed to pull image \"{image}\": {why}");
+            (true, "Failed", message)
         }
-        let (component, host) = (COMPONENT, self.node.to_owned());
-        self.notes.push(Note {
-            regarding,
-            warning,
-            reason: reason.into(),
-            message,
-            component,
-            host,
-        });
-    }
-
-    fn tell_pod(&mut self, pod: &Value, report: &PodReport) {
-        let old = |field: &str| {
-            pod["status"]
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or("")
-        };
-        let same = old("reason") == report.reason && old("message") == report.message;
-        if report.reason == "FailedCreatePodSandBox" && !same {
-            let message = format!("Failed to create pod sandbox: {}", report.message);
-            self.warn("FailedCreatePodSandBox", message);
-        }
-    }
-
-    fn tell_container(&mut self, container: &Container, old: &Before<'_>, new: &ContainerReport) {
-        // Lives in their order. One that came and went between two reports is told all the same.
-        let runs = matches!(new.state, ContainerState::Running { .. });
-        let stopped = old.runs() && !(runs && old.knows(&new.container_id));
-        if stopped && self.pod.metadata.is_deleting() {
-            self.normal("Killing", format!("Stopping container {}", container.name));
-        }
-        if let Some(end) = &new.last {
-            self.tell_life(container, old, &end.container_id, Some(end));
-        }
-        match &new.state {
-            ContainerState::Running { .. } => {
-                self.tell_life(container, old, &new.container_id, None);
-            }
-            ContainerState::Terminated(end) => {
-                self.tell_life(container, old, &end.container_id, Some(end));
-            }
-            ContainerState::Waiting { reason, message } => {
-                self.tell_waiting(container, old, new, reason, message);
-            }
-        }
-    }
-
-    fn tell_life(
-        &mut self,
-        container: &Container,
-        old: &Before<'_>,
-        id: &str,
-        end: Option<&Terminated>,
-    ) {
-        // A life whose end nobody saw may not have begun.
-        if id.is_empty()
-            || old.knows(id)
-            || end.is_some_and(|e| e.reason == "ContainerStatusUnknown")
-        {
-            return;
-        }
-        let pulled = format!(
-            "Container image \"{}\" already present on machine",
-            container.image
-        );
-        self.normal("Pulled", pulled);
-        self.normal("Created", "Container created".to_owned());
-        match end {
-            Some(end) if end.reason == START_ERROR => {
-                self.warn("Failed", format!("Error: {}", end.message));
-            }
-            _ => self.normal("Started", "Container started".to_owned()),
-        }
-    }
-
-    fn tell_waiting(
-        &mut self,
-        container: &Container,
-        old: &Before<'_>,
-        new: &ContainerReport,
-        reason: &str,
-        message: &str,
-    ) {
-        let before = old.text("/state/waiting/reason");
-        let same_text = old.text("/state/waiting/message").unwrap_or("") == message;
-        if reason == "CrashLoopBackOff" {
-            // The text names a delay that grows; what is new is an end since the last time.
-            let news = new
-                .last
-                .as_ref()
-                .is_some_and(|end| !old.knows(&end.container_id));
-            if before != Some(reason) || news {
-                self.warn("BackOff", self.back_off(container));
-            }
-            return;
-        }
-        if before == Some(reason) && same_text {
-            return;
-        }
-        let error = if message.is_empty() { reason } else { message };
-        match reason {
-            "CreateContainerConfigError"
-            | "CreateContainerError"
-            | "RunContainerError"
-            | "InvalidImage"
-            | "ErrImageLoad" => self.warn("Failed", format!("Error: {error}")),
-            "CreatePodSandboxError" => {
-                self.warn(
-                    "FailedCreatePodSandBox",
-                    format!("Failed to create pod sandbox: {error}"),
-                );
-            }
-            "ErrImageNeverPull" => {
-                self.warn("ErrImageNeverPull", error.to_owned());
-                self.warn("Failed", format!("Error: {reason}"));
-            }
-            "ErrImagePull" => {
-                let image = &container.image;
-                self.warn(
-                    "Failed",
-                    format!("Failed to pull image \"{image}\": {error}"),
-                );
-                self.warn("Failed", format!("Error: {reason}"));
-            }
-            "ImagePullBackOff" => {
-                self.normal("BackOff", error.to_owned());
-                self.warn("Failed", format!("Error: {reason}"));
-            }
-            "InvalidImageName" => {
-                self.warn("InspectFailed", error.to_owned());
-                self.warn("Failed", format!("Error: {reason}"));
-            }
-            // `ContainerCreating`: on its way.
-            _ => {}
-        }
-    }
-
-    fn back_off(&self, container: &Container) -> String {
-        let metadata = &self.pod.metadata;
-        format!(
-            "Back-off restarting failed container {} in pod {}_{}({})",
-            container.name, metadata.name, metadata.namespace, metadata.uid
-        )
-    }
+        "ImagePullBackOff" => (false, "BackOff", why.clone()),
+        "InvalidImageName" => (true, "InspectFailed", why.clone()),
+        // The node tells of it, or it is on its way.
+        _ => return Vec::new(),
+    };
+    vec![first, (true, "Failed", format!("Error: {reason}"))]
 }
 
 #[cfg(test)]

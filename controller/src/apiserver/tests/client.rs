@@ -23,10 +23,12 @@ use crate::join::{Joiner, NodeKeys, Settings};
 use crate::pki::{Options, Pki};
 use crate::store::{Body, Durability, EventKind, Expect, Key, MemoryStore, Op, Page, Scope, Store};
 use crate::tokens::Tokens;
+use crate::usage::Usages;
 
 pub(super) struct Cluster {
     pub(super) store: MemoryStore,
     pub(super) pki: Arc<Pki>,
+    pub(super) usage: Arc<Usages>,
     address: SocketAddr,
     admin: Identity,
     _server: Server,
@@ -141,7 +143,9 @@ impl Cluster {
             clock,
             tokens: Arc::new(tokens),
         };
-        let server = start(any, trust, shared, joiner, logs, limits)
+        let usage = Arc::<Usages>::default();
+        let measured = Arc::clone(&usage);
+        let server = start(any, trust, shared, joiner, logs, measured, limits)
             .await
             .unwrap();
         let text = std::fs::read_to_string(dir.path().join("pki/admin.pem")).unwrap();
@@ -153,6 +157,7 @@ impl Cluster {
         Self {
             store,
             pki,
+            usage,
             address,
             admin,
             _server: server,

@@ -245,3 +245,19 @@ async fn openapi_v2_in_both_forms_gzipped_and_with_a_tag() {
         assert!(again.body.is_empty());
     }
 }
+
+#[tokio::test]
+async fn who_asks_for_endpoints_is_told_of_slices() {
+    let cluster = Cluster::start().await;
+    let path = "/api/v1/namespaces/default/endpoints";
+    let told =
+        ["299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\""];
+    assert_eq!(cluster.get(path).await.expect(200).warnings(), told);
+    let object = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "x"}});
+    assert_eq!(
+        cluster.post(path, &object).await.expect(201).warnings(),
+        told
+    );
+    let others = "/api/v1/namespaces/default/services";
+    assert!(cluster.get(others).await.expect(200).warnings().is_empty());
+}

@@ -14,6 +14,7 @@ mod rbac;
 mod strangers;
 mod tokens;
 mod unread;
+mod usage;
 mod verbs;
 mod watches;
 

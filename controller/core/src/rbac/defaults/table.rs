@@ -150,6 +150,14 @@ pub(super) static ROLES: &[Role] = &[
         aggregate_to: &["view"],
         ..role("system:aggregate-to-view", VIEW)
     },
+    // Of metrics-server's manifest, whose part is done here.
+    Role {
+        aggregate_to: &["admin", "edit", "view"],
+        ..role(
+            "system:aggregated-metrics-reader",
+            &[on(READ, &["metrics.k8s.io"], &["nodes", "pods"])],
+        )
+    },
     role(
         "system:auth-delegator",
         &[
