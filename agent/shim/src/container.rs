@@ -18,6 +18,10 @@ use crate::sink::Sink;
 /// Most bytes read from one pipe in one turn, so that a flood doesn't keep the others waiting.
 pub(crate) const READ_TURN: usize = 64 * 1024;
 
+/// Output is cut into lines in pieces of this size, and lines are written when there are so many bytes.
+const PIECE: usize = 1024;
+const WRITE: usize = 16 * 1024;
+
 /// A container and what belongs to it.
 #[derive(Debug)]
 pub(crate) struct Container {
@@ -139,7 +143,14 @@ impl Container {
             match file.read(buffer) {
                 Ok(0) => break true,
                 Ok(n) => {
-                    lines.push(&buffer[..n], &mut out);
+                    // A byte of output may be a line, and a line weighs forty bytes at least.
+                    for piece in buffer[..n].chunks(PIECE) {
+                        lines.push(piece, &mut out);
+                        if out.len() >= WRITE {
+                            self.log.write(&out);
+                            out.clear();
+                        }
+                    }
                     self.log.write(&out);
                     out.clear();
                     total += n;

@@ -49,18 +49,21 @@ impl Lines {
         self.stream
     }
 
-    /// Takes bytes, appends the lines that are complete to `out`.
+    /// Takes bytes, appends the lines that are complete to `out`. They were read together and have
+    /// the same time.
     pub(crate) fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+        let mut now = Vec::with_capacity(32);
+        clock::push_now(&mut now);
         while !bytes.is_empty() {
             let room = LINE_MAX - self.partial.len();
             let window = &bytes[..bytes.len().min(room)];
             match window.iter().position(|b| *b == b'\n') {
                 Some(end) => {
-                    self.line(b'F', &bytes[..end], out);
+                    self.line(&now, b'F', &bytes[..end], out);
                     bytes = &bytes[end + 1..];
                 }
                 None if bytes.len() >= room => {
-                    self.line(b'P', &bytes[..room], out);
+                    self.line(&now, b'P', &bytes[..room], out);
                     bytes = &bytes[room..];
                 }
                 None => {
@@ -74,12 +77,14 @@ impl Lines {
     /// The stream has ended: what is left is a line without its end.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         if !self.partial.is_empty() {
-            self.line(b'F', &[], out);
+            let mut now = Vec::with_capacity(32);
+            clock::push_now(&mut now);
+            self.line(&now, b'F', &[], out);
         }
     }
 
-    fn line(&mut self, tag: u8, rest: &[u8], out: &mut Vec<u8>) {
-        clock::push_now(out);
+    fn line(&mut self, now: &[u8], tag: u8, rest: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(now);
         out.push(b' ');
         out.extend_from_slice(self.stream.name().as_bytes());
         out.extend_from_slice(&[b' ', tag, b' ']);

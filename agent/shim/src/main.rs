@@ -12,6 +12,7 @@
 mod args;
 mod client;
 mod clock;
+mod command;
 mod container;
 mod create;
 mod fds;

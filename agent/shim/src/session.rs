@@ -15,6 +15,7 @@ use bramble_wire::shim::{
 };
 
 use crate::client::Client;
+use crate::command::{self, Command};
 use crate::container::{Container, Input, failure};
 use crate::fds;
 use crate::helper::{Helper, Step};
@@ -42,15 +43,6 @@ enum Kind {
 }
 
 #[derive(Debug)]
-struct Command {
-    helper: Option<Helper>,
-    pid: Option<i32>,
-    outlive: bool,
-    term_sent: bool,
-    kill_at: Option<Instant>,
-}
-
-#[derive(Debug)]
 struct Clients {
     list: Vec<Client>,
     /// It has the container's input.
@@ -59,20 +51,6 @@ struct Clients {
     keep: bool,
     /// The container ended; what the clients have not taken yet is left.
     ended: Option<SessionEnd>,
-}
-
-impl Command {
-    fn stop(&mut self, grace: Duration, now: Instant) {
-        let at = now + grace;
-        self.kill_at = Some(self.kill_at.map_or(at, |old| old.min(at)));
-        let Some(pid) = self.pid else { return };
-        if grace.is_zero() {
-            kill::group(pid, libc::SIGKILL);
-        } else if !self.term_sent {
-            self.term_sent = true;
-            kill::group(pid, libc::SIGTERM);
-        }
-    }
 }
 
 impl Session {
@@ -199,7 +177,7 @@ impl Pod {
         }
         let broken =
             |e: std::io::Error| failure(FailureKind::Runtime, format!("start bramble-oci: {e}"));
-        let streams = command_streams(&exec, descriptors).map_err(broken)?;
+        let streams = command::streams(&exec, descriptors).map_err(broken)?;
         let root = self.args.pod_dir.join(path::OCI);
         let mut args: Vec<OsString> = ["exec", "--postcard", "--id", exec.id.as_str(), "--root"]
             .map(OsString::from)
@@ -465,51 +443,4 @@ impl Pod {
             }
         }
     }
-}
-
-impl Command {
-    fn handle_time(&mut self, now: Instant) {
-        if let Some(pid) = self.pid
-            && self.kill_at.is_some_and(|at| at <= now)
-        {
-            kill::group(pid, libc::SIGKILL);
-            // Again soon: the kernel may have missed one that was just forking.
-            self.kill_at = Some(now + Duration::from_secs(1));
-        }
-        if let Some(helper) = &mut self.helper
-            && !helper.killed
-            && helper.deadline <= now
-        {
-            helper.killed = true;
-            let _ = kill::process(helper.pid, libc::SIGKILL);
-        }
-    }
-}
-
-/// Descriptors for the helper, each with the argument that names it.
-fn command_streams(
-    exec: &Exec,
-    descriptors: Vec<OwnedFd>,
-) -> std::io::Result<Vec<(&'static str, OwnedFd)>> {
-    let mut descriptors = descriptors.into_iter();
-    let mut out = Vec::new();
-    if exec.terminal {
-        out.extend(descriptors.next().map(|fd| ("--console-fd", fd)));
-        return Ok(out);
-    }
-    if exec.streams.stdin {
-        out.extend(descriptors.next().map(|fd| ("--stdin-fd", fd)));
-    }
-    for (name, wanted) in [
-        ("--stdout-fd", exec.streams.stdout),
-        ("--stderr-fd", exec.streams.stderr),
-    ] {
-        let fd = match wanted.then(|| descriptors.next()).flatten() {
-            Some(fd) => fd,
-            // The helper's own output is its report; its errors are the shim's.
-            None => fds::null()?,
-        };
-        out.push((name, fd));
-    }
-    Ok(out)
 }
