@@ -384,7 +384,7 @@ async fn a_container_has_the_rights_it_was_given_and_no_more() {
     let (end, log) = run(&board, &runtime, uid, &plain).await;
     assert_eq!(end.code, 0, "{log}");
     for want in [
-        "CapEff:\t00000000a00425fb",
+        "CapEff:\t00000000a80425fb",
         "CapAmb:\t0000000000000000",
         "NoNewPrivs:\t1",
         "SigBlk:\t0000000000000000",
