@@ -343,16 +343,49 @@ Examples:
         #[command(flatten)]
         socket: Socket,
     },
+    /// Pull an image from its registry
+    #[command(after_help = "\
+Examples:
+  bramble image pull busybox:1.36
+  bramble image pull registry.lan:5000/app:1 --auth-file ~/.docker/config.json
+
+Mirrors, certificates and plain HTTP are set in the board's /etc/bramble/registries.toml.")]
+    Pull {
+        /// The name
+        name: String,
+        /// Docker configuration with credentials; - reads standard input
+        #[arg(long, value_name = "FILE")]
+        auth_file: Option<PathBuf>,
+        #[command(flatten)]
+        socket: Socket,
+    },
     /// List the images on this board
-    #[command(after_help = "Examples:\n  bramble image list")]
+    #[command(visible_alias = "ls", after_help = "Examples:\n  bramble image ls")]
     List {
         #[command(flatten)]
         socket: Socket,
     },
     /// Remove an image by its name
-    #[command(after_help = "Examples:\n  bramble image remove docker.io/library/hello:v1")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  bramble image rm docker.io/library/hello:v1"
+    )]
     Remove {
         /// The name, as `bramble image list` shows it
+        name: String,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Remove every image that no pod of this board names and nothing runs of
+    #[command(after_help = "Examples:\n  bramble image prune")]
+    Prune {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Print what is known of an image, as JSON
+    #[command(after_help = "Examples:\n  bramble image inspect hello:v1")]
+    Inspect {
+        /// Its name or id
         name: String,
         #[command(flatten)]
         socket: Socket,

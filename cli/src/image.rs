@@ -10,7 +10,7 @@ use std::io::{IsTerminal as _, Read};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use bramble_wire::local::{Image, Reply, Request};
+use bramble_wire::local::{Auth, Detail, Image, Progress, Reply, Request};
 
 use crate::args;
 use crate::output::{self, plain, table};
@@ -22,7 +22,98 @@ pub(crate) fn run(command: &args::Image) -> Result<()> {
         args::Image::Load { file, socket } => load(file, &socket.socket),
         args::Image::List { socket } => output::print(&list(&images(&socket.socket)?)),
         args::Image::Remove { name, socket } => remove(name, &socket.socket),
+        args::Image::Pull {
+            name,
+            auth_file,
+            socket,
+        } => pull(name, auth_file.as_deref(), &socket.socket),
+        args::Image::Prune { socket } => prune(&socket.socket),
+        args::Image::Inspect { name, socket } => inspect(name, &socket.socket),
     }
+}
+
+/// Longest file of credentials.
+const AUTH_MAX: u64 = 512 * 1024;
+
+fn pull(name: &str, auth_file: Option<&Path>, socket: &Path) -> Result<()> {
+    let auth = auth_file.map(read_auth).transpose()?;
+    let request = Request::ImagePull {
+        name: name.into(),
+        auth,
+    };
+    let terminal = std::io::stderr().is_terminal();
+    eprintln!("pulling {} …", plain(name));
+    let reply = Agent::connect(socket)?.ask_with_progress(request, |progress| {
+        // A line that is written over; in a log it would be many.
+        if terminal && progress.of > 0 {
+            eprint!("\r{}\x1b[K", how_far(&progress));
+        }
+    });
+    if terminal {
+        eprint!("\r\x1b[K");
+    }
+    match reply? {
+        Reply::Loaded(images) => output::print(&done("pulled", &images)),
+        other => Err(socket::unexpected(&other)),
+    }
+}
+
+fn read_auth(file: &Path) -> Result<Auth> {
+    let mut bytes = Vec::new();
+    let read = match file == Path::new("-") {
+        true => std::io::stdin().take(AUTH_MAX + 1).read_to_end(&mut bytes),
+        false => File::open(file).and_then(|f| f.take(AUTH_MAX + 1).read_to_end(&mut bytes)),
+    };
+    read.with_context(|| format!("reading {}", file.display()))?;
+    ensure!(
+        bytes.len() as u64 <= AUTH_MAX,
+        "{} is too long for credentials",
+        file.display()
+    );
+    Ok(Auth(bytes))
+}
+
+fn how_far(progress: &Progress) -> String {
+    format!(
+        "{} of {}, {} of {} layers unpacked",
+        size(progress.bytes),
+        size(progress.of),
+        progress.layers,
+        progress.of_layers
+    )
+}
+
+fn prune(socket: &Path) -> Result<()> {
+    match Agent::connect(socket)?.ask(Request::ImagePrune)? {
+        Reply::Pruned(images) if images.is_empty() => output::print("nothing to remove\n"),
+        Reply::Pruned(images) => output::print(&done("removed", &images)),
+        other => Err(socket::unexpected(&other)),
+    }
+}
+
+fn inspect(name: &str, socket: &Path) -> Result<()> {
+    let request = Request::ImageInspect { name: name.into() };
+    match Agent::connect(socket)?.ask(request)? {
+        Reply::Detail(detail) => output::print(&detail_json(&detail)?),
+        other => Err(socket::unexpected(&other)),
+    }
+}
+
+fn detail_json(detail: &Detail) -> Result<String> {
+    let layer =
+        |(digest, size): &(String, u64)| serde_json::json!({ "diffId": digest, "size": size });
+    let layers: Vec<_> = detail.layers.iter().map(layer).collect();
+    // What is no JSON was not read as an image either.
+    let config: serde_json::Value = serde_json::from_str(&detail.config).unwrap_or_default();
+    let value = serde_json::json!({
+        "id": detail.id,
+        "names": detail.references,
+        "size": detail.size_bytes,
+        "inUse": detail.in_use,
+        "layers": layers,
+        "config": config,
+    });
+    Ok(format!("{}\n", serde_json::to_string_pretty(&value)?))
 }
 
 /// Removing what is not there is no failure for the agent; a person has mistyped a name.
@@ -61,7 +152,7 @@ fn load(file: &Path, socket: &Path) -> Result<()> {
         load_file(file, socket)?
     };
     match reply {
-        Reply::Loaded(images) => output::print(&loaded(&images)),
+        Reply::Loaded(images) => output::print(&done("loaded", &images)),
         other => Err(socket::unexpected(&other)),
     }
 }
@@ -96,7 +187,7 @@ fn announce(what: &str, bytes: Option<u64>) {
     }
 }
 
-fn loaded(images: &[Image]) -> String {
+fn done(what: &str, images: &[Image]) -> String {
     let mut text = String::new();
     for image in images {
         let names: Vec<String> = image.references.iter().map(|r| plain(r)).collect();
@@ -105,7 +196,7 @@ fn loaded(images: &[Image]) -> String {
             names => names.join(", "),
         };
         let (id, size) = (plain(&image.id), size(image.size_bytes));
-        text.push_str(&format!("loaded {names}  {id}  {size}\n"));
+        text.push_str(&format!("{what} {names}  {id}  {size}\n"));
     }
     if images.is_empty() {
         text.push_str("the archive holds no image for this board\n");
@@ -120,9 +211,13 @@ fn list(images: &[Image]) -> String {
     let mut rows: Vec<Vec<String>> = images
         .iter()
         .flat_map(|image| {
-            let names: Vec<&str> = match image.references.as_slice() {
-                [] => vec!["<none>"],
-                names => names.iter().map(String::as_str).collect(),
+            let all = image.references.iter().map(String::as_str);
+            // A digest stands only where there is no other name.
+            let tags: Vec<&str> = all.clone().filter(|name| !name.contains('@')).collect();
+            let names = match (tags.is_empty(), all.clone().next()) {
+                (true, None) => vec!["<none>"],
+                (true, Some(_)) => all.collect(),
+                (false, _) => tags,
             };
             let row = |name: &str| vec![plain(name), plain(&image.id), size(image.size_bytes)];
             names.into_iter().map(row).collect::<Vec<_>>()

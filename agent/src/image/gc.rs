@@ -46,6 +46,8 @@ pub type InUse = Arc<dyn Fn() -> BTreeSet<ImageId> + Send + Sync>;
 struct Age {
     first_ms: u64,
     last_ms: u64,
+    /// It was pulled, so it can be pulled again; one that came in an archive may be nowhere else.
+    pulled: bool,
 }
 
 /// See the module. Ends when nobody is left to say that something was pulled.
@@ -98,12 +100,14 @@ fn note(
 ) {
     let here: BTreeSet<&ImageId> = images.iter().map(|image| &image.id).collect();
     ages.retain(|id, _| here.contains(id));
-    for id in here {
-        let age = ages.entry(id.clone()).or_insert(Age {
+    for image in images {
+        let age = ages.entry(image.id.clone()).or_insert(Age {
             first_ms: now,
             last_ms: 0,
+            pulled: false,
         });
-        if used.contains(id) {
+        age.pulled = image.references.iter().any(|name| name.contains('@'));
+        if used.contains(&image.id) {
             age.last_ms = now;
         }
     }
@@ -121,7 +125,7 @@ fn candidates(
     let mut out: Vec<(&ImageId, &Age)> = (ages.iter())
         .filter(|(id, age)| !used.contains(*id) && old(age))
         .collect();
-    out.sort_by_key(|(_, age)| (age.last_ms, age.first_ms));
+    out.sort_by_key(|(_, age)| (!age.pulled, age.last_ms, age.first_ms));
     out.into_iter().map(|(id, _)| id.clone()).collect()
 }
 
@@ -169,9 +173,11 @@ mod tests {
     }
 
     fn image(name: &str) -> ImageInfo {
+        // One that came in an archive has no digest.
+        let at = if name == "loaded" { ":1" } else { "@sha256:0" };
         ImageInfo {
             id: id(name),
-            references: Vec::new(),
+            references: vec![format!("host/{name}{at}")],
             size_bytes: 0,
         }
     }
@@ -179,11 +185,11 @@ mod tests {
     #[test]
     fn the_longest_unused_goes_first_and_what_is_used_or_new_stays() {
         let mut ages = BTreeMap::new();
-        let images = ["a", "b", "c"].map(image);
+        let images = ["a", "b", "c", "loaded"].map(image);
         let used = |names: &[&str]| names.iter().map(|name| id(name)).collect::<BTreeSet<_>>();
         note(&mut ages, &images, &used(&["a", "b", "c"]), 1_000);
         note(&mut ages, &images, &used(&["a"]), 2_000);
-        let more = ["a", "b", "c", "new"].map(image);
+        let more = ["a", "b", "c", "loaded", "new"].map(image);
         note(&mut ages, &more, &used(&["c"]), 200_000);
         let order = |names: &[&str]| {
             let min = Duration::from_secs(120);
@@ -192,9 +198,9 @@ mod tests {
                 .map(|id| id.0)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(order(&["c"]), ["b", "a"]);
-        assert_eq!(order(&[]), ["b", "a", "c"]);
-        assert_eq!(order(&["a", "b", "c", "new"]), [""; 0]);
+        assert_eq!(order(&["c"]), ["b", "a", "loaded"]);
+        assert_eq!(order(&[]), ["b", "a", "c", "loaded"]);
+        assert_eq!(order(&["a", "b", "c", "loaded", "new"]), [""; 0]);
         note(&mut ages, &images[..1], &used(&[]), 300_000);
         assert_eq!(ages.len(), 1);
     }

@@ -18,6 +18,7 @@ pub mod child;
 mod content;
 pub mod flags;
 pub mod gc;
+pub mod import;
 pub mod layer;
 mod load;
 pub mod manifest;

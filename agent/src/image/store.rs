@@ -10,8 +10,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use bramble_wire::limits::NODE_IMAGES_MAX;
-use bramble_wire::report::NodeImage;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
@@ -75,7 +73,7 @@ impl Error {
 }
 
 /// What the store knows, as it lies on disk.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Index {
     version: u8,
     /// Images by id.
@@ -94,7 +92,7 @@ impl Default for Index {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Stored {
     config: ImageConfig,
     diff_ids: Vec<String>,
@@ -198,6 +196,11 @@ impl Store {
         let _one = self.changing.lock().await;
         let mut new = self.lock().clone();
         edit(&mut new);
+        if new == *self.lock() {
+            // What was refused may have been forgotten all the same.
+            self.notify();
+            return Ok(());
+        }
         let (path, bytes) = (self.root.join("index"), bramble_wire::encode(&new));
         blocking("write the index", move || write_durably(&path, &bytes)).await?;
         *self.lock() = new;
@@ -315,18 +318,6 @@ impl Store {
             return None;
         }
         tokio::fs::read_to_string(&blob).await.ok()
-    }
-
-    /// The largest images, as a Node's status lists them.
-    pub fn node_images(&self) -> Vec<NodeImage> {
-        let mut images = self.list();
-        images.sort_by_key(|image| std::cmp::Reverse(image.size_bytes));
-        images.truncate(NODE_IMAGES_MAX);
-        let image = |image: ImageInfo| NodeImage {
-            names: image.names(),
-            size_bytes: image.size_bytes,
-        };
-        images.into_iter().map(image).collect()
     }
 
     /// Per cent of the disk in use, as `df` says it: what only root may take counts as used.

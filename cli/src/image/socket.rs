@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use bramble_wire::local::{Ask, FRAME_MAX, PIECE_MAX, Reply, Request, VERSION};
+use bramble_wire::local::{Ask, FRAME_MAX, PIECE_MAX, Progress, Reply, Request, VERSION};
 
 use super::fill;
 
@@ -53,6 +53,22 @@ impl Agent {
         self.reply()
     }
 
+    /// Asks for something that takes a while and says how far it is.
+    pub(super) fn ask_with_progress(
+        mut self,
+        request: Request,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Reply> {
+        self.write_ask(request)
+            .map_err(|error| self.broken(error.into()))?;
+        loop {
+            match self.next_reply()? {
+                Reply::Progress(now) => progress(now),
+                reply => return Ok(reply),
+            }
+        }
+    }
+
     /// Sends an archive.
     pub(super) fn send(mut self, mut archive: impl Read) -> Result<Reply> {
         self.write_ask(Request::ImageLoadStream)
@@ -92,6 +108,10 @@ impl Agent {
     }
 
     fn reply(mut self) -> Result<Reply> {
+        self.next_reply()
+    }
+
+    fn next_reply(&mut self) -> Result<Reply> {
         let frame = self.read_frame().map_err(|error| self.broken(error))?;
         let reply = bramble_wire::decode(&frame, "answer of the agent")
             .context("do the versions of the agent and this program fit?")?;

@@ -155,7 +155,64 @@ fn removing_what_is_not_there_is_said() {
 }
 
 #[test]
+fn a_pull_says_how_far_it_is_and_sends_its_credentials() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let ask: Ask = bramble_wire::decode(&frame(&mut stream), "ask").unwrap();
+        let progress = Progress {
+            bytes: 1_000,
+            of: 2_000_000,
+            layers: 1,
+            of_layers: 3,
+        };
+        assert_eq!(
+            how_far(&progress),
+            "1.0 kB of 2.0 MB, 1 of 3 layers unpacked"
+        );
+        for answer in [Reply::Progress(progress), Reply::Loaded(vec![hello()])] {
+            let body = bramble_wire::encode(&answer);
+            let length = u32::try_from(body.len()).unwrap();
+            stream.write_all(&length.to_le_bytes()).unwrap();
+            stream.write_all(&body).unwrap();
+        }
+        ask.request
+    });
+    let auth = dir.path().join("config.json");
+    std::fs::write(&auth, "{}").unwrap();
+    pull("hello:v1", Some(&auth), &path).unwrap();
+    let asked = Request::ImagePull {
+        name: "hello:v1".into(),
+        auth: Some(Auth(b"{}".to_vec())),
+    };
+    assert_eq!(thread.join().unwrap(), asked);
+}
+
+#[test]
+fn an_image_is_inspected_as_json() {
+    let detail = Detail {
+        id: "sha256:abc".into(),
+        references: vec!["a:1".into()],
+        size_bytes: 5,
+        in_use: true,
+        layers: vec![("sha256:l".into(), 5)],
+        config: r#"{"architecture":"arm64"}"#.into(),
+    };
+    let value: serde_json::Value = serde_json::from_str(&detail_json(&detail).unwrap()).unwrap();
+    assert_eq!(value["config"]["architecture"], "arm64");
+    assert_eq!(value["layers"][0]["diffId"], "sha256:l");
+    assert_eq!((&value["size"], &value["inUse"]), (&5.into(), &true.into()));
+}
+
+#[test]
 fn images_are_shown_by_name() {
+    let by_digest = Image {
+        references: vec!["a:1".into(), "a@sha256:0".into()],
+        ..hello()
+    };
+    assert!(!list(&[by_digest]).contains('@'));
     let nameless = Image {
         references: vec![],
         ..hello()
@@ -170,7 +227,7 @@ bramble.test/hello:v1    sha256:abc   1.2 MB
 "
     );
     assert_eq!(
-        loaded(&[hello()]),
+        done("loaded", &[hello()]),
         "loaded bramble.test/hello:v1, bramble.test/hello:new  sha256:abc  1.2 MB\n"
     );
 }

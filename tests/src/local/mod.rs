@@ -113,6 +113,10 @@ impl Cluster {
         let board = &self.layout.boards[board];
         let mut args = self.agent_places(board);
         args.extend(["--node-name".into(), board.node.clone()]);
+        args.extend([
+            "--registries".into(),
+            self.registries().display().to_string(),
+        ]);
         let joined = self.options.dir.join(format!("{}.joined", board.node));
         if !joined.exists() {
             let token = self.bramble(&["token", "create"])?.stdout.trim().to_owned();
@@ -204,6 +208,11 @@ impl Cluster {
         wait_until(PATIENCE, || Ok(Path::new(path).exists()))?
             .then_some(())
             .with_context(|| format!("{path} did not appear"))
+    }
+
+    /// The boards' file about registries; need not exist.
+    pub fn registries(&self) -> PathBuf {
+        self.options.dir.join("registries.toml")
     }
 
     /// The cluster's kubeconfig for a person.
