@@ -16,7 +16,8 @@ pub(super) fn merged(
     from: &view::ContainerSecurity,
     pod: &view::PodSecurity,
 ) -> Result<Security, Error> {
-    let groups = pod.fs_group.iter().chain(&pod.supplemental_groups);
+    // The group of the volumes is the pod's (`fs_group`); the node adds it.
+    let groups = pod.supplemental_groups.iter();
     let plain = |names: &[String]| {
         let strip = |name: &String| name.strip_prefix("CAP_").unwrap_or(name).to_owned();
         names.iter().map(strip).collect::<Vec<_>>()

@@ -70,7 +70,7 @@ fn a_pod_with_everything_that_this_release_carries_out() {
     let pod = compiled(json!({
         "restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 7, "hostname": "h",
         "serviceAccountName": "sa",
-        "securityContext": {"runAsUser": 5, "runAsGroup": 6, "fsGroup": 7},
+        "securityContext": {"runAsUser": 5, "runAsGroup": 6, "fsGroup": 7, "supplementalGroups": [8]},
         "containers": [{
             "name": "c", "image": "i:1", "imagePullPolicy": "Never", "command": ["a"],
             "args": ["b"], "workingDir": "/w", "tty": true,
@@ -143,7 +143,10 @@ fn a_pod_with_everything_that_this_release_carries_out() {
         (security.run_as_user, security.run_as_group),
         (Some(9), Some(6))
     );
-    assert_eq!(security.supplemental_groups, [7]);
+    assert_eq!(
+        (pod.fs_group, &security.supplemental_groups[..]),
+        (Some(7), &[8][..])
+    );
     assert!(security.read_only_root && !security.allow_privilege_escalation);
     assert_eq!(security.capabilities_add, ["NET_ADMIN"]);
     let memory = VolumeSource::EmptyDir {
