@@ -231,9 +231,12 @@ fn user(pod: &Pod, container: &Container, image: &Image) -> Result<User, Error> 
             .run_as_user
             .map_or_else(|| image_user.to_owned(), |uid| uid.to_string()),
         group,
-        supplemental: (security.supplemental_groups.iter().copied())
-            .chain(pod.fs_group)
-            .collect(),
+        supplemental: {
+            let mut groups = security.supplemental_groups.clone();
+            // The controller may have put it there already.
+            groups.extend(pod.fs_group.filter(|group| !groups.contains(group)));
+            groups
+        },
     })
 }
 

@@ -63,15 +63,16 @@ impl<R: Runtime, N: Network> Board<R, N> {
             sysctls: input.sysctls.clone(),
             ..PodConfig::default()
         };
+        // First, as upstream: a pod that waits for a volume has nothing else.
+        let volumes = input.volumes.clone();
+        let digest = self.write_volumes(uid, volumes).await?;
         let handle = self.runtime.ensure_pod(&config).await.map_err(other)?;
         if let (Some(network), Some(netns)) = (input.network, &handle.netns) {
             let attached = self.network.attach(uid, netns, network).await;
             attached.map_err(Failed::Other)?;
         }
-        let volumes = input.volumes.clone();
         self.blocking(move |board| etc::write(&board.pod(uid).join("etc"), &input))
             .await?;
-        let digest = self.write_volumes(uid, volumes).await?;
         // Last: only a sandbox with everything is ready.
         self.blocking(move |board| files::write_record(&board.ready(uid), &digest))
             .await

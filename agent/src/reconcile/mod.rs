@@ -45,6 +45,8 @@ const STARTS_MAX: usize = 4;
 /// effect and is taken for a failure.
 const REPEATS_MAX: u32 = 5;
 const REPEAT_MS: u64 = 1_000;
+const START_SANDBOX: &str = "start the sandbox";
+const STOP_SANDBOX: &str = "stop the sandbox";
 /// When to try again to write what the disk had no room for.
 const DISK_RETRY_MS: u64 = 10_000;
 
@@ -96,6 +98,7 @@ pub async fn run<W: World>(
         version: None,
         converged: None,
         failures: BTreeMap::new(),
+        unmade: BTreeSet::new(),
         unmounted: mounts::Unmounted::default(),
         running: JoinSet::new(),
         busy: HashMap::new(),
@@ -115,6 +118,8 @@ struct Reconciler<W> {
     version: Option<Version>,
     converged: Option<Version>,
     failures: BTreeMap<(PodUid, String), Failure>,
+    /// Pods whose sandbox could not be made at the last try.
+    unmade: BTreeSet<PodUid>,
     unmounted: mounts::Unmounted,
     running: JoinSet<Result<(), Failed>>,
     busy: HashMap<Id, Under>,
@@ -145,7 +150,7 @@ impl Under {
     fn of(action: &Action) -> Self {
         let names;
         let (what, container, life) = match action {
-            Action::StartSandbox(_) => ("start the sandbox", "", 0),
+            Action::StartSandbox(_) => (START_SANDBOX, "", 0),
             Action::WriteVolumes { .. } => ("write the volumes", "", 0),
             Action::StartContainer(input) => ("start a container", input.name.as_str(), input.life),
             Action::StopContainers { containers, .. } => {
@@ -156,7 +161,7 @@ impl Under {
                 names = each.collect::<Vec<_>>().join(" ");
                 ("stop containers", names.as_str(), 0)
             }
-            Action::StopSandbox { .. } => ("stop the sandbox", "", 0),
+            Action::StopSandbox { .. } => (STOP_SANDBOX, "", 0),
             Action::RemovePod { .. } => ("remove the pod", "", 0),
         };
         Self {
@@ -296,6 +301,7 @@ impl<W: World> Reconciler<W> {
                     let uid = record.uid;
                     self.memory.remove(&uid);
                     self.repeats.remove(&uid);
+                    self.unmade.remove(&uid);
                     self.failures.retain(|(pod, _), _| *pod != uid);
                 }
             }
@@ -330,10 +336,16 @@ impl<W: World> Reconciler<W> {
         let result = result.and_then(|()| self.check_effect(&under));
         let key = under.key();
         match result {
+            // What is half-made is taken away before it is made again; that mends nothing.
+            Ok(()) if under.what == STOP_SANDBOX && self.unmade.contains(&under.uid) => {}
             Ok(()) => {
+                self.unmade.remove(&under.uid);
                 self.failures.remove(&key);
             }
             Err(failed) => {
+                if under.what == START_SANDBOX {
+                    self.unmade.insert(under.uid);
+                }
                 let count = self.failures.get(&key).map_or(0, |failure| failure.count) + 1;
                 tracing::warn!(
                     pod = %under.uid, container = under.container, count, error = failed.message(),

@@ -131,7 +131,7 @@ stringData: { key: one }
 ---
 apiVersion: v1
 kind: Pod
-metadata: { name: watcher, labels: { stage: first, b: "say \"hi\"" }, annotations: { note: "two\nlines" } }
+metadata: { name: watcher, labels: { stage: first } }
 spec:
   containers:
     - name: main
@@ -221,7 +221,7 @@ stringData: { key: open, b: from-secret }
 ---
 apiVersion: v1
 kind: Pod
-metadata: { name: found, labels: { l: "x \"y\"", a: one }, annotations: { note: "two\nlines" } }
+metadata: { name: found, labels: { l: one, a: two }, annotations: { note: "two\nlines", b: 'say "hi"' } }
 spec:
   restartPolicy: Never
   securityContext: { runAsUser: 1000, runAsGroup: 3000, fsGroup: 2000, fsGroupChangePolicy: OnRootMismatch }
@@ -232,7 +232,7 @@ spec:
       resources: { requests: { cpu: 100m }, limits: { memory: 64Mi, cpu: 500m } }
       command: [sh, -c, '
         stat -c "%n %a %u:%g" -L /p/a /p/b /p/deep/key /p/token /p/labels /s/key;
-        echo "b $(cat /p/b)"; echo "labels $(tr "\n" "," < /p/labels)"; cat /p/notes; echo;
+        echo "b $(cat /p/b)"; echo "labels $(tr "\n" "," < /p/labels)"; cat /p/all-notes; echo; cat /p/note; echo;
         echo "cpu $(cat /d/cpu) mem $(cat /d/mem) node $(cat /d/node) req $(cat /d/req)";
         echo "token $(cut -d. -f1 /p/token | wc -c | tr -d " ")";
         readlink /p/a; readlink /p/..data | cut -c1-4; readlink /p/deep;
@@ -263,7 +263,8 @@ spec:
           - downwardAPI:
               items:
                 - { path: labels, fieldRef: { fieldPath: metadata.labels }, mode: 0400 }
-                - { path: notes, fieldRef: { fieldPath: "metadata.annotations['note']" } }
+                - { path: note, fieldRef: { fieldPath: "metadata.annotations['note']" } }
+                - { path: all-notes, fieldRef: { fieldPath: metadata.annotations } }
     - { name: s, secret: { secretName: door, defaultMode: 0400, items: [{ key: key, path: key }] } }
     - name: d
       downwardAPI:
@@ -293,7 +294,9 @@ fn root_volumes_have_the_files_modes_and_sizes_that_were_asked_for() -> Result<(
             "/p/labels 440 0:2000",
             "/s/key 440 0:2000",
             "b from-secret",
-            r#"labels a="one",l="x \"y\"""#,
+            r#"labels a="two",l="one""#,
+            r#"b="say \"hi\"""#,
+            r#"note="two\nlines""#,
             "two",
             "lines",
             "cpu 500 mem 64 node 1 req 1",
@@ -337,14 +340,14 @@ spec:
         - { name: made, mountPath: /deeper, subPath: a/b/c }
         - { name: file, mountPath: /file }
         - { name: socket, mountPath: /socket }
-        - { name: null, mountPath: /null }
+        - { name: dev, mountPath: /null }
         - { name: any, mountPath: /any }
   volumes:
     - { name: dir, hostPath: { path: "@DIR/dir", type: Directory } }
     - { name: made, hostPath: { path: "@DIR/made", type: DirectoryOrCreate } }
     - { name: file, hostPath: { path: "@DIR/new-file", type: FileOrCreate } }
     - { name: socket, hostPath: { path: "@DIR/socket", type: Socket } }
-    - { name: null, hostPath: { path: /dev/null, type: CharDevice } }
+    - { name: dev, hostPath: { path: /dev/null, type: CharDevice } }
     - { name: any, hostPath: { path: "@DIR/any" } }
 ---
 apiVersion: v1
