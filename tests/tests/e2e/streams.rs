@@ -219,7 +219,7 @@ fn root_a_client_that_does_not_read_costs_nothing_but_its_own_stream() -> Result
                 .pid(name)
                 .with_context(|| format!("{name} does not run"))
         };
-        Ok([of("controller")?, of("node-1")?])
+        Ok([of("controller")?, of("board-1")?])
     };
     let before = pids()?.map(resident_kb);
     let mut stalled = Vec::new();
@@ -336,7 +336,7 @@ fn root_streams_end_with_their_agent_and_their_node() -> Result<()> {
         Ok(one)
     };
     let running = begin()?;
-    cluster.kill("node-1")?;
+    cluster.kill("board-1")?;
     let (code, errors) = running.end()?;
     ensure!(
         code == 1 && errors.contains("is not connected"),
@@ -347,7 +347,7 @@ fn root_streams_end_with_their_agent_and_their_node() -> Result<()> {
         "kubectl logs one",
         "kubectl attach one",
     ] {
-        expect(&cluster, what, 1, "node node-1 is not connected")?;
+        expect(&cluster, what, 1, "node board-1 is not connected")?;
     }
     cluster.start_agent(0)?;
     let back = wait_until(LIMIT, || {
