@@ -2,6 +2,7 @@
 //! namespaces, containers that run. Each test has a cluster of its own.
 
 mod admission;
+mod adoption;
 mod apply;
 mod bad_input;
 mod controllers;
@@ -15,6 +16,8 @@ mod lifecycle;
 mod offline;
 mod pods;
 mod rbac;
+mod rights;
+mod sharing;
 mod streams;
 mod tokens;
 mod up_down;
