@@ -18,7 +18,7 @@ const DEPTH_MAX: u32 = 32;
 ///
 /// # Errors
 /// What could not be removed, first of all a mount that is in the way (nothing below it is touched).
-pub fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::other("a root can't be removed"));
     };

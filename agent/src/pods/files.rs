@@ -96,11 +96,6 @@ fn read_end(path: &Path, max: usize) -> Vec<u8> {
     read().unwrap_or_default()
 }
 
-/// Removes a directory with everything in it; one that is not there is fine.
-pub(super) fn remove_dir(path: &Path) -> io::Result<()> {
-    crate::tree::remove(path)
-}
-
 /// Names in a directory; one that is not there has none.
 pub(super) fn names(path: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(path) else {

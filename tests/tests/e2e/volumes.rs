@@ -614,6 +614,6 @@ fn root_a_pod_waits_for_its_volumes_and_says_so() -> Result<()> {
         "-p",
         r#"{"stringData":{"pass":"in time"}}"#,
     ])?;
-    ensure!(told(&cluster, "waits")? == "in time");
+    ensure!(told(&cluster, "waits")?.trim_end() == "in time");
     Ok(())
 }
