@@ -112,9 +112,7 @@ impl Sources {
             if let (ObjectId::Pod(_), Ok(Object::Pod(pod))) =
                 (id, bramble_wire::decode(body, "object"))
             {
-                let images = (pod.init_containers.iter())
-                    .chain(&pod.containers)
-                    .chain(&pod.ephemeral_containers);
+                let images = pod.all_containers();
                 ids.extend(
                     images.filter_map(|container| {
                         Some(self.images.resolve(&container.image).ok()?.id)

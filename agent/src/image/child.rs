@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::archive::{self, Found, FoundLayer, ImageArchive};
@@ -100,6 +100,8 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ExitCode {
 
 /// Bounds this process, a child of the agent.
 pub(super) fn restrain() {
+    // An agent that is killed empties the work in progress when it returns: nobody may be at it.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
     // A board may have less memory than the bound: then this process goes first, and neither the
     // agent nor a container.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");

@@ -1,5 +1,6 @@
 //! Images from a registry (Debian's `docker-registry`, with basic auth), as a user sees them.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,6 +34,7 @@ impl Bench {
         let host = cluster.layout.host.to_string();
         let push = Registry::start(storage.path(), &Setup::default());
         push_busybox(&push, storage.path())?;
+        push_big(&push, storage.path(), 48)?;
         drop(push);
         let setup = Setup {
             auth: true,
@@ -52,7 +54,10 @@ impl Bench {
     }
 
     fn apply(&self, name: &str, more: &str, policy: &str) -> Result<()> {
-        let image = &self.name;
+        self.apply_image(&self.name, name, more, policy)
+    }
+
+    fn apply_image(&self, image: &str, name: &str, more: &str, policy: &str) -> Result<()> {
         self.cluster.apply(&format!(
             r#"
 apiVersion: v1
@@ -105,6 +110,52 @@ fn push_busybox(registry: &Registry, work: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Bytes that no compression makes smaller, as an image of one layer that shares busybox's.
+fn push_big(registry: &Registry, work: &Path, megabytes: usize) -> Result<()> {
+    let dir = work.join("big");
+    std::fs::create_dir(&dir)?;
+    let mut random = std::fs::File::open("/dev/urandom")?;
+    let mut file = std::fs::File::create(dir.join("noise"))?;
+    let noise = random.by_ref().take((megabytes as u64) << 20);
+    std::io::copy(&mut { noise }, &mut file)?;
+    let busybox = work.join("busybox");
+    let saved = std::fs::read(busybox.join("manifest.json"))?;
+    let saved: Value = serde_json::from_slice(&saved)?;
+    let member = |value: &Value| busybox.join(value.as_str().unwrap_or_default());
+    let layer = work.join("big.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-cf").arg(&layer).arg("-C").arg(&dir).arg("noise");
+    ensure!(tar.status()?.success(), "tar");
+    let config = std::fs::read(member(&saved[0]["Config"]))?;
+    let mut config: Value = serde_json::from_slice(&config)?;
+    let diff_ids = config["rootfs"]["diff_ids"]
+        .as_array_mut()
+        .context("layers")?;
+    diff_ids.push(format!("sha256:{}", sha256(&layer)?).into());
+    let config_path = work.join("big.json");
+    std::fs::write(&config_path, config.to_string())?;
+    let mut parts = Vec::new();
+    for path in [&config_path, &member(&saved[0]["Layers"][0]), &layer] {
+        let bytes = std::fs::read(path)?;
+        let digest = format!("sha256:{}", sha256(path)?);
+        registry.push_blob("team/big", &digest, &bytes);
+        let kind = "application/octet-stream";
+        parts.push(serde_json::json!({"mediaType": kind, "digest": digest, "size": bytes.len()}));
+    }
+    let image = serde_json::json!({"schemaVersion": 2, "mediaType": SCHEMA2, "config": parts[0], "layers": parts[1..]});
+    let bytes = image.to_string().into_bytes();
+    registry.push_manifest("team/big", "1", SCHEMA2, &bytes);
+    Ok(())
+}
+
+/// Most memory that a process ever had, kB.
+fn peak(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(number.context("no VmHWM")?.parse()?)
+}
+
 fn sha256(path: &PathBuf) -> Result<String> {
     let out = Command::new("sha256sum").arg(path).output()?;
     let text = String::from_utf8(out.stdout)?;
@@ -139,7 +190,8 @@ fn event(cluster: &Cluster, pod: &str, reason: &str, part: &str) -> Result<()> {
 }
 
 fn make_secret(bench: &Bench, password: &str) -> Result<()> {
-    let server = format!("--docker-server={}", bench.name);
+    let team = bench.name.trim_end_matches("/busybox:1");
+    let server = format!("--docker-server={team}");
     let (user, password) = (
         format!("--docker-username={USER}"),
         format!("--docker-password={password}"),
@@ -192,6 +244,15 @@ fn root_images_are_pulled_with_the_pods_secrets() -> Result<()> {
     succeeded(cluster, "locked-out")?;
     let present = format!("Container image \"{image}\" already present on machine");
     event(cluster, "locked-out", "Pulled", &present)?;
+    // A large one costs the agent no memory: another process pulls it.
+    let agent = cluster.pid(&cluster.layout.boards[0].node);
+    let agent = agent.context("no agent")?;
+    let before = peak(agent)?;
+    let big = image.replace("team/busybox", "team/big");
+    bench.apply_image(&big, "big", secret, "IfNotPresent")?;
+    succeeded(cluster, "big")?;
+    let grown = peak(agent)?.saturating_sub(before);
+    ensure!(grown < 2048, "the agent's peak rose by {grown} kB");
     // The board says so.
     wait_for(
         cluster,

@@ -28,10 +28,10 @@ pub(super) const PATIENT: Patience = Patience {
     silence: Duration::from_secs(45),
 };
 
-/// Where there is a copy on the board that will do.
+/// Where there is a copy on the board that will do. Enough for a satellite, little for a pod.
 pub(super) const HURRIED: Patience = Patience {
-    connect: Duration::from_secs(2),
-    silence: Duration::from_secs(3),
+    connect: Duration::from_secs(3),
+    silence: Duration::from_secs(4),
 };
 
 /// See the module.
