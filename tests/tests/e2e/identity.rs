@@ -211,6 +211,11 @@ fn root_debug_containers_come_to_running_pods_and_stay() -> Result<()> {
         lines(&cluster, &["patient", "-c", "doctor"], 1)? == ["1"],
         "it sees the processes of its target"
     );
+    let spec = &pod["spec"]["ephemeralContainers"][0];
+    ensure!(
+        spec["targetContainerName"] == "main" && spec["imagePullPolicy"] == "IfNotPresent",
+        "{spec:#}"
+    );
     // It is not started again, and the pod goes on.
     ensure!(status["restartCount"] == 0 && running(&pod), "{pod:#}");
     let again = cluster.kubectl_any(&[&debug[..], &look].concat())?;
