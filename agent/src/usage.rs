@@ -37,7 +37,7 @@ pub struct Running {
     pub uid: PodUid,
     /// Its name.
     pub name: String,
-    /// The runtime's id of this life.
+    /// The id of this life, as it is reported.
     pub id: String,
 }
 
@@ -132,7 +132,10 @@ impl Sampler {
 
     fn read(&self, container: &Running) -> Option<(u64, u64)> {
         let uid = container.uid.to_string();
-        let dir = |controller: &str| self.cgroups.of_container(controller, &uid, &container.id);
+        // What is reported is the runtime's id behind the pod's; cgroups have only the former.
+        let id = container.id.strip_prefix(&format!("{uid}-"));
+        let id = id.unwrap_or(&container.id);
+        let dir = |controller: &str| self.cgroups.of_container(controller, &uid, id);
         Some((cpu_nano(&dir("cpuacct")?)?, working_set(&dir("memory")?)?))
     }
 }
