@@ -139,8 +139,7 @@ pub fn update_with(
         return ephemeral::update(kind, old_value, new);
     }
     if let Some(subresource) = ctx.subresource {
-        return through_subresource(kind, old, object_of(new)?, subresource, ctx.now)
-            .map(|()| Vec::new());
+        return through_subresource(kind, old, object_of(new)?, subresource).map(|()| Vec::new());
     }
     let (mut warnings, refusals) = support::review(kind, new);
     warnings.extend(value_warnings(kind, new));
@@ -235,7 +234,6 @@ fn through_subresource(
     old: &Map<String, Value>,
     new: &mut Map<String, Value>,
     subresource: &str,
-    now: Timestamp,
 ) -> Result<(), Status> {
     meta::prepare_update(kind, old, new)?;
     let sent = std::mem::replace(new, old.clone());
@@ -254,7 +252,7 @@ fn through_subresource(
         _ => {
             carry(&sent, new, "status");
             if kind.kind == "Pod" {
-                pod_status::prepare(old, new, now);
+                pod_status::prepare(old, new);
             }
             if let (Some(Value::Object(own)), Some(Value::Object(sent))) =
                 (new.get_mut("metadata"), sent.get("metadata"))

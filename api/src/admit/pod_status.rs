@@ -7,66 +7,15 @@ use super::Errors;
 use super::pod::{address, list, text};
 use crate::metadata;
 use crate::status::Cause;
-use crate::time::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// Fills in what a writer of a status may leave out, and what follows from the conditions that
-/// others keep: a pod with readiness gates is ready when they are true. Upstream's nodes see to that
-/// a moment later; ours may be far away.
-pub(super) fn prepare(old: &Map<String, Value>, new: &mut Map<String, Value>, now: Timestamp) {
+/// Fills in what a writer of a status may leave out.
+pub(super) fn prepare(old: &Map<String, Value>, new: &mut Map<String, Value>) {
     let class = old.get("status").and_then(|s| s.get("qosClass")).cloned();
-    let Some(Value::Object(status)) = new.get_mut("status") else {
-        return;
-    };
-    if let Some(class) = class {
+    if let (Some(Value::Object(status)), Some(class)) = (new.get_mut("status"), class) {
         status.entry("qosClass").or_insert(class);
-    }
-    let gates = old
-        .get("spec")
-        .map_or(&[][..], |spec| list(spec, "readinessGates"));
-    if !gates.is_empty()
-        && let Some(Value::Array(conditions)) = status.get_mut("conditions")
-    {
-        gate(gates, conditions, now);
-    }
-}
-
-/// Upstream's `GeneratePodReadyCondition`, once the containers are ready.
-fn gate(gates: &[Value], conditions: &mut [Value], now: Timestamp) {
-    let of = |kind: &str| conditions.iter().find(|c| text(c, "type") == kind);
-    if of("ContainersReady").is_none_or(|c| text(c, "status") != "True") {
-        return;
-    }
-    let closed = gates.iter().filter_map(|gate| {
-        let kind = text(gate, "conditionType");
-        match of(kind).map(|c| text(c, "status")) {
-            Some("True") => None,
-            None => Some(format!(
-                "corresponding condition of pod readiness gate \"{kind}\" does not exist."
-            )),
-            Some(status) => Some(format!(
-                "the status of pod readiness gate \"{kind}\" is not \"True\", but {status}"
-            )),
-        }
-    });
-    let closed: Vec<String> = closed.collect();
-    let ready = conditions.iter_mut().find(|c| text(c, "type") == "Ready");
-    let Some(Value::Object(ready)) = ready else {
-        return;
-    };
-    let status = if closed.is_empty() { "True" } else { "False" };
-    if ready.get("status").and_then(Value::as_str) != Some(status) {
-        ready.insert("lastTransitionTime".into(), now.rfc3339().into());
-    }
-    ready.insert("status".into(), status.into());
-    for key in ["reason", "message"] {
-        ready.remove(key);
-    }
-    if !closed.is_empty() {
-        ready.insert("reason".into(), "ReadinessGatesNotReady".into());
-        ready.insert("message".into(), closed.join(", ").into());
     }
 }
 
@@ -175,50 +124,5 @@ fn addresses(status: &Value, key: &str, errors: &mut Errors) {
     if !fine {
         let why = "may specify no more than one IP for each IP family";
         errors.invalid(path, &status[key], why);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_pod_is_ready_when_its_gates_say_so() {
-        let old = json!({"spec": {"readinessGates": [{"conditionType": "x/a"}]}});
-        let ready = |containers: &str, gate: Value| {
-            let condition =
-                |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "r"});
-            let mut conditions = vec![
-                condition("Ready", "Unknown"),
-                condition("ContainersReady", containers),
-            ];
-            conditions.extend(gate.as_object().map(|_| gate.clone()));
-            let mut new = json!({"status": {"conditions": conditions}});
-            let now = Timestamp::default();
-            prepare(old.as_object().unwrap(), new.as_object_mut().unwrap(), now);
-            new["status"]["conditions"][0].clone()
-        };
-        let gate = |status: &str| json!({"type": "x/a", "status": status});
-        assert_eq!(ready("True", gate("True"))["status"], "True");
-        assert_eq!(ready("True", gate("True")).get("reason"), None);
-        assert_eq!(
-            ready("True", gate("False"))["message"],
-            "the status of pod readiness gate \"x/a\" is not \"True\", but False"
-        );
-        assert_eq!(
-            ready("True", Value::Null)["message"],
-            "corresponding condition of pod readiness gate \"x/a\" does not exist."
-        );
-        assert_eq!(
-            ready("True", Value::Null)["reason"],
-            "ReadinessGatesNotReady"
-        );
-        assert_eq!(
-            ready("False", gate("True"))["status"],
-            "Unknown",
-            "the node's to say"
-        );
     }
 }

@@ -301,16 +301,6 @@ fn limits_on_storage_are_warned_about() {
         warnings[0].text,
         "spec.containers[0].resources.limits[ephemeral-storage]: not supported by this release"
     );
-    for (medium, count) in [("", 1), ("Memory", 0)] {
-        let mut spec = container(json!({}));
-        spec["volumes"] =
-            json!([{"name": "v", "emptyDir": {"medium": medium, "sizeLimit": "1Mi"}}]);
-        assert_eq!(
-            created("pods", pod(spec)).unwrap().1.len(),
-            count,
-            "{medium}"
-        );
-    }
 }
 
 #[test]

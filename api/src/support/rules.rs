@@ -4,6 +4,7 @@
 
 mod cluster;
 mod objects;
+mod pod_status;
 mod pods;
 mod workloads;
 
@@ -16,6 +17,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Rules> {
     [
         META,
         pods::RULES,
+        pod_status::RULES,
         workloads::RULES,
         cluster::RULES,
         objects::RULES,

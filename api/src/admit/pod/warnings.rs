@@ -43,7 +43,6 @@ pub(in super::super) fn warnings(template: &Value, path: &str) -> Vec<Warning> {
     );
     repeated(spec, &at, ("hostAliases", "ip"), &mut out);
     repeated(spec, &at, ("imagePullSecrets", "name"), &mut out);
-    volumes(spec, &at, &mut out);
     let mut ports = HashMap::new();
     for kind in ["initContainers", "containers"] {
         let containers = list(spec, kind).iter().take(MAX_CONTAINERS);
@@ -204,20 +203,6 @@ fn repeated(spec: &Value, path: &str, (field, key): (&str, &str), out: &mut Out)
         if key == "name" && value.is_empty() {
             out.push(format!(
                 "{path}.{field}[{at}].name: invalid empty name \"\""
-            ));
-        }
-    }
-}
-
-/// A directory on disk has no limit of its own; one in memory has.
-fn volumes(spec: &Value, path: &str, out: &mut Out) {
-    for (at, volume) in list(spec, "volumes").iter().enumerate() {
-        let Some(dir) = volume.get("emptyDir") else {
-            continue;
-        };
-        if dir.get("sizeLimit").is_some() && text(dir, "medium") != "Memory" {
-            out.push(format!(
-                "{path}.volumes[{at}].emptyDir.sizeLimit: {NOT_SUPPORTED}: the directory can fill the node's disk"
             ));
         }
     }

@@ -43,8 +43,9 @@ pub(super) static RULES: &[Rules] = &[
         &[
             honoured(JOINED, "allocatable capacity"),
             inside("addresses conditions nodeInfo"),
+            honoured("pods_may_use_what_the_board_does_not_keep", "images"),
             kept_status(
-                "config daemonEndpoints declaredFeatures features images phase runtimeHandlers \
+                "config daemonEndpoints declaredFeatures features phase runtimeHandlers \
                  volumesAttached volumesInUse",
             ),
         ],

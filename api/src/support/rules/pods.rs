@@ -1,6 +1,6 @@
 //! Pods and pod templates.
 
-use super::{ALL_THREE, Rules, TYPE, honoured, inside, kept_status, refused, warned};
+use super::{ALL_THREE, Rules, TYPE, honoured, inside, refused, warned};
 
 const NO_DNS: &str = "there is no cluster DNS";
 const VOLUMES: &str =
@@ -18,18 +18,22 @@ const BESIDE: &str = "required_affinity_keeps_a_pod_beside_others";
 const SPREAD: &str = "pods_are_spread_as_their_constraints_say";
 const WISHES: &str = "wishes_weigh_more_than_room";
 const SUMMED: &str = "requests_are_summed_and_the_largest_init_container_counts";
-const REPORTED: &str = "a_report_of_a_new_pod_gives_its_whole_status";
 
-/// Compiled for the node.
-const SETTINGS: &str = "the_pods_own_settings_reach_the_node";
+const SHARING: &str = "root_pods_share_what_they_say_with_their_board_and_among_their_containers";
+const FILES: &str = "root_volumes_have_the_files_modes_and_sizes_that_were_asked_for";
+const PATHS: &str = "root_paths_of_the_board_are_checked_and_survive_their_pods";
+const IN_ORDER: &str = "root_init_containers_and_sidecars_begin_in_order_and_end_in_reverse";
+const PROBED: &str = "root_probes_of_each_sort_say_who_is_ready";
+const HOOKS: &str = "root_hooks_run_after_the_start_and_before_the_end";
+const DEADLINE: &str = "root_a_deadline_ends_a_pod_and_ends_have_messages";
+const ATTACHED: &str = "root_a_container_can_be_attached_to_and_run_for_a_moment";
+const DEBUG: &str = "root_debug_containers_come_to_running_pods_and_stay";
+const SPEAKS: &str = "root_pods_are_their_account_by_the_token_in_their_files";
+
+/// Compiled for the node; what the node does with it has tests of its own.
 const CONTAINERS: &str = "containers_of_every_kind_reach_the_node";
-const PROBED: &str = "probes_and_hooks_reach_the_node";
-const TOKEN: &str = "a_pod_gets_name_secrets_and_token";
-const SECCOMP: &str = "system_calls_are_filtered_as_the_container_says_or_else_its_pod";
-const SOURCES: &str = "volumes_of_every_kind_reach_the_node";
+const HANDLERS: &str = "probes_and_hooks_reach_the_node";
 const PROC: &str = "proc_is_shown_whole_only_where_it_is_asked_for";
-const MOUNTS: &str = "mounts_keep_what_they_say";
-const AMOUNTS: &str = "amounts_and_addresses_reach_the_environment";
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -45,20 +49,16 @@ pub(super) static RULES: &[Rules] = &[
                  initContainers os readinessGates schedulingGates securityContext tolerations \
                  topologySpreadConstraints volumes",
             ),
-            honoured(
-                SETTINGS,
-                "activeDeadlineSeconds hostIPC hostNetwork hostPID shareProcessNamespace",
-            ),
+            honoured(DEADLINE, "activeDeadlineSeconds"),
+            honoured(SHARING, "hostIPC hostNetwork hostPID shareProcessNamespace"),
             honoured(RUNS, "hostname"),
             honoured(ENDS, "restartPolicy terminationGracePeriodSeconds"),
             honoured(PLACED, "nodeName nodeSelector"),
             honoured(QUEUED, "schedulerName"),
             honoured("priorities_come_from_classes", "priority priorityClassName"),
             honoured("the_fewest_and_least_important_go", "preemptionPolicy"),
-            honoured(
-                TOKEN,
-                "automountServiceAccountToken serviceAccount serviceAccountName",
-            ),
+            honoured(SPEAKS, "automountServiceAccountToken serviceAccountName"),
+            honoured("a_pod_gets_name_secrets_and_token", "serviceAccount"),
             warned(NO_DNS, "dnsPolicy").fine(&["\"ClusterFirst\"", "\"Default\""]),
             warned(NO_DNS, "setHostnameAsFQDN").fine(&["false"]),
             warned(NO_DNS, "subdomain"),
@@ -77,10 +77,13 @@ pub(super) static RULES: &[Rules] = &[
             ),
         ],
     ),
-    ("core.v1.HostAlias", &[honoured(SETTINGS, "hostnames ip")]),
+    ("core.v1.HostAlias", &[honoured(SHARING, "hostnames ip")]),
     (
         "core.v1.LocalObjectReference",
-        &[honoured(SETTINGS, "name")],
+        &[honoured(
+            "root_images_are_pulled_with_the_pods_secrets",
+            "name",
+        )],
     ),
     (
         "core.v1.PodReadinessGate",
@@ -166,7 +169,7 @@ pub(super) static RULES: &[Rules] = &[
                 RIGHTS,
                 "runAsGroup runAsNonRoot runAsUser supplementalGroups",
             ),
-            honoured(SETTINGS, "fsGroup fsGroupChangePolicy"),
+            honoured(FILES, "fsGroup fsGroupChangePolicy"),
             inside("appArmorProfile seccompProfile sysctls"),
             warned("there is no SELinux", "seLinuxChangePolicy"),
             refused("groups are merged", "supplementalGroupsPolicy").fine(&["\"Merge\""]),
@@ -175,7 +178,7 @@ pub(super) static RULES: &[Rules] = &[
     ),
     (
         "core.v1.SeccompProfile",
-        &[honoured(SECCOMP, "localhostProfile type")],
+        &[honoured(SHARING, "localhostProfile type")],
     ),
     (
         "core.v1.AppArmorProfile",
@@ -184,7 +187,7 @@ pub(super) static RULES: &[Rules] = &[
             refused("there is no AppArmor", "localhostProfile"),
         ],
     ),
-    ("core.v1.Sysctl", &[honoured(SETTINGS, "name value")]),
+    ("core.v1.Sysctl", &[honoured(SHARING, "name value")]),
     (
         "core.v1.Container",
         &[
@@ -194,10 +197,10 @@ pub(super) static RULES: &[Rules] = &[
                  securityContext startupProbe volumeMounts",
             ),
             honoured(ENDS, "terminationMessagePath"),
-            honoured(
-                CONTAINERS,
-                "restartPolicy stdin stdinOnce terminationMessagePolicy tty",
-            ),
+            honoured(IN_ORDER, "restartPolicy"),
+            honoured(DEADLINE, "terminationMessagePolicy"),
+            honoured(ATTACHED, "stdin tty"),
+            honoured(CONTAINERS, "stdinOnce"),
             warned("containers are not resized", "resizePolicy"),
             refused("set the pod's restartPolicy", "restartPolicyRules"),
             refused(LATER, "volumeDevices"),
@@ -207,7 +210,7 @@ pub(super) static RULES: &[Rules] = &[
         "core.v1.EphemeralContainer",
         &[
             honoured(
-                CONTAINERS,
+                DEBUG,
                 "args command image imagePullPolicy name targetContainerName",
             ),
             honoured(
@@ -229,14 +232,15 @@ pub(super) static RULES: &[Rules] = &[
             inside("exec grpc httpGet tcpSocket"),
             honoured(
                 PROBED,
-                "failureThreshold initialDelaySeconds periodSeconds successThreshold \
-                 terminationGracePeriodSeconds timeoutSeconds",
+                "failureThreshold initialDelaySeconds periodSeconds terminationGracePeriodSeconds \
+                 timeoutSeconds",
             ),
+            honoured("thresholds_count_results_in_a_row", "successThreshold"),
         ],
     ),
     (
         "core.v1.Lifecycle",
-        &[inside("postStart preStop"), honoured(PROBED, "stopSignal")],
+        &[inside("postStart preStop"), honoured(HOOKS, "stopSignal")],
     ),
     (
         "core.v1.LifecycleHandler",
@@ -249,18 +253,22 @@ pub(super) static RULES: &[Rules] = &[
     (
         "core.v1.HTTPGetAction",
         &[
-            honoured(PROBED, "host path port scheme"),
+            honoured(PROBED, "path port"),
+            honoured(HANDLERS, "host scheme"),
             inside("httpHeaders"),
             refused(LATER, "protocol"),
         ],
     ),
     ("core.v1.HTTPHeader", &[honoured(PROBED, "name value")]),
-    ("core.v1.TCPSocketAction", &[honoured(PROBED, "host port")]),
+    (
+        "core.v1.TCPSocketAction",
+        &[honoured(PROBED, "port"), honoured(HANDLERS, "host")],
+    ),
     (
         "core.v1.GRPCAction",
         &[honoured(PROBED, "port service"), refused(LATER, "mode")],
     ),
-    ("core.v1.SleepAction", &[honoured(PROBED, "seconds")]),
+    ("core.v1.SleepAction", &[honoured(HOOKS, "seconds")]),
     (
         "core.v1.EnvVar",
         &[honoured(RUNS, "name value"), inside("valueFrom")],
@@ -274,7 +282,7 @@ pub(super) static RULES: &[Rules] = &[
     ),
     (
         "core.v1.ResourceFieldSelector",
-        &[honoured(AMOUNTS, "containerName divisor resource")],
+        &[honoured(FILES, "containerName divisor resource")],
     ),
     (
         "core.v1.ConfigMapKeySelector",
@@ -308,7 +316,7 @@ pub(super) static RULES: &[Rules] = &[
                 "containerPort name protocol",
             ),
             // Validation has them only beside `hostNetwork`.
-            honoured(CONTAINERS, "hostIP hostPort"),
+            honoured(SHARING, "hostIP hostPort"),
         ],
     ),
     (
@@ -349,12 +357,12 @@ pub(super) static RULES: &[Rules] = &[
     ),
     (
         "core.v1.HostPathVolumeSource",
-        &[honoured(SOURCES, "path type")],
+        &[honoured(PATHS, "path type")],
     ),
     (
         "core.v1.DownwardAPIVolumeSource",
         &[
-            honoured(SOURCES, "defaultMode"),
+            honoured(FILES, "defaultMode"),
             inside("items"),
             refused(LATER, "defaultUser"),
         ],
@@ -362,7 +370,7 @@ pub(super) static RULES: &[Rules] = &[
     (
         "core.v1.DownwardAPIVolumeFile",
         &[
-            honoured(SOURCES, "mode path"),
+            honoured(FILES, "mode path"),
             inside("fieldRef resourceFieldRef"),
             refused(LATER, "user"),
         ],
@@ -370,7 +378,7 @@ pub(super) static RULES: &[Rules] = &[
     (
         "core.v1.ProjectedVolumeSource",
         &[
-            honoured(SOURCES, "defaultMode"),
+            honoured(FILES, "defaultMode"),
             inside("sources"),
             refused(LATER, "defaultUser"),
         ],
@@ -384,23 +392,30 @@ pub(super) static RULES: &[Rules] = &[
     ),
     (
         "core.v1.ConfigMapProjection",
-        &[honoured(SOURCES, "name optional"), inside("items")],
+        &[honoured(FILES, "name optional"), inside("items")],
     ),
     (
         "core.v1.SecretProjection",
-        &[honoured(SOURCES, "name optional"), inside("items")],
+        &[honoured(FILES, "name optional"), inside("items")],
     ),
     ("core.v1.DownwardAPIProjection", &[inside("items")]),
     (
         "core.v1.ServiceAccountTokenProjection",
         &[
-            honoured(SOURCES, "audience expirationSeconds path"),
+            honoured(FILES, "audience expirationSeconds path"),
             refused(LATER, "user"),
         ],
     ),
     (
         "core.v1.EmptyDirVolumeSource",
-        &[honoured(RUNS, "medium sizeLimit"), refused(LATER, "mode")],
+        &[
+            honoured(RUNS, "medium"),
+            honoured(
+                "root_a_pod_over_the_limit_of_its_volume_is_evicted",
+                "sizeLimit",
+            ),
+            refused(LATER, "mode"),
+        ],
     ),
     (
         "core.v1.ConfigMapVolumeSource",
@@ -426,75 +441,13 @@ pub(super) static RULES: &[Rules] = &[
         "core.v1.VolumeMount",
         &[
             honoured(RUNS, "mountPath name readOnly subPath"),
-            honoured(MOUNTS, "mountPropagation recursiveReadOnly subPathExpr"),
+            honoured(
+                "root_mounts_are_seen_on_the_other_side_where_that_was_asked_for",
+                "mountPropagation",
+            ),
+            honoured(PATHS, "recursiveReadOnly"),
+            honoured(FILES, "subPathExpr"),
             refused(LATER, "bindMountOptions"),
         ],
-    ),
-    (
-        "core.v1.PodStatus",
-        &[
-            honoured(REPORTED, "hostIP phase podIP startTime"),
-            inside("conditions containerStatuses hostIPs podIPs"),
-            honoured("the_class_of_service_is_upstreams", "qosClass"),
-            honoured(
-                "a_sidecar_counts_for_readiness_and_every_list_has_its_statuses",
-                "ephemeralContainerStatuses initContainerStatuses",
-            ),
-            kept_status(
-                "allocatedResources extendedResourceClaimStatus \
-                 message nodeAllocatableResourceClaimStatuses \
-                 nominatedNodeName observedGeneration reason resize resourceClaimStatuses \
-                 resources volumeHealth",
-            ),
-        ],
-    ),
-    ("core.v1.HostIP", &[honoured(REPORTED, "ip")]),
-    ("core.v1.PodIP", &[honoured(REPORTED, "ip")]),
-    (
-        "core.v1.PodCondition",
-        &[
-            honoured(
-                "the_conditions_follow_the_phase_and_the_containers",
-                "reason status type",
-            ),
-            honoured(
-                "the_transition_time_moves_with_the_status_and_other_conditions_stay",
-                "lastTransitionTime",
-            ),
-            kept_status("lastProbeTime message observedGeneration"),
-        ],
-    ),
-    (
-        "core.v1.ContainerStatus",
-        &[
-            honoured(
-                REPORTED,
-                "containerID image imageID name ready restartCount started",
-            ),
-            inside("lastState state"),
-            kept_status(
-                "allocatedResources allocatedResourcesStatus resources stopSignal user \
-                 volumeMounts",
-            ),
-        ],
-    ),
-    (
-        "core.v1.ContainerState",
-        &[inside("running terminated waiting")],
-    ),
-    (
-        "core.v1.ContainerStateRunning",
-        &[honoured(REPORTED, "startedAt")],
-    ),
-    (
-        "core.v1.ContainerStateTerminated",
-        &[honoured(
-            REPORTED,
-            "containerID exitCode finishedAt message reason signal startedAt",
-        )],
-    ),
-    (
-        "core.v1.ContainerStateWaiting",
-        &[honoured("a_waiting_container_says_why", "message reason")],
     ),
 ];
