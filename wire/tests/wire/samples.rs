@@ -22,7 +22,7 @@ use bramble_wire::report::{
     ContainerReport, ContainerState, NodeFacts, Phase, PodReport, Terminated, UnixMs,
 };
 use bramble_wire::seal::{self, Binding, SealingSecret};
-use bramble_wire::stream::{self, In, Logs, Out, StreamError, What};
+use bramble_wire::stream::{self, In, Logs, Out, Stdio, StreamError, What};
 use bramble_wire::version::{Boot, HistoryId, Nonce, Version};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
@@ -475,6 +475,109 @@ fn every_message_of_version_1_loads() {
             &format!("stream-out-{label}"),
             &Out::End { offset: 9, error },
         );
+    }
+}
+
+#[test]
+fn every_stream_of_version_1_loads() {
+    let stdio = Stdio {
+        stdin: true,
+        stdout: true,
+        stderr: false,
+        tty: true,
+    };
+    let (pod, container) = (uid(), String::from("main"));
+    let command = vec!["sh".into(), "-c".into()];
+    for (label, what) in [
+        (
+            "exec",
+            What::Exec(stream::Exec {
+                pod,
+                container: container.clone(),
+                command,
+                stdio,
+            }),
+        ),
+        (
+            "attach",
+            What::Attach(stream::Attach {
+                pod,
+                container,
+                stdio,
+            }),
+        ),
+        (
+            "forward",
+            What::Forward(stream::Forward {
+                pod,
+                ports: vec![80],
+            }),
+        ),
+    ] {
+        let open = stream::Open {
+            boot: Boot(8),
+            credit: 16_384,
+            what,
+        };
+        check(&format!("stream-open-{label}"), &open);
+    }
+    let (channel, offset, bytes) = (2, 9, vec![1, 2]);
+    let data = In::Data {
+        channel,
+        offset,
+        bytes: bytes.clone(),
+    };
+    for (label, input) in [
+        ("data", data),
+        ("end", In::End { channel, offset }),
+        (
+            "resize",
+            In::Resize {
+                columns: 101,
+                rows: 40,
+            },
+        ),
+        ("connect", In::Connect { channel, port: 80 }),
+        (
+            "channel-credit",
+            In::ChannelCredit {
+                channel,
+                credit: 32_768,
+            },
+        ),
+        ("disconnect", In::Disconnect { channel }),
+    ] {
+        check(&format!("stream-in-{label}"), &input);
+    }
+    let error = Some(StreamError::Failed("p".into()));
+    for (label, out) in [
+        (
+            "credit",
+            Out::Credit {
+                channel,
+                credit: 32_768,
+            },
+        ),
+        (
+            "channel-data",
+            Out::ChannelData {
+                channel,
+                offset,
+                bytes,
+            },
+        ),
+        (
+            "channel-end",
+            Out::ChannelEnd {
+                channel,
+                offset,
+                error,
+            },
+        ),
+        ("exit", Out::Exit { code: 137 }),
+        ("ready", Out::Ready),
+    ] {
+        check(&format!("stream-out-{label}"), &out);
     }
 }
 
