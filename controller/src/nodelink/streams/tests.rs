@@ -159,3 +159,120 @@ fn a_node_serves_a_few_streams() {
     streams.due(now, 8);
     assert!(streams.open(&node("n1"), false, now).is_ok());
 }
+
+fn forward(streams: &mut Streams) -> (StreamId, Writer, Reader) {
+    let (id, writer, reader) = streams.open(&node("n1"), true, Instant::now()).unwrap();
+    writer.connect(1, 80);
+    writer.connect(2, 80);
+    let told = streams.due(Instant::now(), 8);
+    let connect = |channel| (node("n1"), id, In::Connect { channel, port: 80 });
+    assert_eq!(told, [connect(1), connect(2)]);
+    (id, writer, reader)
+}
+
+#[tokio::test]
+async fn input_waits_for_the_nodes_credit_and_for_room() {
+    let mut streams = streams();
+    let now = Instant::now();
+    let (id, writer, _reader) = streams.open(&node("n1"), false, now).unwrap();
+    let sending = {
+        let writer = writer.clone();
+        tokio::spawn(async move { writer.send(channel::IN, b"abcdef").await })
+    };
+    tokio::task::yield_now().await;
+    assert_eq!(streams.due(now, 8), [], "no credit, no input");
+    let (channel, credit) = (channel::IN, 4);
+    streams.handle_out(&node("n1"), id, Out::Credit { channel, credit });
+    tokio::task::yield_now().await;
+    assert!(streams.has_input());
+    assert_eq!(streams.due(now, 0), [], "no room, no input");
+    let (offset, bytes) = (0, b"abcd".to_vec());
+    let data = In::Data {
+        channel,
+        offset,
+        bytes,
+    };
+    assert_eq!(streams.due(now, 8), [(node("n1"), id, data)]);
+    let credit = 100;
+    streams.handle_out(&node("n1"), id, Out::Credit { channel, credit });
+    assert_eq!(sending.await.unwrap(), Ok(()));
+    writer.end(channel);
+    let (offset, bytes) = (4, b"ef".to_vec());
+    let data = In::Data {
+        channel,
+        offset,
+        bytes,
+    };
+    let end = In::End { channel, offset: 6 };
+    let told = streams.due(now, 8);
+    assert_eq!(told, [(node("n1"), id, data), (node("n1"), id, end)]);
+    assert_eq!(writer.send(channel, b"more").await, Err(Closed));
+}
+
+#[tokio::test]
+async fn a_channel_that_is_not_read_holds_up_no_other() {
+    let mut streams = streams();
+    let (id, _writer, mut reader) = forward(&mut streams);
+    let window = CHANNEL_CREDIT_MAX as usize;
+    for channel in [1, 2] {
+        let (offset, bytes) = (0, vec![b'x'; window]);
+        let out = Out::ChannelData {
+            channel,
+            offset,
+            bytes,
+        };
+        streams.handle_out(&node("n1"), id, out);
+    }
+    match reader.next().await.unwrap().unwrap() {
+        Event::Data { channel: 1, bytes } => assert_eq!(bytes.len(), window),
+        other => panic!("{other:?}"),
+    }
+    let (channel, credit) = (1, 2 * window as u64);
+    let told = streams.due(Instant::now(), 8);
+    assert_eq!(
+        told,
+        [(node("n1"), id, In::ChannelCredit { channel, credit })]
+    );
+    let (offset, bytes) = (window as u64, vec![b'y'; 1]);
+    let out = Out::ChannelData {
+        channel: 2,
+        offset,
+        bytes,
+    };
+    streams.handle_out(&node("n1"), id, out);
+    assert!(matches!(reader.next().await, Some(Ok(Event::Data { .. }))));
+    assert!(
+        matches!(reader.next().await, Some(Err(Error::Node(_)))),
+        "more than the channel's credit ends the stream"
+    );
+}
+
+#[tokio::test]
+async fn a_channel_that_is_given_up_is_told_and_forgotten() {
+    let mut streams = streams();
+    let (id, writer, mut reader) = forward(&mut streams);
+    let out = |channel, bytes: &[u8]| Out::ChannelData {
+        channel,
+        offset: 0,
+        bytes: bytes.to_vec(),
+    };
+    streams.handle_out(&node("n1"), id, out(1, b"late"));
+    writer.disconnect(1);
+    streams.handle_out(&node("n1"), id, out(1, b"later"));
+    let told = streams.due(Instant::now(), 8);
+    assert_eq!(told, [(node("n1"), id, In::Disconnect { channel: 1 })]);
+    streams.handle_out(&node("n1"), id, out(2, b"kept"));
+    let (channel, offset, error) = (2, 4, None);
+    let end = Out::ChannelEnd {
+        channel,
+        offset,
+        error: error.clone(),
+    };
+    streams.handle_out(&node("n1"), id, end);
+    let bytes = bytes::Bytes::from_static(b"kept");
+    let next = reader.next().await;
+    assert_eq!(next, Some(Ok(Event::Data { channel, bytes })));
+    let next = reader.next().await;
+    assert_eq!(next, Some(Ok(Event::ChannelEnd { channel, error })));
+    assert_eq!(writer.send(2, b"x").await, Err(Closed));
+}
