@@ -3,7 +3,9 @@
 
 use bramble_agent_core::session::Stored;
 use bramble_wire::document::{Digest, Hash};
-use bramble_wire::object::{Cidr, Container, NodeConfig, Object, Pod, RestartPolicy, Stop};
+use bramble_wire::object::{
+    Cidr, Container, NodeConfig, Object, Pod, PullPolicy, RestartPolicy, Stop,
+};
 use bramble_wire::report::{ContainerState, Phase, PodReport};
 use bramble_wire::version::HistoryId;
 use tempfile::TempDir;
@@ -291,7 +293,9 @@ async fn failures_of_one_pod_hold_up_no_other() {
     board.start().await;
     board.world.fail("sandbox", Failed::Other("no room".into()));
     board.world.without_image("image-2");
-    board.accept(&[pod(1), pod(2), pod(3)]).await;
+    let mut second = pod(2);
+    second.containers[0].pull_policy = PullPolicy::Never;
+    board.accept(&[pod(1), second, pod(3)]).await;
     let waits = |seen: &Observation, n: u8, text: &str| {
         seen.pods.contains_key(&uid(n))
             && matches!(
@@ -300,7 +304,7 @@ async fn failures_of_one_pod_hold_up_no_other() {
             )
     };
     board
-        .until("told of the image", |seen| waits(seen, 2, "ErrImagePull"))
+        .until("told of the image", |seen| waits(seen, 2, "pull policy of Never"))
         .await;
     board.pass_time(500).await;
     board
