@@ -65,6 +65,8 @@ pub struct Puller {
 struct State {
     pulls: Pulls,
     jobs: Jobs,
+    /// Who was refused an image by its registry: no copy does for them later.
+    denied: BTreeSet<(PodUid, String)>,
     /// Registries that could not be reached, and until when they are not asked where a copy will do.
     away: BTreeMap<String, u64>,
 }
@@ -232,7 +234,7 @@ impl Puller {
         match result {
             Ok(job::Result::Got { id, told }) => self.give(&mut state, &job, &id, &told, now),
             Ok(job::Result::Again) => state.jobs.again(key.clone(), job),
-            Err(error) => fail(&mut state.pulls, &job, &error, now),
+            Err(error) => fail(&mut state, &job.waiters, &error, now),
         }
         self.start_more(&mut state);
         drop(state);
@@ -253,6 +255,18 @@ impl Puller {
         };
         for waiter in &job.waiters {
             let (uid, container) = (waiter.uid, waiter.container.as_str());
+            let asked = (uid, waiter.image.clone());
+            match told {
+                job::Told::Local { why } if state.denied.contains(&asked) => {
+                    let error = PullError::Unreachable(why.clone());
+                    fail(state, std::slice::from_ref(waiter), &error, now);
+                    continue;
+                }
+                job::Told::Pulled { .. } => {
+                    state.denied.remove(&asked);
+                }
+                job::Told::Local { .. } => {}
+            }
             match told {
                 job::Told::Pulled { took_ms } => {
                     let waited = now.boot_ms.saturating_sub(waiter.since.boot_ms);
@@ -329,22 +343,29 @@ pub fn seen(image: &super::Image) -> bramble_agent_core::observed::Image {
     }
 }
 
-fn fail(pulls: &mut Pulls, job: &Job, error: &PullError, now: Moment) {
-    tracing::warn!(image = %job.reference, %error, "not pulled");
+fn fail(state: &mut State, waiters: &[Waiter], error: &PullError, now: Moment) {
     let mut done = BTreeSet::new();
-    for waiter in &job.waiters {
+    for waiter in waiters {
         let place = (waiter.uid, waiter.image.clone());
         // Two containers of a pod with one image failed once.
         if !done.insert(place.clone()) {
             continue;
         }
-        let before = pulls.failed.get(&place).map_or(0, |failed| failed.count);
+        tracing::warn!(pod = %waiter.uid, image = waiter.image, %error, "not pulled");
+        if let PullError::Denied(_) = error {
+            state.denied.insert(place.clone());
+        }
+        let before = state
+            .pulls
+            .failed
+            .get(&place)
+            .map_or(0, |failed| failed.count);
         let failed = Failed {
             kind: child::kind(error),
             message: error.to_string(),
             at: now,
             count: before.saturating_add(1),
         };
-        pulls.failed.insert(place, failed);
+        state.pulls.failed.insert(place, failed);
     }
 }

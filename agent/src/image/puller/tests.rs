@@ -227,21 +227,22 @@ async fn a_child_that_dies_is_a_failure_that_backs_off() {
     drop(bench.dir);
 }
 
-/// Answers requests until it is dropped; counts them.
-fn registry(digest: String) -> (SocketAddr, Arc<AtomicU32>) {
+/// Answers so many requests, counts them, and is gone then.
+fn registry(status: u16, digest: char, requests: usize) -> (SocketAddr, Arc<AtomicU32>) {
+    let digest = format!("sha256:{}", digest.to_string().repeat(64));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let count = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&count);
     std::thread::spawn(move || {
-        for client in listener.incoming() {
+        for client in listener.incoming().take(requests) {
             let mut client = client.unwrap();
             let mut reader = BufReader::new(client.try_clone().unwrap());
             let mut head = String::new();
             while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap() > 0 {}
             counted.fetch_add(1, Ordering::SeqCst);
             let answer = format!(
-                "HTTP/1.1 200 OK\r\nDocker-Content-Digest: {digest}\r\nContent-Length: 0\r\n\r\n"
+                "HTTP/1.1 {status} X\r\nDocker-Content-Digest: {digest}\r\nContent-Length: 0\r\n\r\n"
             );
             let _ = client.write_all(answer.as_bytes());
         }
@@ -259,7 +260,7 @@ fn agent() -> std::path::PathBuf {
 
 #[tokio::test]
 async fn always_asks_once_for_each_life_and_uses_the_copy_when_nobody_answers() {
-    let (address, count) = registry(format!("sha256:{}", "a".repeat(64)));
+    let (address, count) = registry(200, 'a', 9);
     let file = format!(
         "[registry.\"{address}\"]\nplain-http = true\n[registry.\"127.0.0.1:1\"]\nplain-http = true\n"
     );
@@ -293,4 +294,26 @@ async fn always_asks_once_for_each_life_and_uses_the_copy_when_nobody_answers() 
         "{told:?}"
     );
     assert!(bench.puller.state().failed.is_empty());
+}
+
+#[tokio::test]
+async fn who_was_refused_gets_no_copy_when_the_registry_is_gone() {
+    let (address, _) = registry(403, 'a', 1);
+    let file = format!("[registry.\"{address}\"]\nplain-http = true\n");
+    let bench = Bench::new(&agent(), &file);
+    let name = format!("{address}/app:1");
+    bench.put(&name, 'a').await;
+    for count in 1..=2 {
+        let wants = vec![want(1, &name, true)];
+        bench.puller.want(wants, &BTreeSet::new());
+        let state = bench
+            .settle(|state| state.failed.values().any(|failed| failed.count == count))
+            .await;
+        assert!(state.got.is_empty());
+    }
+    // Somebody else was never refused.
+    let wants = vec![want(1, &name, true), want(2, &name, true)];
+    bench.puller.want(wants, &BTreeSet::new());
+    let state = bench.settle(|state| !state.got.is_empty()).await;
+    assert_eq!(state.got.keys().next().unwrap().0, PodUid([2; 16]));
 }
