@@ -18,7 +18,7 @@ use bramble_wire::message::{self, Ask};
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::{ObjectId, PodUid, RestartPolicy};
 use bramble_wire::publish::Publish;
-use bramble_wire::report::NodeFacts;
+use bramble_wire::report::{Amounts, NodeFacts, PodEvent, UnixMs, Usage};
 use bramble_wire::seal::{self, Binding, SealingPublic, SealingSecret};
 use bramble_wire::topic::Topic;
 use bramble_wire::version::{Boot, Nonce, Version};
@@ -50,6 +50,8 @@ pub struct State {
 pub struct Node {
     /// Its name.
     pub name: NodeName,
+    /// Events that its agents have told.
+    pub told: u64,
     /// Its disk.
     pub disk: Disk<State>,
     /// What runs: survives the agent, not the board.
@@ -111,6 +113,7 @@ impl Node {
         Self {
             name: NodeName::new(&format!("node-{number}")).expect("a label"),
             disk: Disk::new(State::default()),
+            told: 0,
             kernel: BTreeMap::new(),
             sealing,
             sealing_public,
@@ -611,9 +614,24 @@ impl World {
             let done = KernelEvent::Done(life, Box::new(action));
             self.after(delay, Event::Kernel(number, boot, done));
         }
-        if let Some(session) = &mut agent.session {
-            session.handle_observed(observation, Millis(self.now));
-        }
+        let told = &mut self.nodes[number].told;
+        *told += 1;
+        let (uid, now) = (observation.pods.keys().next().copied(), Millis(self.now));
+        let Some(session) = &mut agent.session else {
+            return;
+        };
+        session.handle_observed(observation, now);
+        // Each is another: the controller sees it when it hears one again.
+        session.handle_event(event(uid.unwrap_or_default(), *told), now);
+        let node = Amounts {
+            cpu_nano: (*told % 7) * 1_000_000_000,
+            memory_bytes: 0,
+        };
+        let usage = Usage {
+            node,
+            ..Usage::default()
+        };
+        session.handle_usage(usage, now);
     }
 
     /// Something happens in a node's kernel.
@@ -800,4 +818,16 @@ fn dropped(counters: &bramble_agent_core::session::Counters) -> u64 {
         + counters.signature
         + counters.recipient
         + counters.replay
+}
+
+fn event(uid: PodUid, number: u64) -> PodEvent {
+    PodEvent {
+        uid,
+        container: String::new(),
+        warning: false,
+        reason: "Pulled".into(),
+        message: number.to_string(),
+        at: UnixMs(0),
+        count: 1,
+    }
 }

@@ -109,6 +109,8 @@ struct Process {
     phases: BTreeMap<PodUid, Phase>,
     /// What nodes run and the store does not know.
     strays: BTreeMap<usize, BTreeSet<PodUid>>,
+    /// Events that each node's session has told.
+    told: BTreeMap<usize, BTreeSet<String>>,
     away: BTreeMap<usize, u64>,
 }
 
@@ -339,6 +341,7 @@ impl World {
             sync_due: true,
             phases: BTreeMap::new(),
             strays: BTreeMap::new(),
+            told: BTreeMap::new(),
             away: BTreeMap::new(),
         });
         if acknowledged > 0 {
@@ -581,7 +584,13 @@ impl World {
                 process.store.revision = process.store.revision.max(epoch << 40);
                 self.commit(process, Some(Waiter::Epoch(epoch, history)));
             }
-            LinkEvent::Facts { .. } | LinkEvent::StreamOut { .. } | LinkEvent::Dropped { .. } => {}
+            // They do not change here, so it is a new session.
+            LinkEvent::Facts { node, .. } => {
+                if let Some(number) = self.node_number(&node) {
+                    process.told.remove(&number);
+                }
+            }
+            LinkEvent::StreamOut { .. } | LinkEvent::Dropped { .. } => {}
         }
     }
 
@@ -589,6 +598,13 @@ impl World {
         let Some(number) = self.node_number(&report.node) else {
             return;
         };
+        for event in &report.events {
+            let told = process.told.entry(number).or_default();
+            let new = told.insert(event.message.clone());
+            self.check(Invariant::ToldOnce, new, || {
+                format!("node {number} told {} twice", event.message)
+            });
+        }
         let mut gone = Vec::new();
         for pod in &report.pods {
             let strays = process.strays.entry(number).or_default();

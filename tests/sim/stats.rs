@@ -116,6 +116,8 @@ names! {
         Unclaimed = "what a new epoch does not name keeps running",
         /// Bad packets change nothing and are counted.
         Dropped = "a bad packet is dropped and counted",
+        /// What happened is told once, however often a report is said.
+        ToldOnce = "an event is told once in a session",
         /// Everything arrives in the end.
         Converges = "everything converges when faults stop",
     }

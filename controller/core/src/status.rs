@@ -70,6 +70,33 @@ pub fn from_report(
     }))
 }
 
+/// The patch that makes a pod with readiness gates as ready as they and its containers are; none when
+/// it is so, or its node can't be asked. `pod` is the stored object.
+///
+/// # Errors
+/// A stored pod that does not decode.
+pub fn gates(
+    pod: &Value,
+    revision: u64,
+    now: Timestamp,
+) -> Result<Option<Action>, serde_json::Error> {
+    let view: FullPod = serde::Deserialize::deserialize(pod)?;
+    let ended = matches!(view.status.phase.as_str(), "Succeeded" | "Failed");
+    if ended || view.spec.readiness_gates.is_empty() || view.spec.node_name.is_empty() {
+        return Ok(None);
+    }
+    let Some(list) = condition::after_gates(&view, now) else {
+        return Ok(None);
+    };
+    Ok(Some(Action::Patch {
+        target: Target::of(kinds::pod(), &view.metadata),
+        revision,
+        patch: json!({"status": {"conditions": conditions::to_json(&list, false)}}),
+        durability: Durability::Soft,
+        note: None,
+    }))
+}
+
 /// Every field of the status that a report decides; null for one that must not be there.
 fn status(
     pod: &FullPod,

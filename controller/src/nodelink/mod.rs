@@ -13,6 +13,7 @@
 pub mod control;
 mod desired;
 mod events;
+mod gates;
 mod logs;
 mod reports;
 pub mod streams;

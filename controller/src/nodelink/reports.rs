@@ -358,7 +358,7 @@ fn patch_node(
 }
 
 /// The write that an action on a stored object asks for.
-fn op(entry: &Entry, value: &Value, action: &Action) -> Result<Option<Op>, Error> {
+pub(super) fn op(entry: &Entry, value: &Value, action: &Action) -> Result<Option<Op>, Error> {
     let key = entry.key.clone();
     Ok(match action {
         Action::Patch {
@@ -421,7 +421,7 @@ fn decode(entry: &Arc<Entry>) -> Result<Value, Error> {
 }
 
 /// Somebody else was faster: look again.
-fn is_race(error: &StoreError) -> bool {
+pub(super) fn is_race(error: &StoreError) -> bool {
     matches!(
         error,
         StoreError::Conflict { .. } | StoreError::NotFound(_) | StoreError::Exists(_)

@@ -27,7 +27,7 @@ use super::reports;
 use super::streams::{self, Reader, Streams, Writer};
 use super::tokens::Shelf;
 use super::watch::{Source, Watchers};
-use super::will_of;
+use super::{gates, will_of};
 use crate::join::{Cidr, NodeKey, NodeKeys};
 use crate::store::{Entry, Error as StoreError, EventKind, Store};
 use crate::usage::Usages;
@@ -205,6 +205,9 @@ impl Task {
         if source == Source::Namespaces && *entry.key.name == *control::CONFIRMED_ON {
             self.asked = control::confirmed_by(&entry.json);
             self.confirm();
+        }
+        if source == Source::Pods && kind != EventKind::Deleted {
+            self.note(gates::look(&*self.store, entry));
         }
         match self.desired.apply(source, kind, entry) {
             Some(Membership::Joined(key)) => {

@@ -71,6 +71,24 @@ pub(super) fn list(pod: &FullPod, report: &PodReport, now: Timestamp) -> Vec<Con
     list
 }
 
+/// The conditions of a pod whose gates may have opened or closed since its node spoke; `None` when its
+/// Ready condition says so already.
+pub(super) fn after_gates(pod: &FullPod, now: Timestamp) -> Option<Vec<Condition>> {
+    let old = &pod.status.conditions;
+    let containers = conditions::find(old, COMPUTED[3])?;
+    let ready = conditions::find(old, COMPUTED[2])?;
+    // While its node does not answer, nobody is ready; and what is not ready for its containers'
+    // sake was told by the node.
+    if ready.reason == "NodeNotReady" || !containers.is_true() {
+        return None;
+    }
+    let verdict = pod_ready(pod, &Verdict::TRUE);
+    let same = ready.is_true() == verdict.status && ready.message == verdict.message;
+    let mut list = old.clone();
+    put(&mut list, COMPUTED[2], &verdict, now);
+    (!same).then_some(list)
+}
+
 fn is_sidecar(container: &Container) -> bool {
     container.restart_policy == "Always"
 }

@@ -383,6 +383,46 @@ fn gates_and_the_sandbox_are_conditions() {
 }
 
 #[test]
+fn a_gate_that_others_open_makes_a_pod_ready() {
+    let pod_with = |gate: &str, ready: Value, containers: &str, phase: &str| {
+        let mut pod = pod(
+            json!({}),
+            json!({"phase": phase, "conditions": [
+                {"type": "x/a", "status": gate}, {"type": "ContainersReady", "status": containers}, ready,
+            ]}),
+        );
+        pod["spec"]["readinessGates"] = json!([{"conditionType": "x/a"}]);
+        pod
+    };
+    let closed = "the status of pod readiness gate \"x/a\" is not \"True\", but False";
+    let unready = json!({"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady", "message": closed});
+    let ready = json!({"type": "Ready", "status": "True"});
+    let lost = json!({"type": "Ready", "status": "False", "reason": "NodeNotReady"});
+    for (gate, was, containers, phase, now) in [
+        ("True", &unready, "True", "Running", Some("True")),
+        ("False", &ready, "True", "Running", Some("False")),
+        ("False", &unready, "True", "Running", None),
+        ("True", &ready, "True", "Running", None),
+        ("True", &lost, "True", "Running", None),
+        ("True", &unready, "False", "Running", None),
+        ("True", &unready, "True", "Failed", None),
+    ] {
+        let pod = pod_with(gate, was.clone(), containers, phase);
+        let got = gates(&pod, 7, NOW).unwrap().map(|action| {
+            let Action::Patch { patch, .. } = action else {
+                panic!("{action:?}");
+            };
+            let list: Vec<Condition> =
+                serde_json::from_value(patch["status"]["conditions"].clone()).unwrap();
+            assert!(conditions::find(&list, "x/a").is_some());
+            conditions::find(&list, "Ready").unwrap().status.clone()
+        });
+        assert_eq!(got.as_deref(), now, "{gate} {was} {containers} {phase}");
+    }
+    assert_eq!(gates(&pod(json!({}), json!({})), 7, NOW).unwrap(), None);
+}
+
+#[test]
 fn conditions_of_agents_come_and_go_and_take_nobodys_place() {
     let told = |kind: &str| Told {
         kind: kind.into(),
