@@ -32,3 +32,4 @@ pub mod report;
 pub mod session;
 pub mod time;
 pub mod volume;
+pub mod whole;

@@ -14,6 +14,7 @@ use super::observe::{LifeRecord, id_of, parse_id};
 use super::{Board, Network, etc, files, volumes};
 use crate::error_chain;
 use crate::reconcile::Failed;
+use crate::runtime::cgroup::OVERHEAD_BYTES;
 use crate::runtime::{
     self, BindMount, Console, ContainerConfig, Limits, PodConfig, Processes, Rights, Runtime, User,
 };
@@ -61,7 +62,14 @@ impl<R: Runtime, N: Network> Board<R, N> {
             host_ipc: input.host_ipc,
             share_processes: input.share_process_namespace,
             sysctls: input.sysctls.clone(),
-            ..PodConfig::default()
+            limits: Limits {
+                cpu_request_milli: input.resources.cpu_request_milli,
+                // Where it counts every container has its own; here it would slow down their start.
+                cpu_limit_milli: None,
+                memory_bytes: (input.resources.memory_limit_bytes)
+                    .map(|bytes| bytes.saturating_add(OVERHEAD_BYTES)),
+                pids: None,
+            },
         };
         // First, as upstream: a pod that waits for a volume has nothing else.
         let volumes = input.volumes.clone();

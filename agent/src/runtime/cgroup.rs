@@ -19,6 +19,10 @@ use super::spec::Limits;
 /// 512 MB must not be felt by its neighbours. Upstream has no limit where the kubelet isn't told one.
 pub const POD_PIDS: u64 = 1024;
 
+/// What a pod may use beyond the limits of its containers: its shim, and the helper that makes containers
+/// and enters them.
+pub const OVERHEAD_BYTES: u64 = 16 << 20;
+
 /// Period of the processor limit.
 pub const CPU_PERIOD_US: u64 = 100_000;
 

@@ -22,7 +22,7 @@ mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bramble_wire::object::{Container, ObjectName, Pod, PodUid};
+use bramble_wire::object::{Container, ObjectName, Pod, PodUid, Resources};
 use bramble_wire::report::{Condition, UnixMs};
 
 use crate::container::ContainerInput;
@@ -184,6 +184,8 @@ pub struct SandboxInput {
     pub host_ipc: bool,
     /// Names with dots and values.
     pub sysctls: Vec<(String, String)>,
+    /// What all its containers together may use ([`crate::whole::resources`]).
+    pub resources: Resources,
     /// Volumes.
     pub volumes: Vec<VolumeInput>,
 }
