@@ -95,6 +95,10 @@ struct Notices {
 }
 
 impl Notices {
+    #[allow(
+        deprecated,
+        reason = "the successor is unsafe, for types whose descriptor changes; an `OwnedFd`'s does not"
+    )]
     fn new() -> io::Result<Self> {
         let fd = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         Ok(Self {
