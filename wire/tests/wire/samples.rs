@@ -14,9 +14,11 @@ use bramble_wire::message::{
 };
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::{
-    Cidr, ConfigMap, Container, EnvFrom, EnvFromSource, EnvValue, EnvVar, KeyFile, KeyFiles, Mount,
-    NodeConfig, Object, ObjectId, ObjectName, Pod, PodField, PodUid, PullPolicy, Resources,
-    RestartPolicy, SealedSecret, SecretData, Security, Stop, Volume, VolumeSource,
+    Cidr, ConfigMap, Container, EnvFrom, EnvFromSource, EnvValue, EnvVar, FieldFile, FieldSource,
+    Handler, HostPathKind, HttpGet, KeyFile, KeyFiles, Mount, NodeConfig, Object, ObjectId,
+    ObjectName, Pod, PodField, PodUid, Port, PortRef, Probe, Projection, Propagation, Protocol,
+    PullPolicy, ResourceField, ResourceName, Resources, RestartPolicy, SealedSecret, Seccomp,
+    SecretData, Security, Stop, Token, Tokens, Volume, VolumeSource,
 };
 use bramble_wire::report::{
     ContainerReport, ContainerState, NodeFacts, Phase, PodReport, Terminated, UnixMs,
@@ -132,6 +134,10 @@ fn pod() -> Pod {
         PodField::ServiceAccountName,
         PodField::PodIp,
         PodField::HostIp,
+        PodField::PodIps,
+        PodField::HostIps,
+        PodField::Labels,
+        PodField::Annotations,
     ];
     let mut variables = vec![
         env("A", EnvValue::Literal("$(B)".into())),
@@ -152,6 +158,13 @@ fn pod() -> Pod {
             },
         ),
     ];
+    let amount = ResourceField {
+        container: "main".into(),
+        resource: ResourceName::EphemeralStorage,
+        limit: true,
+        divisor_milli: 1000,
+    };
+    variables.push(env("R", EnvValue::Resource(amount)));
     variables.extend(
         fields
             .into_iter()
@@ -194,18 +207,50 @@ fn pod() -> Pod {
             read_only_root: true,
             capabilities_add: vec!["NET_ADMIN".into()],
             capabilities_drop: vec!["ALL".into()],
-            ..Security::default()
+            seccomp: Seccomp::Localhost("a.json".into()),
+            proc_unmasked: true,
         },
         mounts: vec![Mount {
             volume: "v".into(),
             path: "/v".into(),
             sub_path: "s".into(),
             read_only: true,
-            ..Mount::default()
+            sub_path_expr: "$(A)".into(),
+            propagation: Propagation::Bidirectional,
+            recursive_read_only: true,
         }],
         termination_message_path: "/dev/termination-log".into(),
         tty: false,
-        ..Container::default()
+        stdin: true,
+        stdin_once: true,
+        sidecar: false,
+        target: None,
+        termination_message_from_logs: true,
+        ports: vec![Port {
+            name: "web".into(),
+            port: 80,
+            protocol: Protocol::Sctp,
+            host_port: 8080,
+            host_ip: "10.0.0.1".into(),
+        }],
+        liveness: Some(probe(Handler::Exec(vec!["true".into()]))),
+        readiness: Some(probe(Handler::Http(HttpGet {
+            host: "h".into(),
+            port: PortRef::Name("web".into()),
+            path: "/".into(),
+            https: true,
+            headers: vec![("Host".into(), "x".into())],
+        }))),
+        startup: Some(probe(Handler::Grpc {
+            port: 9,
+            service: "s".into(),
+        })),
+        post_start: Some(Handler::Tcp {
+            host: String::new(),
+            port: PortRef::Number(80),
+        }),
+        pre_stop: Some(Handler::Sleep { seconds: 5 }),
+        stop_signal: Some("SIGUSR1".into()),
     };
     Pod {
         uid: uid(),
@@ -229,8 +274,87 @@ fn pod() -> Pod {
             ),
             volume("c", VolumeSource::ConfigMap(files("c"))),
             volume("s", VolumeSource::Secret(files("s"))),
+            volume(
+                "h",
+                VolumeSource::HostPath {
+                    path: "/dev".into(),
+                    kind: HostPathKind::BlockDevice,
+                },
+            ),
+            volume(
+                "d",
+                VolumeSource::DownwardApi {
+                    items: vec![field_file(FieldSource::Resource(amount_of_cpu()))],
+                    default_mode: 0o444,
+                },
+            ),
+            volume(
+                "p",
+                VolumeSource::Projected {
+                    sources: vec![
+                        Projection::ConfigMap(files("c")),
+                        Projection::Secret(files("s")),
+                        Projection::DownwardApi(vec![field_file(FieldSource::Field(
+                            PodField::Labels,
+                        ))]),
+                        Projection::Token {
+                            audience: "vault".into(),
+                            expiration_s: 3607,
+                            path: "token".into(),
+                        },
+                    ],
+                    default_mode: 0o400,
+                },
+            ),
         ],
-        ..Pod::default()
+        init_containers: vec![Container {
+            name: "init".into(),
+            sidecar: true,
+            ..Container::default()
+        }],
+        ephemeral_containers: vec![Container {
+            name: "debug".into(),
+            target: Some("main".into()),
+            ..Container::default()
+        }],
+        active_deadline_s: Some(60),
+        share_process_namespace: true,
+        host_pid: true,
+        host_ipc: true,
+        sysctls: vec![("net.ipv4.tcp_rmem".into(), "1".into())],
+        fs_group: Some(7),
+        fs_group_on_root_mismatch: true,
+        host_aliases: vec![("10.0.0.9".into(), vec!["a".into()])],
+        pull_secrets: vec!["r".into()],
+    }
+}
+
+fn probe(handler: Handler) -> Probe {
+    Probe {
+        handler,
+        initial_delay_s: 1,
+        timeout_s: 2,
+        period_s: 3,
+        success_threshold: 4,
+        failure_threshold: 5,
+        termination_grace_s: Some(6),
+    }
+}
+
+fn amount_of_cpu() -> ResourceField {
+    ResourceField {
+        container: String::new(),
+        resource: ResourceName::Cpu,
+        limit: false,
+        divisor_milli: 1,
+    }
+}
+
+fn field_file(value: FieldSource) -> FieldFile {
+    FieldFile {
+        path: "f".into(),
+        value,
+        mode: Some(0o440),
     }
 }
 
@@ -626,6 +750,28 @@ fn every_object_of_version_1_loads() {
     let opened = seal::open(&secret, binding, &read.sealed).unwrap();
     assert_eq!(
         bramble_wire::decode::<SecretData>(&opened, "data").unwrap(),
+        plain
+    );
+
+    let id = ObjectId::Tokens(uid());
+    let binding = Binding { id: &id, ..binding };
+    let plain = Tokens(vec![Token {
+        audience: "vault".into(),
+        expiration_s: 3607,
+        token: "t".into(),
+        expires_unix_s: 9,
+    }]);
+    let sealed = seal::seal(&public, binding, &bramble_wire::encode(&plain), &[2; 32]).unwrap();
+    let bytes = stored(
+        "object-tokens",
+        &bramble_wire::encode(&Object::Tokens(sealed)),
+    );
+    let Object::Tokens(read) = bramble_wire::decode(&bytes, "sample").unwrap() else {
+        panic!("object-tokens are no tokens now");
+    };
+    let opened = seal::open(&secret, binding, &read).unwrap();
+    assert_eq!(
+        bramble_wire::decode::<Tokens>(&opened, "tokens").unwrap(),
         plain
     );
 }
