@@ -304,7 +304,9 @@ async fn failures_of_one_pod_hold_up_no_other() {
             )
     };
     board
-        .until("told of the image", |seen| waits(seen, 2, "pull policy of Never"))
+        .until("told of the image", |seen| {
+            waits(seen, 2, "pull policy of Never")
+        })
         .await;
     board.pass_time(500).await;
     board

@@ -88,6 +88,10 @@ pub enum Durability {
 
 /// One step on one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "at most one a pod, moved once to its task"
+)]
 pub enum Action {
     /// Starts shim, namespaces, network and volumes; completes a half-made sandbox.
     StartSandbox(SandboxInput),

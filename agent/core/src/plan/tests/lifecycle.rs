@@ -163,7 +163,12 @@ fn sidecars_restart_always_and_keep_no_pod_from_completing() {
     let mut toy = Toy::new([with_policy(with_inits(inits), Never)]);
     assert_eq!(
         toy.settle(),
-        ["start sandbox p1", "start p1/s#1", "start p1/t#1", "start p1/c#1"]
+        [
+            "start sandbox p1",
+            "start p1/s#1",
+            "start p1/t#1",
+            "start p1/c#1"
+        ]
     );
     toy.exit(1, "s", 0);
     assert_eq!(toy.settle(), ["start p1/s#2"]);
@@ -205,7 +210,14 @@ fn a_deleted_pod_ends_its_sidecars_after_the_others_within_one_grace() {
     toy.exit(1, "c", 143);
     assert_eq!(toy.settle(), ["stop p1/t#1 within 7"]);
     // The agent is killed and comes back: what was told is told again, in what is left.
-    for seen in toy.observed.pods.get_mut(&uid(1)).unwrap().containers.values_mut() {
+    for seen in toy
+        .observed
+        .pods
+        .get_mut(&uid(1))
+        .unwrap()
+        .containers
+        .values_mut()
+    {
         if let crate::observed::Run::Running { stopping, .. } = &mut seen.run {
             *stopping = None;
         }
@@ -270,7 +282,14 @@ fn a_failed_probe_ends_the_container_with_its_own_grace_and_it_starts_again() {
         // It ends well when it is told to, and is started again all the same.
         toy.exit(1, "c", 0);
         let next = toy.settle();
-        assert_eq!(next, [if again { "start p1/c#2" } else { "stop sandbox p1" }]);
+        assert_eq!(
+            next,
+            [if again {
+                "start p1/c#2"
+            } else {
+                "stop sandbox p1"
+            }]
+        );
         assert_eq!(report(&toy).containers[0].restarts, u32::from(again));
     }
 }
@@ -280,9 +299,17 @@ fn killing_says_why() {
     let mut probed = pod(1);
     probed.containers[0].liveness = Some(probe());
     let cases = [
-        (Always, Cause::Liveness, "Container c failed liveness probe, will be restarted"),
+        (
+            Always,
+            Cause::Liveness,
+            "Container c failed liveness probe, will be restarted",
+        ),
         (Never, Cause::Liveness, "Container c failed liveness probe"),
-        (Always, Cause::Startup, "Container c failed startup probe, will be restarted"),
+        (
+            Always,
+            Cause::Startup,
+            "Container c failed startup probe, will be restarted",
+        ),
         (Always, Cause::PostStart, "FailedPostStartHook"),
     ];
     for (policy, cause, expected) in cases {

@@ -482,7 +482,14 @@ fn a_container_that_can_not_be_made_does_not_count_as_a_life() {
     toy.started.clear();
     let at = toy.now;
     let key = (uid(1), "c".to_owned());
-    let broke = failure(Step::Create { life: 1, config: false }, at, 1);
+    let broke = failure(
+        Step::Create {
+            life: 1,
+            config: false,
+        },
+        at,
+        1,
+    );
     toy.observed.failures.insert(key, broke);
     check(
         &mut toy,

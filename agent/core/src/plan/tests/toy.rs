@@ -10,8 +10,8 @@ use bramble_wire::object::{
 use crate::desired::{Desired, Host};
 use crate::memory::{Life, Memory};
 use crate::observed::{
-    Exit, Failure, Health, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run, Sandbox, Step,
-    Stopping,
+    Exit, Failure, Health, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run,
+    Sandbox, Step, Stopping,
 };
 use crate::plan::{Action, Durability, Plan, StopInput, plan};
 use crate::time::Moment;
@@ -373,7 +373,11 @@ impl Toy {
             let done = self.inits_done.contains(&(uid, before.name.clone()));
             let begun = self.started.contains_key(&(uid, before.name.clone()));
             // A sidecar may come back at any time after its first start.
-            assert!(done || (before.sidecar && begun) || sidecar, "{name} before {}", before.name);
+            assert!(
+                done || (before.sidecar && begun) || sidecar,
+                "{name} before {}",
+                before.name
+            );
         }
     }
 
