@@ -147,8 +147,9 @@ impl Topic {
     }
 }
 
-/// Filters that a node subscribes to.
-pub fn node_filters(cluster: &ClusterId, node: &NodeName, boot: Boot) -> [TopicText; 5] {
+/// Filters that a node subscribes to. The same for every boot: a broker keeps them with the node's
+/// session, and bounds how many it keeps. Answers to an earlier boot are dropped by their topic.
+pub fn node_filters(cluster: &ClusterId, node: &NodeName) -> [TopicText; 5] {
     let filter = |rest: fmt::Arguments<'_>| {
         let mut out = TopicText::new();
         out.write_fmt(rest).expect("192 bytes hold every filter");
@@ -156,9 +157,7 @@ pub fn node_filters(cluster: &ClusterId, node: &NodeName, boot: Boot) -> [TopicT
     };
     [
         filter(format_args!("bramble/v1/{cluster}/nodes/{node}/d/+")),
-        filter(format_args!(
-            "bramble/v1/{cluster}/nodes/{node}/rpc/{boot}/rs"
-        )),
+        filter(format_args!("bramble/v1/{cluster}/nodes/{node}/rpc/+/rs")),
         filter(format_args!("bramble/v1/{cluster}/nodes/{node}/cmd/+/rq")),
         filter(format_args!("bramble/v1/{cluster}/nodes/{node}/cmd/+/in")),
         filter(format_args!("bramble/v1/{cluster}/c/state")),

@@ -151,7 +151,7 @@ fn options(
     let id = format!("bramble-{}", identity.node);
     let mut options = Options::new(id, identity.brokers.clone());
     options.tls = Some(identity.tls(clock)?);
-    let filters = topic::node_filters(&identity.cluster, &identity.node, config.boot);
+    let filters = topic::node_filters(&identity.cluster, &identity.node);
     options.subscriptions = (filters.into_iter())
         .map(
             |filter| match filter.ends_with("/d/+") || filter.ends_with("/c/state") {

@@ -12,7 +12,6 @@ use bramble_link::tls::{FloorClock, Identity, client_config, server_config};
 use bramble_link::{BrokerUrl, Event, Events, Handle, Link, Options, Subscription};
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::topic;
-use bramble_wire::version::Boot;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, SanType};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -206,12 +205,12 @@ impl Bed {
     }
 
     /// Options of a node's link, all its filters subscribed.
-    pub(crate) fn node_options(&self, node: &str, boot: u64) -> Options {
+    pub(crate) fn node_options(&self, node: &str, _boot: u64) -> Options {
         let leaf = self.ca.leaf(node);
         self.table.add(&leaf.der, node);
         let mut options = self.options_with(&format!("bramble-{node}"), Some(&leaf));
         let name = NodeName::new(node).unwrap();
-        let filters = topic::node_filters(&cluster(), &name, Boot(boot));
+        let filters = topic::node_filters(&cluster(), &name);
         options.subscriptions = filters
             .iter()
             .map(|f| Subscription::queue(f.as_str()))
