@@ -189,7 +189,7 @@ pub struct SandboxInput {
     /// Names with dots and values.
     pub sysctls: Vec<(String, String)>,
     /// What all its containers together may use ([`crate::whole::resources`]).
-    pub resources: Resources,
+    pub resources: Box<Resources>,
     /// Volumes.
     pub volumes: Vec<VolumeInput>,
 }

@@ -67,7 +67,7 @@ impl Pass<'_> {
                         host_pid: pod.host_pid,
                         host_ipc: pod.host_ipc,
                         sysctls: pod.sysctls.clone(),
-                        resources: crate::whole::resources(pod),
+                        resources: Box::new(crate::whole::resources(pod)),
                         volumes,
                     })
                 });
