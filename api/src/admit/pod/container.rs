@@ -272,14 +272,19 @@ pub(super) fn host_network(spec: &Value, path: &str, is_pod: bool, errors: &mut 
 }
 
 fn no_host_ports(spec: &Value, path: &str, errors: &mut Errors) {
+    let mut named = 0;
     for kind in ["containers", "initContainers"] {
         let containers = list(spec, kind).iter().take(MAX_CONTAINERS);
         for (at, container) in containers.enumerate() {
             for (index, port) in list(container, "ports").iter().enumerate() {
+                if named >= MAX_CONTAINERS {
+                    return;
+                }
                 let path = format!("{path}.{kind}[{at}].ports[{index}]");
                 let why = format!("{NOT_SUPPORTED}: use the pod's address, or hostNetwork");
                 for key in ["hostIP", "hostPort"] {
                     if port.get(key).is_some() {
+                        named += 1;
                         errors.forbidden(format!("{path}.{key}"), &why);
                     }
                 }
