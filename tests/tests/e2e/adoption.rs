@@ -47,7 +47,9 @@ fn processes(cluster: &Cluster) -> Result<BTreeMap<String, Process>> {
         let read =
             |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
         let cgroup = read("cgroup");
-        let Some(own) = cgroup.lines().find(|l| l.contains(&mark)) else {
+        // In hierarchies without a controller it stays where its shim is.
+        let own = |l: &&str| l.contains(&mark) && !l.ends_with("/shim");
+        let Some(own) = cgroup.lines().find(own) else {
             continue;
         };
         // First in its namespace: `NSpid: <outside> 1`.
