@@ -104,7 +104,7 @@ pub(crate) async fn connect(
     let forward = matches!(target.what, What::Forward(_));
     let Switch { way, answer } = match negotiate::negotiate(headers, forward) {
         Ok(switch) => switch,
-        Err(refusal) => return Ok(refusal),
+        Err(refusal) => return Ok(*refusal),
     };
     // A client of the fifth version hears on its error channel what went wrong; others from the
     // answer to their request.

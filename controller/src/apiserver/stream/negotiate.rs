@@ -90,7 +90,7 @@ const fn channels(base64: bool, status: bool, close: bool) -> Channels {
 ///
 /// # Errors
 /// Upstream's refusals, as a whole answer: not all of them are a `Status`.
-pub(super) fn negotiate(headers: &HeaderMap, forward: bool) -> Result<Switch, Response<Body>> {
+pub(super) fn negotiate(headers: &HeaderMap, forward: bool) -> Result<Switch, Box<Response<Body>>> {
     let wants = |what: &str| {
         let named = values(headers, &CONNECTION).any(|v| v.eq_ignore_ascii_case("upgrade"));
         named && values(headers, &UPGRADE).any(|v| v.eq_ignore_ascii_case(what))
@@ -101,7 +101,7 @@ pub(super) fn negotiate(headers: &HeaderMap, forward: bool) -> Result<Switch, Re
         spdy(headers, forward)
     } else {
         let status = Status::bad_request("Upgrade request required");
-        Err(respond::status(&status))
+        Err(Box::new(respond::status(&status)))
     }
 }
 
@@ -110,8 +110,8 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
     values(headers, &UPGRADE).any(|v| v.eq_ignore_ascii_case("websocket"))
 }
 
-fn websocket(headers: &HeaderMap, forward: bool) -> Result<Switch, Response<Body>> {
-    let refuse = |why: &str| respond::status(&Status::bad_request(why));
+fn websocket(headers: &HeaderMap, forward: bool) -> Result<Switch, Box<Response<Body>>> {
+    let refuse = |why: &str| Box::new(respond::status(&Status::bad_request(why)));
     let key = headers.get(SEC_WEBSOCKET_KEY);
     let key = key.ok_or_else(|| refuse("missing Sec-WebSocket-Key"))?;
     if headers
@@ -163,7 +163,7 @@ fn choose(offered: &[&str], forward: bool) -> Option<(Way, Option<&'static str>)
     })
 }
 
-fn spdy(headers: &HeaderMap, forward: bool) -> Result<Switch, Response<Body>> {
+fn spdy(headers: &HeaderMap, forward: bool) -> Result<Switch, Box<Response<Body>>> {
     let served: &[&'static str] = if forward {
         &SPDY_FORWARD
     } else {
@@ -171,10 +171,8 @@ fn spdy(headers: &HeaderMap, forward: bool) -> Result<Switch, Response<Body>> {
     };
     let offered: Vec<&str> = values(headers, &SPDY_VERSION).collect();
     if offered.is_empty() {
-        return Err(respond::text(
-            400,
-            "unable to upgrade: X-Stream-Protocol-Version is required",
-        ));
+        let why = "unable to upgrade: X-Stream-Protocol-Version is required";
+        return Err(Box::new(respond::text(400, why)));
     }
     let chosen = (offered.iter()).find_map(|offer| served.iter().find(|name| *name == offer));
     let Some(chosen) = chosen else {
@@ -188,7 +186,7 @@ fn spdy(headers: &HeaderMap, forward: bool) -> Result<Switch, Response<Body>> {
             let name = HeaderValue::from_static(name);
             response.headers_mut().append(SPDY_ACCEPTED, name);
         }
-        return Err(response);
+        return Err(Box::new(response));
     };
     let mut answer = switching("SPDY/3.1");
     let version = HeaderValue::from_static(chosen);
