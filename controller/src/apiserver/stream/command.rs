@@ -46,6 +46,7 @@ pub(super) enum Said {
 }
 
 /// The client's words.
+#[allow(clippy::large_enum_variant, reason = "one for each stream")]
 pub(super) enum Client {
     Channels(Source, Channels),
     Spdy(SpdyClient),
