@@ -31,7 +31,10 @@ struct Made {
     layers: Vec<Vec<u8>>,
 }
 
-fn made(layers: Vec<Vec<u8>>, architecture: &str, pack: &[fn(&[u8]) -> Vec<u8>]) -> Made {
+/// How a layer is packed.
+type Pack = fn(&[u8]) -> Vec<u8>;
+
+fn made(layers: Vec<Vec<u8>>, architecture: &str, pack: &[Pack]) -> Made {
     let config = config(&layers, architecture);
     let packed = layers.iter().zip(pack.iter().cycle());
     let blobs: Vec<Vec<u8>> = packed.map(|(layer, pack)| pack(layer)).collect();

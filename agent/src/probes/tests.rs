@@ -30,6 +30,7 @@ async fn server(answers: &[(&'static str, &'static str)]) -> (SocketAddr, Arc<Mu
     let asked = Arc::new(Mutex::new(Vec::new()));
     let (answers, seen) = (answers.to_vec(), Arc::clone(&asked));
     tokio::spawn(async move {
+        let mut hanging = Vec::new();
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
@@ -47,7 +48,7 @@ async fn server(answers: &[(&'static str, &'static str)]) -> (SocketAddr, Arc<Mu
             let Some((_, answer)) = answer else { continue };
             if answer.is_empty() {
                 // Hangs; the connection stays open.
-                std::mem::forget(stream);
+                hanging.push(stream);
                 continue;
             }
             stream.write_all(answer.as_bytes()).await.unwrap();

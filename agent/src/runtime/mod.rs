@@ -37,8 +37,8 @@ pub(crate) use mounts::{unescape, unmount_all, unmount_below};
 
 pub use kernel::KernelRuntime;
 pub use options::Options;
-pub use session::{ExecConfig, Exit, Input, Output, Session, Terminal};
 pub use rights::Rights;
+pub use session::{ExecConfig, Exit, Input, Output, Session, Terminal};
 pub use signal::number as signal_number;
 pub use spec::{BindMount, Console, ContainerConfig, Limits, Processes, User};
 

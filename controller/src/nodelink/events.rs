@@ -58,12 +58,11 @@ impl Events {
             self.recorder.expire(now);
             self.expired = Some(now);
         }
-        if let Some(write) = self.recorder.record_seen(note, seen, now) {
-            if let Some(op) = op(store, write)
-                && let Err(error) = store.commit(vec![op])
-            {
-                tracing::debug!(%error, reason = %note.reason, "an event was not written");
-            }
+        if let Some(write) = self.recorder.record_seen(note, seen, now)
+            && let Some(op) = op(store, write)
+            && let Err(error) = store.commit(vec![op])
+        {
+            tracing::debug!(%error, reason = %note.reason, "an event was not written");
         }
     }
 }

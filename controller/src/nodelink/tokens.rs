@@ -266,7 +266,7 @@ pub(super) mod tests {
         let due = shelf.next_s().unwrap();
         assert!((1000 + 450..=1000 + 480).contains(&due), "{due}");
         assert!(shelf.due(due - 1).is_empty());
-        assert_eq!(shelf.due(due), [world.node.clone()]);
+        assert_eq!(shelf.due(due), std::slice::from_ref(&world.node));
         let second = world.compile(&mut shelf, due).unwrap();
         assert_ne!(second.revision, first.revision);
         assert!(shelf.due(due).is_empty(), "once");
