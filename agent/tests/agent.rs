@@ -439,11 +439,7 @@ fn a_pod_gets_its_address_environment_configuration_and_secrets() {
         }
 
         // Secrets are never on a disk.
-        let volumes = node
-            .board
-            .options
-            .run_dir
-            .join(format!("pods/{uid}/volumes"));
+        let volumes = node.board.options.run_dir.join(format!("pods/{uid}"));
         let kind = rustix::fs::statfs(volumes.join("secret")).unwrap().f_type;
         assert_eq!(kind, TMPFS_MAGIC);
 

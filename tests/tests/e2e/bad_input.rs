@@ -72,11 +72,11 @@ fn root_wrong_manifests_get_upstreams_answers() -> Result<()> {
     // A field that this release does not carry out is refused or warned about, not swallowed.
     let warned = cluster.kubectl_with_input(
         &["apply", "-f", "-"],
-        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"probed"},"spec":{"containers":[{
-        "name":"c","image":"bramble.test/busybox:1","livenessProbe":{"tcpSocket":{"port":1}}}]}}"#,
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"resolving"},"spec":{
+        "dnsConfig":{"nameservers":["10.0.0.1"]},"containers":[{"name":"c","image":"bramble.test/busybox:1"}]}}"#,
     )?;
     ensure!(
-        warned.stderr.contains("spec.containers[0].livenessProbe"),
+        warned.stderr.contains("spec.dnsConfig"),
         "neither refused nor warned about: {} {}",
         warned.stdout,
         warned.stderr
