@@ -197,6 +197,8 @@ impl Task {
             if !self.desired.members().any(|key| key.node == node) {
                 self.parts.machine.remove_node(&node);
                 self.parts.usage.forget(&node);
+                self.parts.tokens.forget(&node);
+                self.streams.handle_node_gone(&node);
             }
         }
     }

@@ -92,8 +92,8 @@ pub(crate) async fn connect(
 ) -> Result<Response<Body>, Status> {
     let Connection { standing, upgrade } = connection;
     let ctx = Arc::clone(&standing.ctx);
-    if info.verb == Verb::Get && negotiate::is_websocket(headers) {
-        // A WebSocket begins with GET; reading alone must not be enough for a shell.
+    if info.verb == Verb::Get {
+        // A WebSocket begins with GET, and SPDY may; reading alone must not be enough for a shell.
         authorize::streaming(&ctx, info)?;
     }
     let permit = ctx.watches.take(&info.identity).ok_or_else(watch::busy)?;

@@ -105,11 +105,6 @@ pub(super) fn negotiate(headers: &HeaderMap, forward: bool) -> Result<Switch, Bo
     }
 }
 
-/// Whether it is a WebSocket that is asked for.
-pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
-    values(headers, &UPGRADE).any(|v| v.eq_ignore_ascii_case("websocket"))
-}
-
 fn websocket(headers: &HeaderMap, forward: bool) -> Result<Switch, Box<Response<Body>>> {
     let refuse = |why: &str| Box::new(respond::status(&Status::bad_request(why)));
     let key = headers.get(SEC_WEBSOCKET_KEY);

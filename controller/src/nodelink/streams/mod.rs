@@ -204,6 +204,8 @@ impl Streams {
             let forward = state.forward;
             let grant = if forward { window } else { consumed + window };
             let silent = now.duration_since(stream.spoken) >= REPEAT;
+            // A node that closes what it may not makes the sum smaller; what was granted stays so.
+            let grant = grant.max(stream.granted);
             if silent || grant - stream.granted >= window / 2 {
                 stream.granted = grant;
                 stream.spoken = now;
