@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat2};
 use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
 
 use crate::pods::files::make_dir;
 
@@ -38,7 +39,11 @@ pub(super) fn bind(opened: &OwnedFd, target: &Path) -> io::Result<()> {
             .open(target)?;
     }
     let source = format!("/proc/self/fd/{}", opened.as_raw_fd());
-    Ok(rustix::mount::mount_bind_recursive(source, target)?)
+    mount_bind_recursive(source, target)?;
+    // Where the board's mounts are shared, undoing the copy would undo what is mounted below the
+    // original as well.
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    Ok(mount_change(target, slave)?)
 }
 
 /// Resolves a path; links are followed as long as they stay in the volume.
