@@ -5,6 +5,7 @@
 # usage: board-parts.sh amd64|arm64|armhf FOLDER
 #   FOLDER/kernel  FOLDER/modules/*.ko  FOLDER/modules.order  FOLDER/busybox
 set -eu
+. "$(dirname "$0")/private-apt.sh"
 arch=$1
 folder=$2
 case $arch in
@@ -13,27 +14,10 @@ case $arch in
     *) echo "board-parts: no architecture '$arch' (amd64, arm64, armhf)" >&2; exit 1 ;;
 esac
 rm -rf "$folder.new"
-mkdir -p "$folder.new/apt/lists/partial" "$folder.new/apt/cache/archives/partial" "$folder.new/debs"
+mkdir -p "$folder.new"
 new=$(cd "$folder.new" && pwd)
 trap 'rm -rf "$new"' EXIT
-
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/*$' | sort -u | head -n 1)
-[ -n "$mirror" ] || { echo "board-parts: apt knows no Debian mirror (its sources have none that ends in /debian)" >&2; exit 1; }
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror bookworm main" > "$new/apt/sources.list"
-cat > "$new/apt/conf" <<CONF
-Dir::Etc::sourcelist "$new/apt/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::State::lists "$new/apt/lists";
-Dir::State::status "/dev/null";
-Dir::Cache "$new/apt/cache";
-APT::Architecture "$arch";
-APT::Architectures { "$arch"; };
-APT::Sandbox::User "root";
-Acquire::Check-Valid-Until "false";
-Acquire::Languages "none";
-CONF
-export APT_CONFIG="$new/apt/conf"
-apt-get -q update
+private_apt "$new" bookworm "$arch"
 kernel=$(apt-cache depends --important "$image" | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
 (cd "$new/debs" && apt-get -q download "$kernel" busybox-static)
 for package in "$new"/debs/*.deb; do dpkg-deb -x "$package" "$new/root"; done

@@ -6,32 +6,13 @@
 #
 # usage: cross-toolchain.sh FOLDER     afterwards FOLDER/rustc is the compiler
 set -eu
+. "$(dirname "$0")/private-apt.sh"
 folder=$1
 rm -rf "$folder.new"
-mkdir -p "$folder.new/apt/lists/partial" "$folder.new/apt/cache/archives/partial" "$folder.new/debs"
+mkdir -p "$folder.new"
 new=$(cd "$folder.new" && pwd)
 trap 'rm -rf "$new"' EXIT
-
-# The mirror that this machine has for Debian itself.
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/*$' | sort -u | head -n 1)
-[ -n "$mirror" ] || { echo "cross-toolchain: apt knows no Debian mirror (its sources have none that ends in /debian)" >&2; exit 1; }
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" > "$new/apt/sources.list"
-cat > "$new/apt/conf" <<CONF
-Dir::Etc::sourcelist "$new/apt/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::State::lists "$new/apt/lists";
-Dir::State::status "/dev/null";
-Dir::Cache "$new/apt/cache";
-APT::Architecture "amd64";
-APT::Architectures { "amd64"; "arm64"; "armhf"; };
-APT::Sandbox::User "root";
-// A stored copy of the archive is as good, however old.
-Acquire::Check-Valid-Until "false";
-Acquire::Languages "none";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-CONF
-export APT_CONFIG="$new/apt/conf"
-apt-get -q update
+private_apt "$new" sid amd64 arm64 armhf
 # The two that change their names with each release are found by what needs them.
 needed() { apt-cache depends --important "$1" | sed -n "s/^ *Depends: \($2[0-9.]*\)$/\1/p" | head -n 1; }
 std=$(needed libstd-rust-dev libstd-rust-)
