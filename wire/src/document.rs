@@ -60,7 +60,7 @@ impl IndexEntry {
     }
 }
 
-/// Hash of one object, see [`Hash`].
+/// Hash of one object, see [`struct@Hash`].
 pub fn object_hash(id: &ObjectId, revision: u64, body: &[u8]) -> Hash {
     let mut hasher = blake3::Hasher::new();
     match id {
