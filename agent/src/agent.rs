@@ -381,9 +381,9 @@ async fn ensure_identity(
         }
         return Ok(Identity::new(keys, membership)?);
     }
-    let (Some(controller), Some(token)) = (&run.join, &run.token) else {
+    let (Some(controller), Some(token)) = (&run.join, run.token()) else {
         bail!(
-            "this board has not joined a cluster: start it with --join ADDR --token TOKEN \
+            "this board has not joined a cluster: start it with --join ADDR and BRAMBLE_TOKEN \
              (`bramble token create` on the controller prints a token)"
         );
     };

@@ -75,16 +75,17 @@ pub struct Run {
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<NodeName>,
     /// Controller to join, host or host:port; ignored once the board has joined
-    #[arg(long, value_name = "ADDR", requires = "token")]
+    #[arg(long, value_name = "ADDR")]
     pub join: Option<Controller>,
-    /// Join token, as `bramble token create` prints it; ignored once the board has joined
+    /// Join token, as `bramble token create` prints it; ignored once the board has joined. Every user of
+    /// the board can read an argument: better in the environment
     #[arg(
         long,
         value_name = "TOKEN",
         env = "BRAMBLE_TOKEN",
         hide_env_values = true
     )]
-    pub token: Option<Token>,
+    pub token: Option<JoinToken>,
     /// Images.
     #[command(flatten)]
     pub images: crate::image::flags::Flags,
@@ -111,6 +112,29 @@ pub struct Reserve {
     /// Disk kept for the board itself, MiB [default: a tenth, at most 2048]
     #[arg(long, value_name = "MIB")]
     pub reserve_storage: Option<u64>,
+}
+
+/// A join token, or the empty place of one: a board whose token was taken out of its configuration by
+/// emptying `BRAMBLE_TOKEN=` starts like any other.
+#[derive(Debug, Clone)]
+pub struct JoinToken(Option<Token>);
+
+impl std::str::FromStr for JoinToken {
+    type Err = <Token as std::str::FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse().map(|token| Self(Some(token)))
+    }
+}
+
+impl Run {
+    /// The token to join with, where there is one.
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()?.0.as_ref()
+    }
 }
 
 impl From<&Reserve> for Reserved {
@@ -154,16 +178,29 @@ mod tests {
     fn a_board_joins_with_address_and_token() {
         let token = format!("bramble1.{}.id.secret", "ab".repeat(32));
         let cli = parse(&format!("--join pi.lan --token {token} --node-name pi-2")).unwrap();
-        assert_eq!(cli.run.join.unwrap().port, 6443);
-        assert_eq!(cli.run.node_name.unwrap().as_str(), "pi-2");
+        assert_eq!(cli.run.join.as_ref().unwrap().port, 6443);
+        assert_eq!(cli.run.node_name.as_ref().unwrap().as_str(), "pi-2");
+        assert_eq!(cli.run.token().unwrap().to_string(), token);
         for (line, expected) in [
-            ("--join pi.lan", "--token"),
             ("--join pi.lan --token nonsense", "not a join token"),
             ("--node-name Pi_2", "lower case"),
             ("--bad", "unexpected argument"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_board_that_has_joined_starts_without_the_token() {
+        for line in [
+            &["--join", "pi.lan"][..],
+            &["--join", "pi.lan", "--token", ""],
+        ] {
+            let args = std::iter::once(&"bramble-agent").chain(line);
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert!(cli.run.join.is_some(), "{line:?}");
+            assert!(cli.run.token().is_none(), "{line:?}");
         }
     }
 

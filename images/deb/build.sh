@@ -27,6 +27,8 @@ printf '%s\n' /etc/default/bramble-agent /etc/default/bramble-controller /etc/mo
 for script in postinst prerm postrm; do install -m 755 "$here/$script" "$root/DEBIAN/$script"; done
 find "$root" -type d -exec chmod 755 {} +
 find "$root/etc" "$root/lib" "$root/usr/share" -type f -exec chmod 644 {} +
+# The board's token will stand in it.
+chmod 600 "$root/etc/default/bramble-agent"
 size=$(du -sk --exclude=DEBIAN "$root" | cut -f1)
 sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@SIZE@/$size/" "$here/control" > "$root/DEBIAN/control"
 chmod 644 "$root/DEBIAN/control" "$root/DEBIAN/conffiles"
