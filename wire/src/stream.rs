@@ -119,7 +119,8 @@ pub struct Logs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum In {
     /// So many more bytes may be sent in all, counted from the start of the stream (an absolute
-    /// number, so that a lost or doubled message does no harm).
+    /// number, so that a lost or doubled message does no harm). It is repeated every 15 s, whatever
+    /// else is said.
     Credit(u64),
     /// Nobody reads any more.
     Close,
@@ -154,7 +155,7 @@ pub enum In {
         port: u16,
     },
     /// So many more bytes of a channel's output may be sent in all ([`What::Forward`]; else
-    /// [`In::Credit`] is for all channels together).
+    /// [`In::Credit`] is for all channels together). It is repeated as [`In::Credit`] is.
     ChannelCredit {
         /// Which channel.
         channel: u16,
@@ -180,7 +181,8 @@ pub enum Out {
     },
     /// The end.
     End {
-        /// Offset at the end.
+        /// Offset at the end: how many bytes were sent in all, on every channel (0 with
+        /// [`What::Forward`], whose channels have ends of their own).
         offset: u64,
         /// `None` when all is well, else what went wrong, for a person.
         error: Option<StreamError>,
@@ -211,7 +213,7 @@ pub enum Out {
         error: Option<StreamError>,
     },
     /// The command ended ([`What::Exec`]), or the container did ([`What::Attach`]); [`Out::End`]
-    /// follows.
+    /// follows. A command that ends without it counts as lost.
     Exit {
         /// Exit code; 128 + signal for a signal.
         code: i32,

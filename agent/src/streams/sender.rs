@@ -66,7 +66,8 @@ impl Sender {
     }
 
     pub(super) async fn end(&self, error: Option<StreamError>) {
-        let offset = self.state.lock().await.offsets[0];
+        // Of all channels: whatever was lost on the way is missed then.
+        let offset = self.state.lock().await.sent;
         // Nobody is left to hear it when the agent stops.
         let _ = self.tell(Out::End { offset, error }).await;
     }
@@ -80,5 +81,27 @@ fn data(channel: u16, offset: u64, bytes: Vec<u8>) -> Out {
         channel,
         offset,
         bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_counts_what_was_sent_on_every_channel() {
+        let (frames, mut sent) = mpsc::channel(4);
+        let (_credit, allowed) = watch::channel(10);
+        let sender = Sender::new(StreamId(1), frames, allowed);
+        sender.data(channel::OUT, b"out").await.unwrap();
+        sender.data(channel::ERR, b"errors").await.unwrap();
+        sender.end(None).await;
+        let (offset, error) = (9, None);
+        while let Some(frame) = sent.recv().await {
+            if matches!(frame.out, Out::End { .. }) {
+                assert_eq!(frame.out, Out::End { offset, error });
+                return;
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! the node says so (the client gets the rest of the output, then the status), or when the client is
 //! gone (the node is told by the reader being dropped).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,6 +30,11 @@ const CLOSE: u8 = 255;
 
 /// Sizes of a terminal that arrive in pieces are held up to this many bytes.
 const RESIZE_MAX: usize = 1024;
+/// What a SPDY client may say before it has opened all its streams, bytes; one that says more is
+/// given up.
+const EARLY_MAX: usize = 64 * 1024;
+/// What a frame counts there besides its bytes.
+const FRAME_COST: usize = 64;
 
 /// What a client says.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,8 +46,19 @@ pub(super) enum Said {
         columns: u16,
         rows: u16,
     },
-    /// Wants the same number back.
-    Ping(u32),
+    /// Waits for an answer that is no output.
+    Asks(Answer),
+}
+
+/// What a SPDY client is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The same number back.
+    Pong(u32),
+    /// The stream that it opened late is taken.
+    Accept(u32),
+    /// It is not.
+    Refuse(u32),
 }
 
 /// The client's words.
@@ -140,11 +156,16 @@ impl Teller {
         }
     }
 
-    async fn pong(&mut self, id: u32) -> std::io::Result<()> {
-        match self {
-            Self::Channels(..) => Ok(()),
-            Self::Spdy(SpdyTeller { sink, .. }) => sink.send(spdy::pong(id)).await,
-        }
+    async fn answer(&mut self, answer: Answer) -> std::io::Result<()> {
+        let Self::Spdy(SpdyTeller { sink, encoder, .. }) = self else {
+            return Ok(());
+        };
+        let frame = match answer {
+            Answer::Pong(id) => spdy::pong(id),
+            Answer::Accept(id) => encoder.reply(id).map_err(std::io::Error::other)?,
+            Answer::Refuse(id) => spdy::reset(id),
+        };
+        sink.send(frame).await
     }
 
     /// The status, and the end.
@@ -157,7 +178,9 @@ impl Teller {
                 }
                 sink.close().await;
             }
-            Self::Spdy(SpdyTeller { sink, ids, status }) => {
+            Self::Spdy(SpdyTeller {
+                sink, ids, status, ..
+            }) => {
                 let text = text(result, *status);
                 for id in [ids[1], ids[2]].into_iter().flatten() {
                     sink.send(spdy::data(id, &[], true)).await?;
@@ -205,6 +228,8 @@ pub(super) struct SpdyClient {
     decoder: spdy::Decoder,
     /// Channels of its streams.
     channels: HashMap<u32, u8>,
+    /// What comes before anything that is read.
+    early: VecDeque<Frame>,
     sizes: BytesMut,
 }
 
@@ -213,14 +238,28 @@ pub(super) struct SpdyTeller {
     sink: Sink,
     /// The stream of each channel.
     ids: [Option<u32>; 5],
+    encoder: spdy::Encoder,
     status: bool,
 }
 
+/// The channel that a stream is for.
+fn channel_of(headers: &[(String, String)]) -> Option<u8> {
+    let kind = headers.iter().find(|(name, _)| name == "streamtype");
+    match kind.map(|(_, value)| value.as_str())? {
+        "stdin" => Some(0),
+        "stdout" => Some(1),
+        "stderr" => Some(2),
+        "error" => Some(ERROR),
+        "resize" => Some(RESIZE),
+        _ => None,
+    }
+}
+
 impl SpdyClient {
-    /// Waits for the streams that a client opens for what it wants.
+    /// Waits for the streams that a client opens for what it wants. What it says meanwhile is kept.
     ///
     /// # Errors
-    /// When it is gone, or opens something else.
+    /// When it is gone, opens something else, or says more than [`EARLY_MAX`].
     pub(super) async fn accept(
         mut sink: Sink,
         mut source: Source,
@@ -233,26 +272,33 @@ impl SpdyClient {
         let mut decoder = spdy::Decoder::new();
         let mut encoder = spdy::Encoder::new();
         let (mut channels, mut ids) = (HashMap::new(), [None; 5]);
+        let (mut early, mut held) = (VecDeque::new(), 0);
         // Clients before the third version have no stream for sizes, so it is not waited for.
         while missing > 0 || (stdio.tty && status && ids[usize::from(RESIZE)].is_none()) {
             let bytes = source.next().await.ok_or_else(|| broken("gone"))?;
             decoder.feed(&bytes);
             while let Some(frame) = decoder.next().map_err(std::io::Error::other)? {
-                let Frame::Open { id, headers, .. } = frame else {
-                    if let Frame::Ping(id) = frame {
+                let (id, headers) = match frame {
+                    Frame::Open { id, headers, .. } => (id, headers),
+                    Frame::Ping(id) => {
                         sink.send(spdy::pong(id)).await?;
+                        continue;
                     }
-                    continue;
+                    Frame::GoAway => return Err(broken("gone")),
+                    Frame::Data { .. } | Frame::Reset { .. } => {
+                        if let Frame::Data { bytes, .. } = &frame {
+                            held += bytes.len();
+                        }
+                        held += FRAME_COST;
+                        if held > EARLY_MAX {
+                            return Err(broken("too much before its streams"));
+                        }
+                        early.push_back(frame);
+                        continue;
+                    }
                 };
-                let kind = headers.iter().find(|(name, _)| name == "streamtype");
-                let channel = match kind.map(|(_, value)| value.as_str()) {
-                    Some("stdin") => 0,
-                    Some("stdout") => 1,
-                    Some("stderr") => 2,
-                    Some("error") => ERROR,
-                    Some("resize") => RESIZE,
-                    _ => return Err(broken("a stream of another type")),
-                };
+                let channel = channel_of(&headers);
+                let channel = channel.ok_or_else(|| broken("a stream of another type"))?;
                 if ids[usize::from(channel)].replace(id).is_some() {
                     return Err(broken("a second stream of a type"));
                 }
@@ -266,9 +312,16 @@ impl SpdyClient {
             source,
             decoder,
             channels,
+            early,
             sizes: BytesMut::new(),
         };
-        Ok((SpdyTeller { sink, ids, status }, client))
+        let teller = SpdyTeller {
+            sink,
+            ids,
+            encoder,
+            status,
+        };
+        Ok((teller, client))
     }
 
     async fn next(&mut self) -> Option<Said> {
@@ -276,7 +329,11 @@ impl SpdyClient {
             if let Some(said) = self.resized() {
                 return Some(said);
             }
-            match self.decoder.next().ok()? {
+            let frame = match self.early.pop_front() {
+                Some(early) => Some(early),
+                None => self.decoder.next().ok()?,
+            };
+            match frame {
                 Some(frame) => match self.said(frame)? {
                     Some(said) => return Some(said),
                     None => continue,
@@ -297,7 +354,8 @@ impl SpdyClient {
                 Some(0) => {
                     // The end comes after the last bytes, as a frame of its own.
                     if fin {
-                        self.decoder.again(id);
+                        let bytes = Bytes::new();
+                        self.early.push_front(Frame::Data { id, bytes, fin });
                     }
                     Some(Said::Input(bytes))
                 }
@@ -309,8 +367,21 @@ impl SpdyClient {
             },
             Frame::Reset { id } if self.channels.get(&id) == Some(&0) => Some(Said::InputEnd),
             Frame::GoAway => return None,
-            Frame::Ping(id) => Some(Said::Ping(id)),
-            Frame::Open { .. } | Frame::Reset { .. } => None,
+            Frame::Ping(id) => Some(Said::Asks(Answer::Pong(id))),
+            // The stream for sizes is not waited for with every client.
+            Frame::Open { id, headers, .. } => {
+                let known = self.channels.values().any(|channel| *channel == RESIZE);
+                let taken = !known && channel_of(&headers) == Some(RESIZE);
+                if taken {
+                    self.channels.insert(id, RESIZE);
+                }
+                Some(Said::Asks(if taken {
+                    Answer::Accept(id)
+                } else {
+                    Answer::Refuse(id)
+                }))
+            }
+            Frame::Reset { .. } => None,
         })
     }
 
@@ -337,7 +408,7 @@ pub(super) async fn relay(
     activity: &Activity,
 ) {
     let (writer, mut reader) = node;
-    let (pings, mut pinged) = mpsc::channel(4);
+    let (asks, mut asked) = mpsc::channel(4);
     let inward = async {
         while let Some(said) = client.next().await {
             activity.touch();
@@ -347,7 +418,8 @@ pub(super) async fn relay(
                 Said::InputEnd => writer.end(channel::IN),
                 Said::Resize { columns, rows } => writer.resize(columns, rows),
                 // While the client reads nothing there is nothing to answer.
-                Said::Ping(id) => drop(pings.try_send(id)),
+                Said::Asks(pong @ Answer::Pong(_)) => drop(asks.try_send(pong)),
+                Said::Asks(answer) => drop(asks.send(answer).await),
             }
         }
     };
@@ -356,8 +428,8 @@ pub(super) async fn relay(
         loop {
             let event = tokio::select! {
                 event = reader.next() => event,
-                Some(id) = pinged.recv() => {
-                    teller.pong(id).await?;
+                Some(answer) = asked.recv() => {
+                    teller.answer(answer).await?;
                     continue;
                 }
             };
@@ -369,12 +441,7 @@ pub(super) async fn relay(
                 Some(Ok(Event::Exit(code))) => exit = Some(code),
                 Some(Ok(Event::Ready | Event::ChannelEnd { .. })) => {}
                 Some(Err(error)) => return teller.finish(&failure(what, &error)).await,
-                None => {
-                    // How an attached container ended is in its status.
-                    let exit = exit.filter(|_| what != "attach");
-                    let result = exit.map_or_else(status::success, status::exit);
-                    return teller.finish(&result).await;
-                }
+                None => return teller.finish(&ended(what, exit)).await,
             }
         }
     };
@@ -386,6 +453,17 @@ pub(super) async fn relay(
     drop(reader);
     if finished {
         client.linger().await;
+    }
+}
+
+/// How a stream ended that nothing went wrong with.
+fn ended(what: &str, exit: Option<i32>) -> Value {
+    match exit {
+        // How an attached container ended is in its status.
+        _ if what == "attach" => status::success(),
+        Some(code) => status::exit(code),
+        // A command always says how it ended: that was lost.
+        None => failure(what, &Error::Gap),
     }
 }
 

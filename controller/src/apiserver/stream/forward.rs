@@ -7,22 +7,28 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bramble_wire::limits::STREAM_CHANNELS_MAX;
 use bramble_wire::stream::StreamError;
 use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::super::NodeStream;
-use super::Activity;
 use super::carrier::{Sink, Source};
 use super::negotiate::Channels;
 use super::spdy::{self, Frame};
+use super::{Activity, CREATION};
 use crate::nodelink::streams::{Error, Event, Writer};
 
-/// Half-open pairs of streams; a client opens both at once.
+/// Half-open pairs of streams; a client opens both at once. One more is refused.
 const PAIRS_MAX: usize = 2 * STREAM_CHANNELS_MAX;
+/// Longest name of a request, bytes; clients count theirs. Longer ones are refused.
+const REQUEST_MAX: usize = 64;
+/// How often half-open pairs are looked at.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Whose port, for messages.
 pub(super) struct Pod {
@@ -47,10 +53,19 @@ struct Pair {
     port: u16,
 }
 
+/// A stream whose partner has not been opened yet.
+#[derive(Debug, Clone, Copy)]
+struct Half {
+    /// It is the one for errors.
+    error: bool,
+    id: u32,
+    since: Instant,
+}
+
 #[derive(Debug, Default)]
 struct Table {
-    /// Streams whose partner has not been opened yet, by request.
-    half: HashMap<String, (Option<u32>, Option<u32>)>,
+    /// By request.
+    half: HashMap<String, Half>,
     /// Connections by the node's channel.
     open: HashMap<u16, Pair>,
     /// The node's channel of a data stream.
@@ -58,23 +73,53 @@ struct Table {
     next: u16,
 }
 
+/// What the opening of a stream led to.
+#[derive(Debug, PartialEq, Eq)]
+enum Added {
+    /// Its partner is missing.
+    Half,
+    /// The streams for errors and for data.
+    Whole(u32, u32),
+    /// There is one of that sort already, or there are too many halves.
+    Refused,
+}
+
 impl Table {
-    /// A stream of a request was opened; the pair when it is whole.
-    fn add(&mut self, request: String, error: bool, id: u32) -> Option<(u32, u32)> {
-        if self.half.len() >= PAIRS_MAX && !self.half.contains_key(&request) {
-            return None;
+    /// A stream of a request was opened.
+    fn add(&mut self, request: String, error: bool, id: u32, now: Instant) -> Added {
+        match self.half.get(&request).copied() {
+            Some(half) if half.error == error => Added::Refused,
+            Some(half) => {
+                self.half.remove(&request);
+                let (error, data) = if error { (id, half.id) } else { (half.id, id) };
+                Added::Whole(error, data)
+            }
+            None if self.half.len() >= PAIRS_MAX => Added::Refused,
+            None => {
+                let since = now;
+                self.half.insert(request, Half { error, id, since });
+                Added::Half
+            }
         }
-        let half = self.half.entry(request.clone()).or_default();
-        if error {
-            half.0 = Some(id);
-        } else {
-            half.1 = Some(id);
-        }
-        let (Some(error), Some(data)) = *half else {
-            return None;
-        };
-        self.half.remove(&request);
-        Some((error, data))
+    }
+
+    /// Forgets a half-open pair by its stream.
+    fn forget_half(&mut self, id: u32) -> Option<Half> {
+        let found = self.half.iter().find(|(_, half)| half.id == id);
+        let request = found.map(|(request, _)| request.clone())?;
+        self.half.remove(&request)
+    }
+
+    /// A half-open data stream.
+    fn is_half_data(&self, id: u32) -> bool {
+        let mut halves = self.half.values();
+        halves.any(|half| half.id == id && !half.error)
+    }
+
+    /// Takes out the halves that have waited for too long.
+    fn expired(&mut self, now: Instant) -> Vec<(String, Half)> {
+        let late = |_: &String, half: &mut Half| now.duration_since(half.since) >= CREATION;
+        self.half.extract_if(late).collect()
     }
 
     fn connect(&mut self, pair: Pair) -> Option<u16> {
@@ -128,6 +173,22 @@ impl Shared<'_> {
         self.send(spdy::data(pair.error, why.as_bytes(), true))
             .await?;
         self.send(spdy::data(pair.data, &[], true)).await
+    }
+
+    /// Ends the half-open pairs whose other half does not come, as upstream.
+    async fn expire(&self) -> std::io::Result<()> {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let expired = self.table().expired(Instant::now());
+            for (request, Half { error, id, .. }) in expired {
+                if error {
+                    let why = format!("(request={request}) timed out waiting for streams");
+                    self.send(spdy::data(id, why.as_bytes(), true)).await?;
+                } else {
+                    self.send(spdy::reset(id)).await?;
+                }
+            }
+        }
     }
 }
 
@@ -190,6 +251,7 @@ pub(super) async fn relay_spdy(
     };
     let told = tokio::select! {
         _ = inward => false,
+        _ = shared.expire() => false,
         told = outward => told.is_ok(),
     };
     drop((reader, shared));
@@ -211,9 +273,14 @@ async fn handle(shared: &Shared<'_>, writer: &Writer, frame: Frame) -> std::io::
                 if fin {
                     writer.end(channel);
                 }
+            } else if shared.table().is_half_data(id) {
+                // There is no connection yet, and what it would be sent must not get lost silently.
+                shared.table().forget_half(id);
+                shared.send(spdy::reset(id)).await?;
             }
         }
         Frame::Reset { id } => {
+            shared.table().forget_half(id);
             let closed = shared.table().reset(id);
             if let Some((channel, pair)) = closed {
                 writer.disconnect(channel);
@@ -244,25 +311,30 @@ async fn open(
     let Some(port) = header("port").parse::<u16>().ok().filter(|port| *port > 0) else {
         return shared.send(spdy::reset(id)).await;
     };
+    // Clients that name no request open the error stream first, then the data stream.
+    let request = match header("requestid") {
+        "" => (if error { id } else { id.wrapping_sub(2) }).to_string(),
+        long if long.len() > REQUEST_MAX => return shared.send(spdy::reset(id)).await,
+        named => named.to_owned(),
+    };
+    let added = shared.table().add(request, error, id, Instant::now());
+    if added == Added::Refused {
+        return shared.send(spdy::reset(id)).await;
+    }
     {
         let mut sink = shared.sink.lock().await;
         let reply = sink.1.reply(id).map_err(std::io::Error::other)?;
         sink.0.send(reply).await?;
     }
-    // Clients that name no request open the error stream first, then the data stream.
-    let request = match header("requestid") {
-        "" => (if error { id } else { id.wrapping_sub(2) }).to_string(),
-        named => named.to_owned(),
-    };
-    let whole = shared.table().add(request, error, id);
-    let Some((error, data)) = whole else {
+    let Added::Whole(error, data) = added else {
         return Ok(());
     };
     let pair = Pair { error, data, port };
     let channel = shared.table().connect(pair);
     match channel {
         Some(channel) => {
-            writer.connect(channel, port);
+            // When the stream has ended, so has the pair.
+            let _ = writer.connect(channel, port).await;
             Ok(())
         }
         None => {
@@ -300,7 +372,9 @@ pub(super) async fn relay_channels(
             for number in [2 * n, 2 * n + 1] {
                 message(&mut sink, channels, number, &port.to_le_bytes()).await?;
             }
-            writer.connect(u16::from(n), *port);
+            if writer.connect(u16::from(n), *port).await.is_err() {
+                break;
+            }
         }
         let mut left = usize::from(count);
         while left > 0

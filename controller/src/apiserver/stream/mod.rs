@@ -17,6 +17,8 @@ mod negotiate;
 mod spdy;
 mod status;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

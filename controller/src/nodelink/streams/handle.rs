@@ -4,164 +4,12 @@
 //! events when it likes; credit for the node follows what it took. A writer waits until the node has
 //! given credit and what it wrote before is on its way.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bramble_wire::limits::{CHANNEL_CREDIT_MAX, STREAM_CREDIT_MAX, STREAM_FRAME_MAX};
-use bramble_wire::stream::{In, StreamError, channel};
-use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
 use super::Error;
-
-/// Messages for the node that a stream holds; a writer waits before one more.
-const INPUT_MAX: usize = 8;
-
-/// What a node says on a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// What was asked for is there.
-    Ready,
-    /// Output of a channel.
-    Data {
-        /// Which channel.
-        channel: u16,
-        /// Never empty.
-        bytes: Bytes,
-    },
-    /// A forwarded connection has ended.
-    ChannelEnd {
-        /// Which channel.
-        channel: u16,
-        /// Why, when it is an error.
-        error: Option<StreamError>,
-    },
-    /// The command or the container has ended.
-    Exit(i32),
-}
-
-/// An event that waits; output of a channel that comes in pieces is gathered.
-#[derive(Debug)]
-enum Waiting {
-    Data(u16, BytesMut),
-    Other(Event),
-}
-
-/// One direction of a channel from the node.
-#[derive(Debug, Default)]
-pub(super) struct Channel {
-    /// Bytes received since the start; the offset of the next frame.
-    pub(super) received: u64,
-    /// Bytes that the reader has taken since the start.
-    pub(super) consumed: u64,
-    /// What the node may send in all, where each channel has its own credit.
-    pub(super) granted: u64,
-    /// It ended; it is forgotten when the reader has been told.
-    pub(super) ended: bool,
-}
-
-/// The other direction.
-#[derive(Debug, Default)]
-struct Inward {
-    sent: u64,
-    credit: u64,
-    ended: bool,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct State {
-    events: VecDeque<Waiting>,
-    /// Each channel has its own credit.
-    pub(super) forward: bool,
-    pub(super) channels: BTreeMap<u16, Channel>,
-    /// The end, once it is known; the reader gets it after the events.
-    end: Option<Result<(), Error>>,
-    pub(super) ready: bool,
-    pub(super) exited: bool,
-    /// Nobody reads any more.
-    pub(super) abandoned: bool,
-    /// For the node.
-    pub(super) input: VecDeque<In>,
-    inputs: BTreeMap<u16, Inward>,
-}
-
-impl State {
-    pub(super) fn new(forward: bool) -> Self {
-        let mut state = Self {
-            forward,
-            ..Self::default()
-        };
-        if !forward {
-            state.channels.insert(channel::OUT, Channel::default());
-            state.channels.insert(channel::ERR, Channel::default());
-            state.inputs.insert(channel::IN, Inward::default());
-        }
-        state
-    }
-
-    /// Bytes received and taken, over all channels.
-    pub(super) fn totals(&self) -> (u64, u64) {
-        let sum = |of: fn(&Channel) -> u64| self.channels.values().map(of).sum();
-        (sum(|c| c.received), sum(|c| c.consumed))
-    }
-
-    pub(super) fn push_data(&mut self, channel: u16, bytes: &[u8]) {
-        match self.events.back_mut() {
-            Some(Waiting::Data(last, data)) if *last == channel => data.extend_from_slice(bytes),
-            _ => self
-                .events
-                .push_back(Waiting::Data(channel, BytesMut::from(bytes))),
-        }
-    }
-
-    pub(super) fn push(&mut self, event: Event) {
-        self.events.push_back(Waiting::Other(event));
-    }
-
-    /// The node gives credit for input; never for more than a window.
-    pub(super) fn credit(&mut self, channel: u16, credit: u64) {
-        let window = u64::from(if self.forward {
-            CHANNEL_CREDIT_MAX
-        } else {
-            STREAM_CREDIT_MAX
-        });
-        if let Some(inward) = self.inputs.get_mut(&channel) {
-            inward.credit = inward.credit.max(credit.min(inward.sent + window));
-        }
-    }
-
-    /// Drops what waits of a channel.
-    fn forget(&mut self, gone: u16) {
-        self.events.retain(|waiting| match waiting {
-            Waiting::Data(channel, _) => *channel != gone,
-            Waiting::Other(Event::ChannelEnd { channel, .. }) => *channel != gone,
-            Waiting::Other(_) => true,
-        });
-        self.input.retain(|input| match input {
-            In::Data { channel, .. } | In::End { channel, .. } => *channel != gone,
-            _ => true,
-        });
-    }
-
-    fn take(&mut self) -> Option<Event> {
-        match self.events.pop_front()? {
-            Waiting::Data(channel, bytes) => {
-                if let Some(counts) = self.channels.get_mut(&channel) {
-                    counts.consumed += bytes.len() as u64;
-                }
-                let bytes = bytes.freeze();
-                Some(Event::Data { channel, bytes })
-            }
-            Waiting::Other(event) => {
-                if let Event::ChannelEnd { channel, .. } = event {
-                    self.channels.remove(&channel);
-                    self.inputs.remove(&channel);
-                }
-                Some(event)
-            }
-        }
-    }
-}
+use super::state::{Event, State};
 
 #[derive(Debug)]
 pub(super) struct Buffer {
@@ -308,91 +156,45 @@ impl Writer {
     }
 
     fn try_send(&self, channel: u16, bytes: &[u8]) -> Result<usize, Closed> {
-        let mut state = self.buffer.lock();
-        if state.end.is_some() || state.abandoned {
-            return Err(Closed);
+        let sent = self.buffer.lock().send(channel, bytes)?;
+        if sent > 0 {
+            self.buffer.task.notify_one();
         }
-        if state.input.len() >= INPUT_MAX {
-            return Ok(0);
-        }
-        let inward = state.inputs.get_mut(&channel).filter(|i| !i.ended);
-        let inward = inward.ok_or(Closed)?;
-        let credit = usize::try_from(inward.credit - inward.sent).unwrap_or(usize::MAX);
-        let size = bytes.len().min(credit).min(STREAM_FRAME_MAX);
-        if size == 0 {
-            return Ok(0);
-        }
-        let offset = inward.sent;
-        inward.sent += size as u64;
-        let bytes = &bytes[..size];
-        match state.input.back_mut() {
-            // Many small writes, such as keys, make few messages.
-            Some(In::Data {
-                channel: last,
-                bytes: data,
-                ..
-            }) if *last == channel && data.len() + size <= STREAM_FRAME_MAX => {
-                data.extend_from_slice(bytes);
-            }
-            _ => state.input.push_back(In::Data {
-                channel,
-                offset,
-                bytes: bytes.to_vec(),
-            }),
-        }
-        drop(state);
-        self.buffer.task.notify_one();
-        Ok(size)
+        Ok(sent)
     }
 
     /// No more input on a channel.
     pub fn end(&self, channel: u16) {
-        let mut state = self.buffer.lock();
-        let Some(inward) = state.inputs.get_mut(&channel).filter(|i| !i.ended) else {
-            return;
-        };
-        inward.ended = true;
-        let offset = inward.sent;
-        state.input.push_back(In::End { channel, offset });
-        drop(state);
-        self.buffer.task.notify_one();
+        if self.buffer.lock().end_input(channel) {
+            self.buffer.task.notify_one();
+        }
     }
 
     /// The terminal has this size now.
     pub fn resize(&self, columns: u16, rows: u16) {
-        let mut state = self.buffer.lock();
-        // Only the newest counts.
-        state.input.retain(|i| !matches!(i, In::Resize { .. }));
-        state.input.push_back(In::Resize { columns, rows });
-        drop(state);
+        self.buffer.lock().resize(columns, rows);
         self.buffer.task.notify_one();
     }
 
-    /// Connects a new channel to a port.
-    pub fn connect(&self, channel: u16, port: u16) {
-        let mut state = self.buffer.lock();
-        let granted = u64::from(CHANNEL_CREDIT_MAX);
-        let outward = Channel {
-            granted,
-            ..Channel::default()
-        };
-        state.channels.insert(channel, outward);
-        state.inputs.insert(channel, Inward::default());
-        state.input.push_back(In::Connect { channel, port });
-        drop(state);
-        self.buffer.task.notify_one();
+    /// Connects a new channel to a port, as soon as there is room to say so: who connects faster than
+    /// the node hears of it waits.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub async fn connect(&self, channel: u16, port: u16) -> Result<(), Closed> {
+        loop {
+            let room = self.buffer.writable.notified();
+            if self.buffer.lock().connect(channel, port)? {
+                self.buffer.task.notify_one();
+                return Ok(());
+            }
+            room.await;
+        }
     }
 
     /// Gives up a connected channel: nothing more is heard of it.
     pub fn disconnect(&self, channel: u16) {
-        let mut state = self.buffer.lock();
-        let known = state.channels.remove(&channel).is_some_and(|c| !c.ended);
-        state.inputs.remove(&channel);
-        state.forget(channel);
-        if known {
-            state.input.push_back(In::Disconnect { channel });
-        }
-        drop(state);
+        self.buffer.lock().disconnect(channel);
         self.buffer.task.notify_one();
         self.buffer.writable.notify_waiters();
     }
@@ -402,8 +204,7 @@ impl Writer {
         loop {
             let changed = self.buffer.writable.notified();
             {
-                let state = self.buffer.lock();
-                if state.end.is_some() || state.abandoned {
+                if self.buffer.lock().is_over() {
                     return;
                 }
             }

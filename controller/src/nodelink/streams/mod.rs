@@ -7,6 +7,7 @@
 //! [`Writer`] hold their own stream's buffer and wake the task by a notify.
 
 mod handle;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -21,10 +22,12 @@ use bramble_wire::topic::StreamId;
 use tokio::sync::Notify;
 
 use handle::Buffer;
-pub use handle::{Closed, Event, Reader, Writer};
+pub use handle::{Closed, Reader, Writer};
+pub use state::Event;
+use state::State;
 
-/// Credit is repeated after so much silence: it may have been lost, and it tells the node that
-/// somebody still reads.
+/// All credit is repeated so often, whatever else is said: it may have been lost, and it tells the
+/// node that somebody still reads.
 const REPEAT: Duration = Duration::from_secs(15);
 
 /// Why a stream can't go on.
@@ -58,31 +61,35 @@ struct Stream {
     buffer: Arc<Buffer>,
     /// For all channels together.
     granted: u64,
-    spoken: Instant,
+    /// When all credit was told last.
+    repeated: Instant,
 }
 
 /// The open streams of all nodes.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(crate) struct Streams {
     open: HashMap<StreamId, Stream>,
     next: u64,
+    /// Whose input was taken last.
+    served: StreamId,
     task: Arc<Notify>,
 }
 
 impl Streams {
     /// No streams. Ids are drawn from `first` on; `task` is notified when [`Streams::due`] is to be
     /// asked.
-    pub(super) fn new(first: u64, task: Arc<Notify>) -> Streams {
+    pub(crate) fn new(first: u64, task: Arc<Notify>) -> Streams {
         Streams {
             open: HashMap::new(),
             next: first,
+            served: StreamId(0),
             task,
         }
     }
 
     /// A new stream of a node, with the initial credit of [`STREAM_CREDIT_MAX`], or with
     /// [`CHANNEL_CREDIT_MAX`] for each channel if it forwards connections.
-    pub(super) fn open(
+    pub(crate) fn open(
         &mut self,
         node: &NodeName,
         forward: bool,
@@ -99,7 +106,7 @@ impl Streams {
             node: node.clone(),
             buffer: Arc::clone(&buffer),
             granted: u64::from(STREAM_CREDIT_MAX),
-            spoken: now,
+            repeated: now,
         };
         self.open.insert(id, stream);
         let writer = Writer {
@@ -120,7 +127,7 @@ impl Streams {
 
     /// A node sent output. What repeats is dropped; what is missing, or is more than there is credit
     /// for, ends the stream.
-    pub(super) fn handle_out(&mut self, node: &NodeName, id: StreamId, out: Out) {
+    pub(crate) fn handle_out(&mut self, node: &NodeName, id: StreamId, out: Out) {
         let Some(stream) = self.open.get(&id).filter(|stream| stream.node == *node) else {
             return;
         };
@@ -188,53 +195,51 @@ impl Streams {
         });
     }
 
-    /// What is to be told to nodes: credit for what was read, repeated after a silence, the close of
+    /// What is to be told to nodes: credit for what was read, all of it again at times, the close of
     /// what nobody reads, and input, as many messages as there is `room` for.
-    pub(super) fn due(&mut self, now: Instant, mut room: usize) -> Vec<(NodeName, StreamId, In)> {
+    pub(crate) fn due(&mut self, now: Instant, room: usize) -> Vec<(NodeName, StreamId, In)> {
         let mut due = Vec::new();
+        let mut waiting = Vec::new();
         self.open.retain(|id, stream| {
-            let mut tell = |message| due.push((stream.node.clone(), *id, message));
+            let tell = |message| due.push((stream.node.clone(), *id, message));
             let mut state = stream.buffer.lock();
-            if state.abandoned {
-                tell(In::Close);
-                return false;
+            if !state.input.is_empty() {
+                waiting.push(*id);
             }
-            let window = u64::from(STREAM_CREDIT_MAX);
-            let (_, consumed) = state.totals();
-            let forward = state.forward;
-            let grant = if forward { window } else { consumed + window };
-            let silent = now.duration_since(stream.spoken) >= REPEAT;
-            // A node that closes what it may not makes the sum smaller; what was granted stays so.
-            let grant = grant.max(stream.granted);
-            if silent || grant - stream.granted >= window / 2 {
-                stream.granted = grant;
-                stream.spoken = now;
-                tell(In::Credit(grant));
-            }
-            let window = u64::from(CHANNEL_CREDIT_MAX);
-            for (number, channel) in state.channels.iter_mut().filter(|_| forward) {
-                let grant = channel.consumed + window;
-                if !channel.ended && grant - channel.granted >= window / 2 {
-                    channel.granted = grant;
-                    let (channel, credit) = (*number, grant);
-                    tell(In::ChannelCredit { channel, credit });
-                }
-            }
-            let before = room;
-            while room > 0
-                && let Some(message) = state.input.pop_front()
-            {
-                room -= 1;
-                tell(message);
-            }
-            if room < before {
-                stream.spoken = now;
-                drop(state);
-                stream.buffer.writable.notify_waiters();
-            }
-            true
+            let goes_on = !state.abandoned;
+            stream.granted = credit(&mut state, stream.granted, now, &mut stream.repeated, tell);
+            goes_on
         });
+        waiting.retain(|id| self.open.contains_key(id));
+        self.take_input(waiting, room, &mut due);
         due
+    }
+
+    /// One message of each stream in turn, beginning after the one that was served last: none that
+    /// has much to say holds up the others.
+    fn take_input(
+        &mut self,
+        mut waiting: Vec<StreamId>,
+        mut room: usize,
+        due: &mut Vec<(NodeName, StreamId, In)>,
+    ) {
+        waiting.sort_unstable();
+        let first = waiting.partition_point(|id| *id <= self.served);
+        waiting.rotate_left(first);
+        while room > 0 && !waiting.is_empty() {
+            waiting.retain(|id| {
+                let stream = self.open.get(id).filter(|_| room > 0);
+                let message = stream.and_then(|s| Some((s, s.buffer.lock().input.pop_front()?)));
+                let Some((stream, message)) = message else {
+                    return false;
+                };
+                room -= 1;
+                self.served = *id;
+                due.push((stream.node.clone(), *id, message));
+                stream.buffer.writable.notify_waiters();
+                true
+            });
+        }
     }
 
     /// Whether there is input for a node.
@@ -246,7 +251,7 @@ impl Streams {
     pub(super) fn next_wake(&self) -> Option<Instant> {
         self.open
             .values()
-            .map(|stream| stream.spoken + REPEAT)
+            .map(|stream| stream.repeated + REPEAT)
             .min()
     }
 }
@@ -286,31 +291,73 @@ impl Stream {
         error: Option<StreamError>,
     ) -> Result<(), Error> {
         let mut state = self.buffer.lock();
-        let Some(channel) = state.channels.get_mut(&number).filter(|c| !c.ended) else {
+        if !state.forward {
+            let text = "the node ends a channel of a stream that forwards nothing".to_owned();
+            return Err(Error::Node(StreamError::Failed(text)));
+        }
+        let Some(channel) = state.channels.get(&number).filter(|c| !c.ended) else {
             return Ok(());
         };
         if channel.received < offset {
             return Err(Error::Gap);
         }
-        channel.ended = true;
-        let channel = number;
-        state.push(Event::ChannelEnd { channel, error });
+        state.end_channel(number, error);
         drop(state);
         self.buffer.writable.notify_waiters();
         Ok(())
     }
 
-    /// Whether everything has arrived of a stream that ends at an offset.
+    /// Whether everything has arrived of a stream that ends after so many bytes on all its channels.
+    /// Those of a stream that forwards have ends of their own.
     fn is_complete(&self, offset: u64) -> bool {
         let state = self.buffer.lock();
-        let out = state.channels.get(&channel::OUT);
-        state.forward || out.is_some_and(|out| out.received >= offset)
+        state.forward || state.totals().0 >= offset
     }
 
-    fn once(&self, seen: fn(&mut handle::State) -> &mut bool, event: Event) {
+    fn once(&self, seen: fn(&mut State) -> &mut bool, event: Event) {
         let mut state = self.buffer.lock();
         if !std::mem::replace(seen(&mut state), true) {
             state.push(event);
         }
     }
+}
+
+/// Tells the credit of a stream that is due, or its close; what is granted for all channels together.
+fn credit(
+    state: &mut State,
+    granted: u64,
+    now: Instant,
+    repeated: &mut Instant,
+    mut tell: impl FnMut(In),
+) -> u64 {
+    if state.abandoned {
+        tell(In::Close);
+        return granted;
+    }
+    let window = u64::from(STREAM_CREDIT_MAX);
+    let (_, consumed) = state.totals();
+    let forward = state.forward;
+    let grant = if forward { window } else { consumed + window };
+    let repeat = now.duration_since(*repeated) >= REPEAT;
+    // What was granted stays so.
+    let grant = grant.max(granted);
+    if repeat || grant - granted >= window / 2 {
+        *repeated = now;
+        tell(In::Credit(grant));
+    }
+    if !forward {
+        return grant;
+    }
+    let window = u64::from(CHANNEL_CREDIT_MAX);
+    for (number, channel) in state.channels.iter_mut().filter(|(_, c)| !c.ended) {
+        let grant = channel.consumed + window;
+        let news = grant - channel.granted >= window / 2;
+        // What a channel begins with was said with the stream.
+        if news || (repeat && grant > window) {
+            channel.granted = grant;
+            let (channel, credit) = (*number, grant);
+            tell(In::ChannelCredit { channel, credit });
+        }
+    }
+    grant
 }

@@ -1,5 +1,7 @@
 //! The table of streams, driven by hand.
 
+mod floods;
+
 use super::*;
 
 const WINDOW: u64 = STREAM_CREDIT_MAX as u64;
@@ -160,10 +162,10 @@ fn a_node_serves_a_few_streams() {
     assert!(streams.open(&node("n1"), false, now).is_ok());
 }
 
-fn forward(streams: &mut Streams) -> (StreamId, Writer, Reader) {
+async fn forward(streams: &mut Streams) -> (StreamId, Writer, Reader) {
     let (id, writer, reader) = streams.open(&node("n1"), true, Instant::now()).unwrap();
-    writer.connect(1, 80);
-    writer.connect(2, 80);
+    writer.connect(1, 80).await.unwrap();
+    writer.connect(2, 80).await.unwrap();
     let told = streams.due(Instant::now(), 8);
     let connect = |channel| (node("n1"), id, In::Connect { channel, port: 80 });
     assert_eq!(told, [connect(1), connect(2)]);
@@ -212,7 +214,7 @@ async fn input_waits_for_the_nodes_credit_and_for_room() {
 #[tokio::test]
 async fn a_channel_that_is_not_read_holds_up_no_other() {
     let mut streams = streams();
-    let (id, _writer, mut reader) = forward(&mut streams);
+    let (id, _writer, mut reader) = forward(&mut streams).await;
     let window = CHANNEL_CREDIT_MAX as usize;
     for channel in [1, 2] {
         let (offset, bytes) = (0, vec![b'x'; window]);
@@ -250,7 +252,7 @@ async fn a_channel_that_is_not_read_holds_up_no_other() {
 #[tokio::test]
 async fn a_channel_that_is_given_up_is_told_and_forgotten() {
     let mut streams = streams();
-    let (id, writer, mut reader) = forward(&mut streams);
+    let (id, writer, mut reader) = forward(&mut streams).await;
     let out = |channel, bytes: &[u8]| Out::ChannelData {
         channel,
         offset: 0,

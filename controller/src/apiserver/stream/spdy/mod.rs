@@ -107,15 +107,6 @@ impl Decoder {
         }
     }
 
-    /// Says the end of a stream as a frame of its own, next.
-    pub(super) fn again(&mut self, id: u32) {
-        self.data = Some(Data {
-            id,
-            left: 0,
-            fin: true,
-        });
-    }
-
     fn data(&mut self, data: Data) -> Option<Frame> {
         let Data { id, left, fin } = data;
         let here = left.min(self.buffer.len());
