@@ -46,6 +46,10 @@ fn real_main() -> Result<()> {
                 );
             }
             "--purge" => purge = true,
+            "--help" | "-h" => {
+                say!("{USAGE}");
+                return Ok(());
+            }
             other => bail!("unknown argument `{other}`\n{USAGE}"),
         }
     }

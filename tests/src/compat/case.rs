@@ -40,6 +40,8 @@ pub struct Case {
     pub releases: Vec<String>,
     /// Why we refuse what upstream does.
     pub refused: Option<String>,
+    /// Where upstream's behaviour was looked up.
+    pub source: String,
     /// Line of the file.
     pub line: usize,
 }
@@ -154,7 +156,7 @@ pub fn parse(text: &str) -> Result<File> {
             }
             "@" => case.releases = rest.split_whitespace().map(str::to_owned).collect(),
             "x" => case.refused = Some(rest.to_owned()),
-            "=" => {}
+            "=" => rest.clone_into(&mut case.source),
             _ => bail!("line {number}: `{line}` begins with no mark"),
         }
     }
@@ -163,6 +165,11 @@ pub fn parse(text: &str) -> Result<File> {
         ensure!(
             looked || case.exit == 0,
             "line {}: a case that fails says how",
+            case.line
+        );
+        ensure!(
+            !case.source.is_empty(),
+            "line {}: a case says where upstream's behaviour was looked up",
             case.line
         );
         ensure!(
@@ -199,7 +206,9 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for text in ["> x", "$ a\nb", "$ a\n? b", "$ a\n? 1", "$ a\nx why"] {
-            assert!(parse(text).is_err(), "{text}");
+            let text = format!("{text}\n= here");
+            assert!(parse(&text).is_err(), "{text}");
         }
+        assert!(parse("$ a\n= here").is_ok() && parse("$ a").is_err());
     }
 }
