@@ -14,6 +14,7 @@ pub mod network;
 pub mod pods;
 mod probes;
 pub mod reconcile;
+pub mod root;
 pub mod runtime;
 pub mod state;
 pub mod status;

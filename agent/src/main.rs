@@ -40,6 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> anyhow::Result<()> {
+    bramble_agent::root::check()?;
     // One thread: a board's memory is worth more than the agent's throughput.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

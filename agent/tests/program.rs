@@ -263,3 +263,20 @@ fn a_board_that_has_not_joined_says_how() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(error.contains("--join ADDR --token TOKEN"), "{error}");
 }
+
+#[test]
+fn a_chroot_is_no_place_for_containers() {
+    let board = Board::new();
+    let root = board.dir.join("root");
+    fs::create_dir(&root).unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c"])
+        .arg(r#"mount --rbind / "$0" && exec chroot "$0" "$@""#)
+        .arg(&root)
+        .arg(program("bramble-agent"))
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("this is a chroot"), "{error}");
+    assert!(!output.status.success());
+}

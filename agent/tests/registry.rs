@@ -286,14 +286,20 @@ fn tls_is_believed_only_as_the_board_says() {
     let (place, storage) = (Place::new(), tempfile::tempdir().unwrap());
     let (ca, tls) = certificates();
     let setup = Setup {
-        tls: Some(tls),
+        tls: Some(tls.clone()),
         ..Setup::default()
     };
     let secure = Registry::start(storage.path(), &setup);
+    let elsewhere = Setup {
+        host: Some("127.0.0.2".to_owned()),
+        tls: Some(tls),
+        ..Setup::default()
+    };
+    let elsewhere = Registry::start(storage.path(), &elsewhere);
     let open = Registry::start(storage.path(), &Setup::default());
     let image = made(vec![layer(&[file("f", b"x")])], "amd64", &[gzip]);
     push(&open, "app", "1", &image);
-    let name = format!("localhost:{}", secure.address.port());
+    let name = secure.address.to_string();
     let reference = format!("{name}/app:1");
     let ca_file = place.dir.path().join("ca.pem");
     fs::write(&ca_file, ca).unwrap();
@@ -308,11 +314,13 @@ fn tls_is_believed_only_as_the_board_says() {
     let skip = section("insecure-skip-verify = true".into());
     Place::new().pull(&place.order(&reference, &skip)).unwrap();
     // The right authority for the wrong name.
-    let other = format!("127.0.0.2:{}", secure.address.port());
+    let name = elsewhere.address.to_string();
+    let order = format!("[registry.{name:?}]\nca = {ca_file:?}\n");
+    let error = place.pull(&place.order(&format!("{name}/app:1"), &order));
+    let error = error.unwrap_err();
     assert!(
-        place
-            .pull(&place.order(&format!("{other}/app:1"), &with_ca))
-            .is_err()
+        matches!(&error, PullError::Invalid(text) if text.contains("NotValidForName")),
+        "{error:?}"
     );
     // One that speaks no TLS is not spoken to without.
     let plain = place.order(&format!("{}/app:1", open.address), "");
@@ -320,14 +328,14 @@ fn tls_is_believed_only_as_the_board_says() {
     assert!(matches!(error, PullError::Invalid(_)), "{error:?}");
 }
 
-/// An authority, and a chain and key of `localhost`.
+/// An authority, and a chain and key of 127.0.0.1.
 fn certificates() -> (String, (String, String)) {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     let leaf = leaf.signed_by(&key, &ca).unwrap();
     (ca.pem(), (leaf.pem(), key.serialize_pem()))
 }
