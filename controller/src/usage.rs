@@ -2,10 +2,11 @@
 //! depends on it.
 //!
 //! In: measurements from reports, in the node link's task. Out: the newest of each node, for
-//! `metrics.k8s.io`. Bounded by the nodes and by what fits into a report of each; a node that is not
-//! there has none.
+//! `metrics.k8s.io`. Bounded by the nodes, by the pods that are bound to each and by [`CONTAINERS_MAX`];
+//! what a node says twice counts as it was said first, and what is beyond is left out. A node that is
+//! not there has none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bramble_api::time::Timestamp;
@@ -14,6 +15,10 @@ use bramble_wire::object::PodUid;
 use bramble_wire::report::{Amounts, Usage};
 
 use crate::store::Key;
+
+/// Containers of a pod, and bytes of their names, that are kept.
+const CONTAINERS_MAX: usize = 64;
+const NAME_MAX: usize = 253;
 
 /// A node's clock may differ by this from ours and is believed.
 const CLOCKS_DIFFER_S: i64 = 300;
@@ -57,11 +62,13 @@ impl Usages {
     ) {
         let told = Timestamp::from_seconds(usage.at.0.div_euclid(1000));
         let plausible = now.since(told).abs() <= CLOCKS_DIFFER_S;
+        let mut seen = HashSet::new();
         let pods = usage.pods.into_iter().filter_map(|pod| {
-            Some(PodUsage {
-                key: key(&pod.uid)?.clone(),
+            let key = key(&pod.uid)?.clone();
+            seen.insert(pod.uid).then(|| PodUsage {
+                key,
                 uid: pod.uid,
-                containers: pod.containers,
+                containers: containers(pod.containers),
             })
         });
         let usage = NodeUsage {
@@ -89,6 +96,13 @@ impl Usages {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeName, Arc<NodeUsage>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn containers(mut told: Vec<(String, Amounts)>) -> Vec<(String, Amounts)> {
+    let mut seen = HashSet::new();
+    told.truncate(CONTAINERS_MAX);
+    told.retain(|(name, _)| name.len() <= NAME_MAX && seen.insert(name.clone()));
+    told
 }
 
 #[cfg(test)]
@@ -120,5 +134,32 @@ mod tests {
         }
         usages.forget(&node);
         assert!(usages.all().is_empty());
+    }
+
+    #[test]
+    fn what_a_node_says_twice_counts_once() {
+        let (usages, node) = (Usages::default(), NodeName::new("n1").unwrap());
+        let amount = |cpu_nano| Amounts {
+            cpu_nano,
+            memory_bytes: 0,
+        };
+        let pod = |cpu| Told {
+            uid: PodUid([1; 16]),
+            containers: vec![("c".into(), amount(cpu)), ("c".into(), amount(9))],
+        };
+        let mut many = pod(3);
+        let names = (0..1000).map(|n| (n.to_string(), amount(n)));
+        many.containers = names.collect();
+        many.uid = PodUid([2; 16]);
+        let usage = Usage {
+            pods: vec![pod(1), pod(2), many],
+            ..Usage::default()
+        };
+        let key = Key::new("", "pods", "d", "mine");
+        usages.set(&node, usage, |_| Some(&key), Timestamp::from_seconds(0));
+        let pods = usages.all().remove(0).1.pods.clone();
+        assert_eq!(pods.len(), 2);
+        assert_eq!(pods[0].containers, [("c".to_owned(), amount(1))]);
+        assert_eq!(pods[1].containers.len(), CONTAINERS_MAX);
     }
 }

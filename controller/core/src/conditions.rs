@@ -2,6 +2,8 @@
 
 use bramble_api::time::Timestamp;
 use bramble_api::view::Condition;
+use bramble_wire::limits::TEXT_MAX;
+use bramble_wire::report::Condition as Told;
 use serde_json::{Value, json};
 
 /// The condition of a type.
@@ -40,6 +42,30 @@ pub fn now(kind: &str, status: &str, reason: &str, message: &str, now: Timestamp
         last_update_time: Some(now),
         last_heartbeat_time: None,
     }
+}
+
+/// Most conditions that one object has by its node's word: a new one beyond is left out, while those
+/// that are there can change.
+pub const CONDITIONS_MAX: usize = 32;
+/// Most that are looked at in one report; the others are left out.
+pub const TOLD_MAX: usize = 16;
+/// Longest type: a qualified name. One that is none is left out.
+const KIND_MAX: usize = 253 + 1 + 63;
+
+/// What a node says, as a condition of a list that has the ones there are; `None` when it is left out.
+/// Of texts that are longer than a node's may be the rest is cut off.
+pub(crate) fn told(list: &[Condition], told: &Told, at: Timestamp) -> Option<Condition> {
+    let part = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+    let named = !told.kind.is_empty() && told.kind.len() <= KIND_MAX && told.kind.chars().all(part);
+    let room = list.len() < CONDITIONS_MAX || find(list, &told.kind).is_some();
+    let status = match told.status {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    };
+    let cut = |text: &'_ str| text[..text.floor_char_boundary(TEXT_MAX)].to_owned();
+    let (reason, message) = (cut(&told.reason), cut(&told.message));
+    (named && room).then(|| now(&told.kind, status, &reason, &message, at))
 }
 
 /// As JSON; `update_time` for Deployments, whose conditions carry `lastUpdateTime`.

@@ -41,7 +41,7 @@ fn find_dead_peers(stream: &TcpStream) {
 
 /// How many requests of a connection are under way.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Requests(Arc<watch::Sender<usize>>);
+pub(crate) struct Requests(Arc<watch::Sender<usize>>);
 
 impl Requests {
     pub(super) fn subscribe(&self) -> watch::Receiver<usize> {
@@ -52,7 +52,7 @@ impl Requests {
         *self.0.borrow()
     }
 
-    fn begin(&self) -> Request {
+    pub(super) fn begin(&self) -> Request {
         self.0.send_modify(|count| *count += 1);
         Request(self.clone())
     }
@@ -74,7 +74,8 @@ impl Requests {
 }
 
 /// One request, until its answer has been handed over.
-pub(super) struct Request(Requests);
+#[derive(Debug)]
+pub(crate) struct Request(Requests);
 
 impl Drop for Request {
     fn drop(&mut self) {
@@ -107,11 +108,12 @@ pub(super) async fn serve(
         Err(_) => return,
     };
     let standing = match stream.get_ref().1.peer_certificates() {
-        None => Standing::stranger(ctx, false, place),
+        None => Standing::stranger(ctx, false, place, requests.clone()),
         Some(chain) => match certified(&ctx, chain) {
-            None => Standing::stranger(ctx, true, place),
+            None => Standing::stranger(ctx, true, place, requests.clone()),
             Some(certificate) => {
-                let Some(standing) = Standing::certified(ctx, certificate) else {
+                let standing = Standing::certified(ctx, certificate, requests.clone());
+                let Some(standing) = standing else {
                     return;
                 };
                 drop(place);

@@ -15,6 +15,7 @@ use http::HeaderMap;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::authn::{self, Identity, Shown};
+use super::connection::{Request, Requests};
 use super::refusals::Kind;
 use super::strangers::Place;
 use super::{Context, watch};
@@ -32,6 +33,8 @@ pub(crate) struct Standing {
     seat: Mutex<Seat>,
     /// Fires when another took the stranger's place.
     evicted: Option<Arc<Notify>>,
+    /// Its requests under way.
+    requests: Requests,
     wrong: AtomicUsize,
     unwelcome: Notify,
 }
@@ -85,32 +88,50 @@ impl Drop for Known {
 
 impl Standing {
     /// Of a client with a certificate; `None` when there are too many.
-    pub(super) fn certified(ctx: Arc<Context>, certificate: authn::Certified) -> Option<Self> {
+    pub(super) fn certified(
+        ctx: Arc<Context>,
+        certificate: authn::Certified,
+        requests: Requests,
+    ) -> Option<Self> {
         let Some(seat) = Known::sit(&ctx, certificate.user()) else {
             ctx.refusals.note(Kind::Certified, certificate.user());
             return None;
         };
         let shown = Shown::Certificate(Box::new(certificate));
-        Some(Self::new(ctx, shown, Seat::Known { _seat: seat }, None))
+        let seat = Seat::Known { _seat: seat };
+        Some(Self::new(ctx, shown, seat, None, requests))
     }
 
     /// Of a client without one, or with one of somebody else.
-    pub(super) fn stranger(ctx: Arc<Context>, foreign: bool, place: Place) -> Self {
+    pub(super) fn stranger(
+        ctx: Arc<Context>,
+        foreign: bool,
+        place: Place,
+        requests: Requests,
+    ) -> Self {
         let evicted = Some(place.evicted());
         let shown = if foreign {
             Shown::Foreign
         } else {
             Shown::Nothing
         };
-        Self::new(ctx, shown, Seat::Stranger { _place: place }, evicted)
+        let seat = Seat::Stranger { _place: place };
+        Self::new(ctx, shown, seat, evicted, requests)
     }
 
-    fn new(ctx: Arc<Context>, shown: Shown, seat: Seat, evicted: Option<Arc<Notify>>) -> Self {
+    fn new(
+        ctx: Arc<Context>,
+        shown: Shown,
+        seat: Seat,
+        evicted: Option<Arc<Notify>>,
+        requests: Requests,
+    ) -> Self {
         Self {
             ctx,
             shown,
             seat: Mutex::new(seat),
             evicted,
+            requests,
             wrong: AtomicUsize::new(0),
             unwelcome: Notify::new(),
         }
@@ -130,7 +151,14 @@ impl Standing {
         }
     }
 
-    /// Resolves when the connection lost its place.
+    /// Something goes on with the connection, as while a request is answered, until the result is
+    /// dropped: it does not count as idle.
+    pub(super) fn occupy(&self) -> Request {
+        self.requests.begin()
+    }
+
+    /// Resolves when the connection lost its place. An upgraded one has its place until its stream
+    /// ends, so whoever carries that waits for this too.
     pub(super) async fn lost(&self) {
         match &self.evicted {
             Some(evicted) => evicted.notified().await,

@@ -40,7 +40,8 @@ struct Reference {
     uid: String,
 }
 
-/// POST of `serviceaccounts/NAME/token`.
+/// POST of `serviceaccounts/NAME/token`. A token is not stored, so a dry run is answered like any other
+/// request, as upstream: whoever may ask with one may ask without.
 pub(crate) fn create(
     ctx: &Context,
     info: &Info,

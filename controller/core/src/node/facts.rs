@@ -21,8 +21,6 @@ const ORDER: [&str; 5] = [
     "PIDPressure",
     "Ready",
 ];
-/// Most conditions that a board may add.
-const ADDED_MAX: usize = 16;
 
 /// Labels by which pods choose the node.
 pub(super) fn labels(name: &str, facts: &NodeFacts) -> Map<String, Value> {
@@ -44,22 +42,20 @@ pub(super) fn annotations(facts: &NodeFacts) -> Map<String, Value> {
     known.into_iter().collect()
 }
 
-/// The conditions with those that the board says; one that says the same stays as it is.
+/// The conditions with those that the board says, a few of some length; one that says the same stays
+/// as it is.
 pub(super) fn conditions(old: &[Condition], facts: &NodeFacts, now: Timestamp) -> Vec<Condition> {
     let mut list = old.to_vec();
     let told = facts.conditions.iter().filter(|told| told.kind != "Ready");
-    for told in told.take(ADDED_MAX) {
-        let status = match told.status {
-            Some(true) => "True",
-            Some(false) => "False",
-            None => "Unknown",
-        };
-        let new = Condition {
-            last_update_time: None,
-            last_heartbeat_time: Some(now),
-            ..list_of::now(&told.kind, status, &told.reason, &told.message, now)
-        };
-        list_of::set(&mut list, new);
+    for told in told.take(list_of::TOLD_MAX) {
+        if let Some(new) = list_of::told(&list, told, now) {
+            let new = Condition {
+                last_update_time: None,
+                last_heartbeat_time: Some(now),
+                ..new
+            };
+            list_of::set(&mut list, new);
+        }
     }
     let rank = |condition: &Condition| {
         let at = ORDER.iter().position(|kind| *kind == condition.kind);
@@ -128,4 +124,33 @@ fn addresses(name: &str, facts: &NodeFacts) -> Value {
 fn kib(bytes: u64) -> Value {
     let kib = i64::try_from(bytes / 1024).unwrap_or(i64::MAX / 1024);
     format!("{kib}Ki").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use bramble_wire::limits::TEXT_MAX;
+    use bramble_wire::report::Condition as Told;
+
+    use super::*;
+
+    #[test]
+    fn a_board_adds_a_few_conditions_of_some_length() {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let mut list = Vec::new();
+        for n in 0..100 {
+            let told = (0..100).map(|k| Told {
+                kind: format!("Kind{n}-{k}"),
+                status: Some(true),
+                reason: String::new(),
+                message: "x".repeat(1 << 20),
+            });
+            let facts = NodeFacts {
+                conditions: told.collect(),
+                ..NodeFacts::default()
+            };
+            list = conditions(&list, &facts, now);
+        }
+        assert_eq!(list.len(), list_of::CONDITIONS_MAX);
+        assert!(list.iter().all(|c| c.message.len() <= TEXT_MAX));
+    }
 }

@@ -1,7 +1,7 @@
 //! The conditions of a pod, with the kubelet's reasons and messages.
 //!
 //! In: the stored pod and the report of it. Out: its whole list of conditions; those that are
-//! others' stay as they are. Upstream's counterpart is `pkg/kubelet/status/generate.go`.
+//! others' stay as they are, and a node adds a few ([`conditions::CONDITIONS_MAX`]). Upstream's counterpart is `pkg/kubelet/status/generate.go`.
 
 use bramble_api::time::Timestamp;
 use bramble_api::view::{Condition, Container, FullPod};
@@ -57,14 +57,10 @@ pub(super) fn list(pod: &FullPod, report: &PodReport, now: Timestamp) -> Vec<Con
     if conditions::find(&list, COMPUTED[4]).is_none() {
         put(&mut list, COMPUTED[4], &Verdict::TRUE, now);
     }
-    for told in &report.conditions {
-        if !COMPUTED.contains(&told.kind.as_str()) {
-            let status = match told.status {
-                Some(true) => "True",
-                Some(false) => "False",
-                None => "Unknown",
-            };
-            let new = conditions::now(&told.kind, status, &told.reason, &told.message, now);
+    let told = report.conditions.iter();
+    let told = told.filter(|told| !COMPUTED.contains(&told.kind.as_str()));
+    for told in told.take(conditions::TOLD_MAX) {
+        if let Some(new) = conditions::told(&list, told, now) {
             replace(&mut list, new);
         }
     }
@@ -213,5 +209,48 @@ fn replace(list: &mut Vec<Condition>, mut new: Condition) {
             *old = new;
         }
         None => list.push(new),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bramble_wire::report::Condition as Told;
+
+    use super::*;
+
+    #[test]
+    fn a_node_adds_a_few_conditions_of_some_length() {
+        let mut pod = FullPod::default();
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let told = |kind: String| Told {
+            kind,
+            status: Some(true),
+            reason: "ä".repeat(1000),
+            message: "ä".repeat(100_000),
+        };
+        for n in 0..100 {
+            let mut report = PodReport::default();
+            let kinds = (0..100).map(|k| told(format!("example.com/{n}-{k}")));
+            report.conditions = kinds.collect();
+            report.conditions.push(told("x".repeat(100_000)));
+            pod.status.conditions = list(&pod, &report, now);
+        }
+        let list_of = &pod.status.conditions;
+        assert_eq!(list_of.len(), conditions::CONDITIONS_MAX);
+        let bytes = |c: &Condition| c.kind.len() + c.reason.len() + c.message.len();
+        assert!(list_of.iter().all(|c| bytes(c) < 5000));
+        // One that is there goes on to change, and one that is no name is none.
+        let mut report = PodReport::default();
+        report.conditions = vec![
+            Told {
+                status: None,
+                ..told("example.com/0-0".into())
+            },
+            told("no name".into()),
+        ];
+        let list = list(&pod, &report, now);
+        let changed = conditions::find(&list, "example.com/0-0");
+        assert_eq!(changed.unwrap().status, "Unknown");
+        assert!(conditions::find(&list, "no name").is_none());
     }
 }

@@ -126,7 +126,7 @@ pub(crate) async fn connect(
         ctx,
         activity: Activity::new(),
     };
-    tokio::spawn(run(session, node, upgrade, (standing, permit)));
+    tokio::spawn(run(session, node, upgrade, standing, permit));
     Ok(answer)
 }
 
@@ -142,8 +142,10 @@ async fn run(
     session: Session,
     node: Option<NodeStream>,
     upgrade: OnUpgrade,
-    _kept: (Arc<Standing>, Share),
+    standing: Arc<Standing>,
+    _permit: Share,
 ) {
+    let _occupied = standing.occupy();
     let Ok(Ok(io)) = tokio::time::timeout(CREATION, upgrade).await else {
         return;
     };
@@ -151,6 +153,8 @@ async fn run(
     tokio::select! {
         () = session.carry(io, node) => {}
         () = session.activity.idle() => tracing::debug!("a stream without traffic was ended"),
+        // A stranger's place is another's then.
+        () = standing.lost() => {}
         () = stopping.wait() => {}
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bramble_wire::limits::{CHANNEL_CREDIT_MAX, STREAM_CREDIT_MAX, STREAM_FRAME_MAX};
+use bramble_wire::limits::{CHANNEL_CREDIT_MAX, STREAM_CREDIT_MAX, STREAM_FRAME_MAX, TEXT_MAX};
 use bramble_wire::stream::{In, StreamError, channel};
 use bytes::{Bytes, BytesMut};
 
@@ -23,8 +23,6 @@ const CHANNEL_INPUT_MAX: usize = INPUT_MAX / 2;
 /// Pieces of output that wait in the order in which they came, standard output among standard error.
 /// Beyond, a piece is added to what waits of its channel, and only that order is lost.
 pub(super) const PIECES_MAX: usize = 64;
-/// Longest text of why a connection ended, bytes; the rest is cut off.
-const WHY_MAX: usize = 4096;
 
 /// What a node says on a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +151,8 @@ impl State {
         }
     }
 
-    /// The node has ended a forwarded connection: it takes no more, and the reader will hear of it.
+    /// The node has ended a forwarded connection: it takes no more, and the reader will hear of it. Of
+    /// a long text of why the rest is cut off.
     pub(super) fn end_channel(&mut self, channel: u16, error: Option<StreamError>) {
         if let Some(ended) = self.channels.get_mut(&channel) {
             ended.ended = true;
@@ -290,7 +289,7 @@ impl State {
 
 fn cut(error: StreamError) -> StreamError {
     let short = |mut text: String| {
-        text.truncate(text.floor_char_boundary(WHY_MAX));
+        text.truncate(text.floor_char_boundary(TEXT_MAX));
         text
     };
     match error {

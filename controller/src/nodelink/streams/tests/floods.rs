@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bramble_wire::limits::STREAM_CHANNELS_MAX;
+use bramble_wire::limits::{STREAM_CHANNELS_MAX, TEXT_MAX};
 use futures_util::FutureExt as _;
 
 use super::super::state::{INPUT_MAX, PIECES_MAX};
@@ -188,7 +188,7 @@ async fn what_a_connection_was_to_get_goes_with_it() {
         Some(Ok(Event::ChannelEnd {
             error: Some(StreamError::Failed(why)),
             ..
-        })) => assert_eq!(why.len(), 4096),
+        })) => assert_eq!(why.len(), TEXT_MAX),
         other => panic!("{other:?}"),
     }
 }
