@@ -7,10 +7,15 @@ mod telling;
 
 use std::collections::BTreeMap;
 
+use bramble_wire::SigningKey;
 use bramble_wire::chunk;
 use bramble_wire::document::{self, IndexEntry};
+use bramble_wire::envelope::{self, Message, Sequence};
 use bramble_wire::limits::CHUNK_SIZE;
-use bramble_wire::message::{Ask, Birth, Body, Head, ObjectBody, Report, Request, Response, Sum};
+use bramble_wire::message::{
+    Answer, Ask, Birth, Body, Head, ObjectBody, Report, Request, Response, Sum,
+};
+use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::{ObjectId, ObjectName};
 use bramble_wire::report::{Phase, UnixMs};
 use bramble_wire::version::HistoryId;
