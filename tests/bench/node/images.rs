@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bramble_tests::local::{Cluster, wait_until};
 
+use super::memory::memory;
 use super::shell;
 
 /// Ends with the measurement, however that ends.
@@ -73,6 +74,7 @@ pub(crate) fn pulls(cluster: &Cluster) -> Result<()> {
         "bramble image pull (with unpacking)   {:6.2} s",
         begun.elapsed().as_secs_f64()
     );
+    memory(cluster, "after the pull")?;
     let begun = Instant::now();
     shell(
         r#"cd "$1" && skopeo copy -q --src-tls-verify=false "docker://$2" oci:copied:1"#,

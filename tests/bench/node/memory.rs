@@ -12,7 +12,8 @@ use bramble_tests::local::Cluster;
 pub(crate) struct Seen {
     pub(crate) agent_rss_kib: u64,
     pub(crate) controller_rss_kib: u64,
-    pub(crate) shims_rss_kib: u64,
+    /// What they hold together: pages of their program count once, as they are there once.
+    pub(crate) shims_pss_kib: u64,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +81,7 @@ pub(crate) fn memory(cluster: &Cluster, when: &str) -> Result<Seen> {
     Ok(Seen {
         agent_rss_kib: rss("agent"),
         controller_rss_kib: rss("controller"),
-        shims_rss_kib: rss("shims"),
+        shims_pss_kib: sums.get("shims").map_or(0, |sum| sum.pss),
     })
 }
 

@@ -60,7 +60,7 @@ const PLAIN: &str =
     "if mountpoint -q /sys/fs/cgroup/unified; then umount -l /sys/fs/cgroup/unified; fi";
 
 /// `crun run` of `true` in the same root file system.
-pub(crate) fn crun(runs: usize) -> Result<()> {
+pub(crate) fn crun(runs: usize) -> Result<Times> {
     ensure!(Path::new("/usr/bin/crun").exists(), "crun is missing");
     let dir = tempfile::tempdir()?;
     let folder = dir.path().display().to_string();
@@ -79,7 +79,7 @@ pub(crate) fn crun(runs: usize) -> Result<()> {
     }
     println!();
     times.print("crun run true, to its end");
-    Ok(())
+    Ok(times)
 }
 
 /// `podman run` of `true` in the same root file system, without a network. It does not run on every
