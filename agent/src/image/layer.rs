@@ -20,6 +20,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
+use super::blocks::Blocks;
 use super::{Limits, rooted};
 
 /// Why a layer was not unpacked.
@@ -62,6 +63,8 @@ pub fn unpack(
         source,
     };
     let root = rooted::open_root(root).map_err(at_root)?;
+    let reader = Blocks::new(reader);
+    let end = reader.end();
     let mut archive = Archive::new(reader);
     let entries = archive
         .entries()
@@ -77,6 +80,7 @@ pub fn unpack(
         let bytes = entry.path_bytes();
         let path = checked(Path::new(OsStr::from_bytes(&bytes)), limits)?;
         drop(bytes);
+        let content_end = content_end(&entry);
         let mut target = Target {
             root: &root,
             path: &path,
@@ -87,8 +91,25 @@ pub fn unpack(
             Fault::Invalid(text) => Error::Invalid(format!("{}: {text}", path.display())),
             Fault::Io(source) => classify(&path, source),
         })?;
+        if end.get().is_some_and(|end| content_end > end) {
+            let path = path.display();
+            return Err(Error::Invalid(format!(
+                "{path}: the archive ends within it"
+            )));
+        }
     }
     Ok(())
+}
+
+/// Where the content of a file ends in its archive; nothing else has any.
+fn content_end<R: Read>(entry: &Entry<'_, R>) -> u64 {
+    let stored = match entry.header().entry_type() {
+        EntryType::Regular | EntryType::Continuous => entry.size(),
+        // Its size is with the holes.
+        EntryType::GNUSparse => entry.header().entry_size().unwrap_or(0),
+        _ => return 0,
+    };
+    entry.raw_file_position().saturating_add(stored)
 }
 
 /// Errors of the tar reader are the archive's, errors of the disk are the board's.

@@ -14,6 +14,7 @@
 //! ```
 
 pub mod archive;
+mod blocks;
 pub mod child;
 mod content;
 pub mod flags;
