@@ -74,6 +74,10 @@ pub(crate) fn exec(args: &Args) -> Result<i32, Failure> {
             message: "container not running".to_owned(),
         });
     }
+    // The kernel sacrifices a command as it would its container, not as the shim that we come from.
+    if let Some(score) = container.pid().and_then(|pid| process::oom_score(pid.as_raw())) {
+        process::set_oom_score(score);
+    }
     let spec = specification(container.bundle())?;
     let process = tenant::Process::write(args, container.bundle())?;
     let console = Console::bind(args)?;

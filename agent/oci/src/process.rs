@@ -150,6 +150,12 @@ pub(crate) fn give_streams(uid: u32) {
     }
 }
 
+/// Which processes the kernel kills first when memory ends: the value of one.
+pub(crate) fn oom_score(pid: i32) -> Option<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).ok()?;
+    text.trim().parse().ok()
+}
+
 /// Sets our own OOM score, which the container inherits. libcontainer would fail altogether where
 /// the kernel refuses to lower it (no CAP_SYS_RESOURCE); that is worth a warning, no more.
 pub(crate) fn set_oom_score(score: i32) -> Option<String> {
