@@ -60,5 +60,5 @@ chmod 755 "$root/init"
 # Hardware support is not asked for: where it is half there the machine does not boot.
 timeout "${MACHINE_PATIENCE:-400}" qemu-system-x86_64 -M q35 -accel tcg -cpu max -m "${MACHINE_MEMORY:-1024}" -smp 2 -nographic \
     -no-reboot -nodefaults -serial stdio -kernel "$parts/kernel" -initrd "$work/initramfs" \
-    -append "console=ttyS0 quiet panic=-1" < /dev/null | tr -d '\r' | tee "$work/log"
+    -append "console=ttyS0 quiet panic=-1" < /dev/null | sed -u 's|\r||g' | tee "$work/log"
 grep -q MACHINE-END "$work/log" && ! grep -q MACHINE-FAILED "$work/log" && grep -q MACHINE-PASSED "$work/log"
