@@ -19,6 +19,7 @@ pub mod runtime;
 pub mod state;
 pub mod status;
 pub mod streams;
+mod threads;
 mod tree;
 pub mod usage;
 

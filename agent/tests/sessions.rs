@@ -58,6 +58,7 @@ impl Fixture {
             argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             stdio,
             outlive: false,
+            limit: None,
         };
         self.runtime.exec(self.uid, "a-0", &config).await.unwrap()
     }
@@ -167,13 +168,17 @@ async fn a_command_is_the_containers_own_but_for_its_argv() {
         };
         c.env.push(("COLOUR".to_owned(), "red".to_owned()));
         c.working_dir = "/data".to_owned();
+        c.oom_score_adj = 321;
     })
     .await;
     let script = "id -u; id -g; id -G; echo $COLOUR; pwd; hostname; readlink /proc/self/ns/pid; \
+                  cat /proc/self/oom_score_adj; \
                   grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; echo oops >&2; exit 7";
     let (code, text) = fixture.output(script).await;
     assert_eq!(code, 7, "{text}");
-    for line in ["12", "34", "34 56", "red", "/data", "testpod", "oops"] {
+    for line in [
+        "12", "34", "34 56", "red", "/data", "testpod", "321", "oops",
+    ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
     }
     let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", fixture.record.pid));
@@ -315,6 +320,7 @@ async fn failed_commands_say_why_and_leave_nothing_behind() {
                 argv: vec![argv.to_owned()],
                 stdio,
                 outlive: false,
+                limit: None,
             };
             let error = fixture
                 .runtime
@@ -388,6 +394,7 @@ async fn a_command_ends_with_its_client_unless_it_is_to_outlive_it() {
             .to_vec(),
             stdio: Stdio::default(),
             outlive: true,
+            limit: None,
         };
         let hook = fixture
             .runtime
@@ -486,7 +493,8 @@ async fn input_that_is_open_once_ends_with_its_first_client_and_nothing_is_lost(
     let sent = bytes.clone();
     tokio::spawn(async move { input.write_all(&sent).await });
     let mut output = session.output.take().unwrap();
-    // A slow reader holds the container up, as upstream, and misses nothing.
+    // A slow reader holds the container up, as upstream, and misses nothing. The pause stands for no
+    // condition: it is how slow the reader is.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut seen = Vec::new();
     output.read_to_end(&mut seen).await.unwrap();

@@ -60,6 +60,9 @@ pub struct ObservedPod {
 pub enum Sandbox {
     /// The shim answers and the network is there: containers can be started.
     Ready,
+    /// The shim lives and does not answer for now: what runs goes on, what ended meanwhile is not
+    /// known, and nothing is started, above all no second sandbox.
+    Silent,
     /// Partly there (the shim died, a start was interrupted): stopped before anything else.
     Lost,
     /// Nothing runs and no address is used; logs or volumes are left.

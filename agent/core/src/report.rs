@@ -83,7 +83,7 @@ pub fn pod_report(
         unclaimed: false,
         init_containers,
         ephemeral_containers,
-        sandbox: seen.is_some_and(|seen| seen.sandbox == Sandbox::Ready),
+        sandbox: seen.is_some_and(|seen| matches!(seen.sandbox, Sandbox::Ready | Sandbox::Silent)),
         conditions: Vec::new(),
     }
 }

@@ -1,6 +1,12 @@
 //! Command line of `bramble-oci`.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
+
+use bramble_wire::shim::FRAME_MAX;
+
+use crate::process;
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,9 @@ pub(crate) struct Args {
     pub(crate) stdin_fd: Option<i32>,
     /// Inherited socket to send the terminal's descriptor to; with it there is a terminal.
     pub(crate) console_fd: Option<i32>,
+    /// Inherited file with the command to execute, encoded, instead of `--` and the command: a
+    /// command line is for everybody to read.
+    pub(crate) argv_fd: Option<i32>,
     /// Value for `oom_score_adj`.
     pub(crate) oom_score_adj: Option<i32>,
     /// Start right after creating.
@@ -41,7 +50,7 @@ pub(crate) struct Args {
     pub(crate) cwd: Option<PathBuf>,
     /// Environment of an executed command, besides the container's own.
     pub(crate) env: Vec<String>,
-    /// Command to execute, after `--`.
+    /// Command to execute, after `--` or from [`Args::read_command`].
     pub(crate) command: Vec<String>,
 }
 
@@ -66,6 +75,7 @@ impl Args {
             stderr_fd: None,
             stdin_fd: None,
             console_fd: None,
+            argv_fd: None,
             oom_score_adj: None,
             start: false,
             signal: libc::SIGKILL,
@@ -96,6 +106,19 @@ impl Args {
         Ok(out)
     }
 
+    /// Reads the command to execute, once. Nothing of its descriptor is left.
+    pub(crate) fn read_command(&mut self) -> std::io::Result<()> {
+        let Some(number) = self.argv_fd.take() else {
+            return Ok(());
+        };
+        let mut bytes = Vec::new();
+        File::from(process::inherited(number)?)
+            .take(FRAME_MAX as u64)
+            .read_to_end(&mut bytes)?;
+        self.command = bramble_wire::decode(&bytes, "command").map_err(std::io::Error::other)?;
+        Ok(())
+    }
+
     fn set(&mut self, name: &str, value: String) -> Result<(), String> {
         let number = || {
             value
@@ -110,6 +133,7 @@ impl Args {
             "--stderr-fd" => self.stderr_fd = Some(number()?),
             "--stdin-fd" => self.stdin_fd = Some(number()?),
             "--console-fd" => self.console_fd = Some(number()?),
+            "--argv-fd" => self.argv_fd = Some(number()?),
             "--oom-score-adj" => self.oom_score_adj = Some(number()?),
             "--signal" => self.signal = number()?,
             "--cwd" => self.cwd = Some(value.into()),

@@ -27,7 +27,7 @@ use bramble_wire::shim::{Failure, FailureKind, OciReport};
 use crate::args::{Args, Verb};
 
 fn main() -> ExitCode {
-    let args = match Args::parse(std::env::args().skip(1)) {
+    let mut args = match Args::parse(std::env::args().skip(1)) {
         Ok(args) => args,
         Err(message) => {
             return report(
@@ -44,6 +44,10 @@ fn main() -> ExitCode {
         && let Err(error) = process::seal().and_then(|()| process::drop_groups())
     {
         let failed = failure::failure("protect our own program", &error);
+        return report(args.postcard, &OciReport::Failed(failed));
+    }
+    if let Err(error) = args.read_command() {
+        let failed = failure::failure("read the command", &error);
         return report(args.postcard, &OciReport::Failed(failed));
     }
     let done = |pid: i32, warnings: Vec<String>| OciReport::Done { pid, warnings };

@@ -1,10 +1,13 @@
 //! A command executed in a container: a helper starts it, and from then on it is a child of ours that
 //! leads a process group of its own.
 
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bramble_wire::shim::Exec;
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::fds;
 use crate::helper::Helper;
@@ -51,6 +54,16 @@ impl Command {
             let _ = kill::process(helper.pid, libc::SIGKILL);
         }
     }
+}
+
+/// A command for the helper, as a file that nobody else sees: on its command line every user of the
+/// board could read it.
+pub(crate) fn argv(argv: &[String]) -> std::io::Result<OwnedFd> {
+    let file = memfd_create("argv", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(file);
+    file.write_all(&bramble_wire::encode(&argv))?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// Descriptors for the helper, each with the argument that names it.

@@ -183,11 +183,11 @@ impl Pod {
             .map(OsString::from)
             .to_vec();
         args.push(root.into_os_string());
+        let argv = command::argv(&exec.argv).map_err(broken)?;
+        let streams: Vec<_> = streams.into_iter().chain([("--argv-fd", argv)]).collect();
         for (name, fd) in &streams {
             args.extend([OsString::from(name), OsString::from(fds::number(fd))]);
         }
-        args.push("--".into());
-        args.extend(exec.argv.into_iter().map(OsString::from));
         let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
         let pass: Vec<_> = streams.iter().map(|(_, fd)| fd).collect();
         let helper =

@@ -16,8 +16,9 @@ use super::layer::{self, Used};
 use super::platform::Platform;
 use super::{ImageConfig, ImageId, Limits, registry};
 
-/// Address space of the child; a decoder or an archive that wants more ends it.
-const MEMORY_MAX: u64 = 1 << 30;
+/// Address space of the child; a decoder or an archive that wants more ends it. Everything is read as
+/// a stream: most of it is the window of a decoder, 128 MiB at most.
+const MEMORY_MAX: u64 = 384 << 20;
 
 /// Free space that unpacking leaves on the disk.
 pub(super) const RESERVE: u64 = 64 << 20;

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
 use super::blocks::Blocks;
+use super::extensions::Extensions;
 use super::{Limits, rooted};
 
 /// Why a layer was not unpacked.
@@ -63,7 +64,7 @@ pub fn unpack(
         source,
     };
     let root = rooted::open_root(root).map_err(at_root)?;
-    let reader = Blocks::new(reader);
+    let reader = Blocks::new(Extensions::new(reader));
     let end = reader.end();
     let mut archive = Archive::new(reader);
     let entries = archive

@@ -17,6 +17,7 @@ pub mod archive;
 mod blocks;
 pub mod child;
 mod content;
+mod extensions;
 pub mod flags;
 pub mod gc;
 pub mod import;

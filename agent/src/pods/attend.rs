@@ -2,8 +2,8 @@
 //!
 //! In: the plan's targets, the whole list each time. Out: each container's health, shown in the next
 //! snapshot and kept in the run directory, so that it outlives the agent; and events. One task and one
-//! timer for all of the board, which owns the machine; tries are tasks of their own, so many at once
-//! as there are places.
+//! timer for all of the board, which owns the machine; tries are tasks of their own, so many of a pod
+//! at once as it has places.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
@@ -22,10 +22,10 @@ use crate::probes::{self, Tried};
 use crate::runtime::{self, ExecConfig, Runtime};
 use crate::{clock, error_chain};
 
-/// A command is a process on a small board; a request is a socket.
+/// For each pod. A command is a process of its container; a request is a socket.
 const PLACES: Places = Places {
-    commands: 4,
-    requests: 32,
+    commands: 2,
+    requests: 4,
 };
 /// Of the output of a command so much is kept, as upstream.
 const OUTPUT_MAX: usize = 10 * 1024;
@@ -121,7 +121,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
         check: &Check,
     ) -> Result<(), String> {
         match check {
-            Check::Exec(argv) => match self.execute_in(uid, id, argv).await {
+            Check::Exec(argv) => match self.execute_in(uid, id, argv, None).await {
                 Ok((0, _)) => Ok(()),
                 Ok((code, output)) => Err(format!(
                     "command '{}' exited with {code}: {}",
@@ -142,15 +142,15 @@ impl<R: Runtime, N: Network> Board<R, N> {
 
     /// The texts are upstream's.
     async fn exec_probe(&self, uid: PodUid, id: &str, argv: &[String], limit: Duration) -> Tried {
-        // Given up, the command is killed.
-        match tokio::time::timeout(limit, self.execute_in(uid, id, argv)).await {
-            Err(_) => Tried::failure(format!(
+        // Its time begins when it is its turn; given up, the command is killed.
+        match self.execute_in(uid, id, argv, Some(limit)).await {
+            Err(runtime::Error::TooLate { limit }) => Tried::failure(format!(
                 "command timed out: {:?} timed out after {limit:?}",
                 argv.join(" ")
             )),
-            Ok(Ok((0, _))) => Tried::success(""),
-            Ok(Ok((_, output))) => Tried::failure(String::from_utf8_lossy(&output)),
-            Ok(Err(error)) => Tried::unknown(error_chain(&error)),
+            Ok((0, _)) => Tried::success(""),
+            Ok((_, output)) => Tried::failure(String::from_utf8_lossy(&output)),
+            Err(error) => Tried::unknown(error_chain(&error)),
         }
     }
 
@@ -159,8 +159,12 @@ impl<R: Runtime, N: Network> Board<R, N> {
         uid: PodUid,
         id: &str,
         argv: &[String],
+        limit: Option<Duration>,
     ) -> Result<(i32, Vec<u8>), runtime::Error> {
-        let config = ExecConfig::captured(argv.to_vec());
+        let config = ExecConfig {
+            limit,
+            ..ExecConfig::captured(argv.to_vec())
+        };
         let session = self.runtime.exec(uid, id, &config).await?;
         session.collect(OUTPUT_MAX).await
     }

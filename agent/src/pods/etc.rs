@@ -22,19 +22,28 @@ const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loop
     fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\n\
     fe00::2\tip6-allrouters\n";
 
-/// Writes the files of a pod. Blocks.
-pub(super) fn write(folder: &Path, input: &SandboxInput) -> io::Result<()> {
+/// What the files of a pod say. Blocks.
+pub(super) fn contents(input: &SandboxInput) -> [(&'static str, Vec<u8>); 3] {
     let board = match input.network {
         None => Some(fs::read_to_string("/etc/hosts").unwrap_or_default()),
         Some(_) => None,
     };
-    let hosts = hosts(input, board.as_deref());
-    files::write(&folder.join("hosts"), 0o644, hosts.as_bytes())?;
-    let line = format!("{}\n", input.hostname);
-    files::write(&folder.join("hostname"), 0o644, line.as_bytes())?;
+    let [for_hosts, for_hostname, for_resolver] = FILES;
     // The board's own resolver, until the node has one for its pods.
     let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
-    files::write(&folder.join("resolv.conf"), 0o644, &resolver)
+    [
+        (for_hosts, hosts(input, board.as_deref()).into_bytes()),
+        (for_hostname, format!("{}\n", input.hostname).into_bytes()),
+        (for_resolver, resolver),
+    ]
+}
+
+/// Writes them. Blocks.
+pub(super) fn write(folder: &Path, contents: &[(&str, Vec<u8>)]) -> io::Result<()> {
+    for (name, bytes) in contents {
+        files::write(&folder.join(name), 0o644, bytes)?;
+    }
+    Ok(())
 }
 
 /// `/etc/hosts` of a pod; `board` is the board's own for a pod on its network.

@@ -11,13 +11,13 @@ use bramble_wire::object::{PodUid, Resources};
 use bramble_wire::shim::FailureKind;
 
 use super::observe::{LifeRecord, id_of, parse_id};
-use super::{Board, Network, etc, files, volumes};
-use crate::error_chain;
+use super::{Board, Network, etc, files, lent, volumes};
 use crate::reconcile::Failed;
 use crate::runtime::cgroup::OVERHEAD_BYTES;
 use crate::runtime::{
     self, BindMount, Console, ContainerConfig, Limits, PodConfig, Processes, Rights, Runtime, User,
 };
+use crate::{error_chain, threads};
 
 pub(super) type Result<T = (), E = Failed> = std::result::Result<T, E>;
 
@@ -79,8 +79,12 @@ impl<R: Runtime, N: Network> Board<R, N> {
             let attached = self.network.attach(uid, netns, network).await;
             attached.map_err(Failed::Other)?;
         }
-        self.blocking(move |board| etc::write(&board.pod(uid).join("etc"), &input))
-            .await?;
+        self.blocking(move |board| {
+            let files = etc::contents(&input);
+            lent::ensure(board, uid, files.iter().map(|(_, text)| text.len() as u64))?;
+            etc::write(&board.etc(uid), &files)
+        })
+        .await?;
         // Last: only a sandbox with everything is ready.
         self.blocking(move |board| files::write_record(&board.ready(uid), &digest))
             .await
@@ -171,7 +175,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
             None => input.user.user.clone(),
         };
         let layers = image.layers.clone();
-        let user = tokio::task::spawn_blocking(move || image.resolve_user(&user_text));
+        let user = threads::run(move || image.resolve_user(&user_text));
         let mut user: User = user.await.map_err(other)?.map_err(other)?;
         user.groups.extend(&input.user.supplemental);
         let own = id.to_owned();
@@ -193,7 +197,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 // A volume of the manifest may stand where one of ours would.
                 if mounts.iter().all(|mount| mount.destination != destination) {
                     mounts.push(BindMount {
-                        source: board.pod(uid).join("etc").join(name),
+                        source: board.etc(uid).join(name),
                         destination,
                         ..BindMount::default()
                     });
@@ -273,13 +277,14 @@ impl<R: Runtime, N: Network> Board<R, N> {
         Ok(())
     }
 
-    /// Work on files, off the async thread.
+    /// Work on files, off the async thread. Files of the board may be among them, which may not
+    /// answer.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&super::Directories) -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
         let directories = self.directories.clone();
-        tokio::task::spawn_blocking(move || work(&directories))
+        threads::run(move || work(&directories))
             .await
             .map_err(other)?
             .map_err(other)

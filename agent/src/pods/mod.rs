@@ -7,9 +7,10 @@
 //! ```text
 //! <run dir>/pods/<uid>/ready           sandbox complete; holds the digest of the volumes' files
 //! <run dir>/pods/<uid>/lives/<id>      image that a life was made from
-//! <run dir>/pods/<uid>/etc/            hosts, hostname, resolv.conf
+//! <run dir>/pods/<uid>/lent/           a small file system of what containers may write:
+//! <run dir>/pods/<uid>/lent/etc/       hosts, hostname, resolv.conf
+//! <run dir>/pods/<uid>/lent/message/<id>  termination message of a life
 //! <run dir>/pods/<uid>/health/<id>     what hook and probes of a life said last
-//! <run dir>/pods/<uid>/message/<id>    termination message of a life
 //! ```
 //!
 //! Where volumes are is in [`volumes`].
@@ -18,6 +19,8 @@ mod attend;
 mod etc;
 mod execute;
 mod files;
+mod lent;
+mod logs;
 mod network;
 mod observe;
 mod stop;
@@ -88,7 +91,15 @@ impl Directories {
     }
 
     fn message(&self, uid: PodUid, id: &str) -> PathBuf {
-        self.pod(uid).join("message").join(id)
+        self.lent(uid).join("message").join(id)
+    }
+
+    fn lent(&self, uid: PodUid) -> PathBuf {
+        self.pod(uid).join("lent")
+    }
+
+    fn etc(&self, uid: PodUid) -> PathBuf {
+        self.lent(uid).join("etc")
     }
 
     fn logs(&self, uid: PodUid) -> PathBuf {
@@ -168,7 +179,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
         board
     }
 
-    /// Evicts pods whose volumes grow over their limits; ends with the board.
+    /// Evicts pods whose volumes grow over their limits, bounds the logs; ends with the board.
     async fn enforce_limits(board: Weak<Self>) {
         let mut limits = volumes::limits::Limits::default();
         loop {
@@ -178,6 +189,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
             };
             let looked = tokio::task::spawn_blocking(move || {
                 let verdicts = limits.look(&directories);
+                logs::bound(&directories.run.join("logs"));
                 (limits, verdicts)
             });
             let verdicts = match looked.await {

@@ -14,7 +14,7 @@ use super::files::{names, read_log_end, read_message, read_record};
 use super::{Board, Network};
 use crate::image;
 use crate::reconcile::Seen;
-use crate::runtime::{self, ContainerFact, Runtime};
+use crate::runtime::{self, ContainerFact, Runtime, Shim};
 
 /// What a life was made from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                     ContainerFact::Creating | ContainerFact::Created(_)
                 )
             };
-            if pod.shim && pod.containers.iter().any(creating) {
+            if pod.shim == Shim::Answers && pod.containers.iter().any(creating) {
                 seen.busy.insert(uid);
             }
             seen.pods.insert(uid, self.look_at(&pod, now));
@@ -104,10 +104,10 @@ impl<R: Runtime, N: Network> Board<R, N> {
             }
         }
         let files: Option<[u8; 32]> = read_record(&self.directories.ready(uid));
-        let sandbox = if pod.shim && files.is_some() {
-            Sandbox::Ready
-        } else {
-            Sandbox::Lost
+        let sandbox = match pod.shim {
+            Shim::Answers if files.is_some() => Sandbox::Ready,
+            Shim::Silent => Sandbox::Silent,
+            Shim::Answers | Shim::Gone => Sandbox::Lost,
         };
         ObservedPod {
             sandbox,

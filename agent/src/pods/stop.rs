@@ -68,19 +68,22 @@ impl<R: Runtime, N: Network> Board<R, N> {
             self.changed();
             return Ok(());
         }
-        let task = if input.pre_stop.is_some() || input.hold {
+        if input.pre_stop.is_some() || input.hold {
             let (orders, follows) = watch::channel(order);
             let Some(board) = self.me.upgrade() else {
                 return Ok(());
             };
-            let ending = board.end(uid, id, input, follows);
-            Some((orders, tokio::spawn(ending).abort_handle()))
+            // The task takes its entry away when it fails, which must not happen before it is there:
+            // then nobody would ever tell the container again.
+            let mut stopping = self.stopping();
+            let ending = tokio::spawn(board.end(uid, id, input, follows));
+            let task = Some((orders, ending.abort_handle()));
+            stopping.insert(key, Stop { told, task });
         } else {
             let stopped = self.runtime.stop_container(uid, &id, grace).await;
             stopped.map_err(other)?;
-            None
-        };
-        self.stopping().insert(key, Stop { told, task });
+            self.stopping().insert(key, Stop { told, task: None });
+        }
         self.changed();
         Ok(())
     }
@@ -181,3 +184,6 @@ impl<R: Runtime, N: Network> Board<R, N> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@ struct Inner {
     done: Vec<String>,
     failing: Vec<(&'static str, Failed)>,
     idle: Option<&'static str>,
+    hanging: BTreeMap<PodUid, watch::Receiver<bool>>,
 }
 
 impl FakeWorld {
@@ -43,6 +44,13 @@ impl FakeWorld {
         std::mem::take(&mut self.inner.lock().unwrap().done)
     }
 
+    /// How many actions of this name were begun and not yet asked for.
+    pub(super) fn count(&self, name: &str) -> usize {
+        let inner = self.inner.lock().unwrap();
+        let of = |done: &&String| done.starts_with(name);
+        inner.done.iter().filter(of).count()
+    }
+
     /// The next action with this name fails.
     pub(super) fn fail(&self, name: &'static str, failed: Failed) {
         self.inner.lock().unwrap().failing.push((name, failed));
@@ -51,6 +59,13 @@ impl FakeWorld {
     /// Actions with this name do nothing from now on.
     pub(super) fn without_effect(&self, name: &'static str) {
         self.inner.lock().unwrap().idle = Some(name);
+    }
+
+    /// Starting the sandbox of this pod takes until the sender says true.
+    pub(super) fn hang(&self, uid: PodUid) -> watch::Sender<bool> {
+        let (end, ended) = watch::channel(false);
+        self.inner.lock().unwrap().hanging.insert(uid, ended);
+        end
     }
 
     pub(super) fn without_image(&self, image: &str) {
@@ -122,9 +137,14 @@ impl World for FakeWorld {
     }
 
     async fn execute(&self, action: Action) -> Result<(), Failed> {
-        let now = (self.clock)();
         let uid = action.uid();
         let n = uid.0[0];
+        let hanging = self.inner.lock().unwrap().hanging.get(&uid).cloned();
+        if let (Some(mut ended), Action::StartSandbox(_)) = (hanging, &action) {
+            self.inner.lock().unwrap().done.push(format!("hang {n}"));
+            ended.wait_for(|ended| *ended).await.expect("it ends");
+        }
+        let now = (self.clock)();
         let mut inner = self.inner.lock().unwrap();
         let name = match &action {
             Action::StartSandbox(_) => "sandbox",

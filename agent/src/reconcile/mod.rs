@@ -41,6 +41,9 @@ pub use world::{Failed, Seen, World};
 const PASSES_MAX: usize = 16;
 /// Starts at the same time: more only make all of them late on a small board.
 const STARTS_MAX: usize = 4;
+/// A start that takes longer hangs on something of its own (a file system that does not answer): it
+/// goes on, its pod waits for it, and no other does.
+const START_HOLD: Duration = Duration::from_secs(10);
 /// An action that succeeds so often in a row, each time within [`REPEAT_MS`] of the last, has no
 /// effect and is taken for a failure.
 const REPEATS_MAX: u32 = 5;
@@ -316,11 +319,18 @@ impl<W: World> Reconciler<W> {
         let starts = matches!(action, Action::StartSandbox(_) | Action::StartContainer(_));
         let permits = starts.then(|| Arc::clone(&self.starts));
         let task = self.running.spawn(async move {
-            let _permit = match permits {
-                Some(permits) => permits.acquire_owned().await.ok(),
-                None => None,
+            let Some(permits) = permits else {
+                return world.execute(action).await;
             };
-            world.execute(action).await
+            let permit = permits.acquire_owned().await;
+            let (uid, work) = (action.uid(), world.execute(action));
+            tokio::pin!(work);
+            if let Ok(done) = tokio::time::timeout(START_HOLD, &mut work).await {
+                return done;
+            }
+            tracing::warn!(pod = %uid, "a start takes long; others go on without it");
+            drop(permit);
+            work.await
         });
         self.busy.insert(task.id(), under);
     }

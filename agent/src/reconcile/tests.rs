@@ -375,3 +375,36 @@ async fn what_has_no_effect_waits_like_a_failure() {
     board.until("told", seen).await;
     assert_eq!(board.world.done().len(), 6);
 }
+
+/// Nobody knows whether such a start will ever end; it is under way, and not begun a second time.
+#[tokio::test(start_paused = true)]
+async fn starts_that_hang_hold_up_no_other_pod() {
+    let mut board = Board::new();
+    board.start().await;
+    let ends: Vec<_> = (1..=8).map(|n| board.world.hang(uid(n))).collect();
+    let pods: Vec<Pod> = (1..=9).map(pod).collect();
+    board.accept(&pods).await;
+    let running = |n: u8| {
+        move |seen: &Observation| {
+            seen.pods.get(&uid(n)).map(|pod| pod.phase) == Some(Phase::Running)
+        }
+    };
+    // Four, and the four after them.
+    for begun in [4, 8] {
+        while board.world.count("hang") < begun {
+            tokio::task::yield_now().await;
+        }
+        board.pass_time(START_HOLD.as_millis() as u64).await;
+    }
+    board.until("the ninth running", running(9)).await;
+    for _ in 0..3 {
+        board.pass_time(60_000).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(board.world.count("hang"), 8, "each began once");
+    for end in &ends {
+        end.send_replace(true);
+    }
+    board.until_converged().await;
+    assert!((1..=9).all(|n| board.world.is_running(uid(n))));
+}

@@ -9,55 +9,50 @@
 //!
 //! Calls for one pod must not overlap; calls for different pods may.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bramble_wire::object::PodUid;
 use bramble_wire::shim::{
-    ContainerRecord, ContainerState, Create, CreateWith, ExitRecord, FailureKind, Reply, Request,
-    ShimRecord, VERSION_SESSIONS, path,
+    ContainerRecord, ContainerState, Create, CreateWith, FailureKind, Reply, Request, ShimRecord,
+    VERSION_SESSIONS, path,
 };
 use bramble_wire::stream::Stdio as Streams;
 use tokio::process::Command;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
 
-use super::bundle::{self, make_dir, make_private_dir, remove_dir};
+use super::bundle::{self, make_private_dir, remove_dir};
 use super::cgroup::Cgroups;
-use super::client::ShimClient;
 use super::options::Options;
-use super::process::{alive, stop_process, wait_for_end};
+use super::process::{stop_process, wait_for_end};
+use super::shims::{Shims, run_to_end};
 use super::spec::{Console, ContainerConfig};
+use super::turns::Turns;
 use super::{
     ContainerFact, Error, ExecConfig, ObservedContainer, ObservedPod, PodConfig, PodHandle,
-    Runtime, Session, mounts, open, sysctl,
+    Runtime, Session, disk, mounts, open,
 };
+use crate::threads;
 
 /// A shim has this long to end after it was told to.
 const SHUTDOWN: Duration = Duration::from_secs(20);
-
-/// Commands that are being started at once; more wait for their turn.
-const EXECS_AT_ONCE: usize = 4;
 
 /// See the module.
 #[derive(Debug)]
 pub struct KernelRuntime {
     options: Options,
     cgroups: Cgroups,
-    shims: Mutex<BTreeMap<PodUid, ShimClient>>,
-    /// Pods whose shim lives and did not answer when it was asked again.
-    mute: Mutex<BTreeSet<PodUid>>,
+    shims: Shims,
+    turns: Turns,
     changes: watch::Sender<u64>,
-    exec_turns: Semaphore,
 }
 
 impl KernelRuntime {
-    /// Adopts every shim in the run directory. One that doesn't answer is left for
-    /// [`Runtime::observe`] to report.
+    /// Adopts every shim in the run directory. One that doesn't answer in time goes on being asked,
+    /// see [`Shim::Silent`].
     ///
     /// # Errors
     /// When the directories can't be made or no cgroups are mounted.
@@ -71,141 +66,18 @@ impl KernelRuntime {
         }
         let cgroups = Cgroups::discover(&options.cgroup_parent)?;
         let changes = watch::Sender::new(0);
-        let this = Self {
-            options,
+        Ok(Self {
             cgroups,
-            shims: Mutex::default(),
-            mute: Mutex::default(),
+            shims: Shims::open(options.clone(), changes.clone()).await,
+            turns: Turns::new(),
             changes,
-            exec_turns: Semaphore::new(EXECS_AT_ONCE),
-        };
-        for pod in this.pods_on_disk() {
-            if let Err(error) = this.adopt(pod).await {
-                tracing::warn!(%pod, %error, "shim not adopted");
-            }
-        }
-        Ok(this)
+            options,
+        })
     }
 
     /// Options it was opened with.
     pub fn options(&self) -> &Options {
         &self.options
-    }
-
-    fn client(&self, pod: PodUid) -> Option<ShimClient> {
-        let shims = lock(&self.shims);
-        shims.get(&pod).filter(|c| !c.gone()).cloned()
-    }
-
-    fn forget(&self, pod: PodUid) -> Option<ShimClient> {
-        lock(&self.shims).remove(&pod)
-    }
-
-    fn pods_on_disk(&self) -> Vec<PodUid> {
-        names(&self.options.pods())
-            .iter()
-            .filter_map(|n| PodUid::parse(n))
-            .collect()
-    }
-
-    /// Connects to a pod's shim and makes sure that it is the one that the pod's directory names.
-    async fn adopt(&self, pod: PodUid) -> io::Result<ShimClient> {
-        let dir = self.options.pod_dir(pod);
-        let client = ShimClient::connect(&dir.join(path::SOCKET), self.changes.clone()).await?;
-        let record: ShimRecord = read_record(&dir.join(path::SHIM), "shim record")
-            .ok_or_else(|| io::Error::other("the shim left no record"))?;
-        let hello = &client.hello;
-        if hello.pod != pod.to_string()
-            || hello.shim != record
-            || !alive(record.pid, record.start_time)
-        {
-            return Err(io::Error::other(
-                "another shim answers than the one recorded",
-            ));
-        }
-        lock(&self.shims).insert(pod, client.clone());
-        lock(&self.mute).remove(&pod);
-        Ok(client)
-    }
-
-    /// A shim that lives but lost its connection, or did not answer in time at the agent's start, is
-    /// asked once more before its pod is given up: its containers are well.
-    async fn adopt_again(&self, pod: PodUid) -> Option<ShimClient> {
-        let record = self.options.pod_dir(pod).join(path::SHIM);
-        let record: ShimRecord = read_record(&record, "shim record")?;
-        if !alive(record.pid, record.start_time) || lock(&self.mute).contains(&pod) {
-            return None;
-        }
-        match self.adopt(pod).await {
-            Ok(client) => Some(client),
-            // It is just starting.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::warn!(%pod, %error, "the shim lives and does not answer");
-                lock(&self.mute).insert(pod);
-                None
-            }
-        }
-    }
-
-    async fn spawn_shim(&self, pod: &PodConfig) -> Result<(), Error> {
-        let dir = self.options.pod_dir(pod.uid);
-        let failed = |message: String| Error::Shim {
-            pod: pod.uid,
-            message,
-        };
-        make_dir(&dir).map_err(|e| failed(format!("make {}: {e}", dir.display())))?;
-        let mut command = Command::new(&self.options.shim);
-        command
-            .arg("--pod-dir")
-            .arg(&dir)
-            .arg("--pod")
-            .arg(pod.uid.to_string());
-        command
-            .arg("--hostname")
-            .arg(&pod.hostname)
-            .arg("--oci")
-            .arg(&self.options.oci);
-        command
-            .arg("--log-bytes")
-            .arg(self.options.log_bytes.to_string());
-        command
-            .arg("--log-files")
-            .arg(self.options.log_files.to_string());
-        for error in self.cgroups.ensure_pod(&pod.uid.to_string(), &pod.limits) {
-            tracing::warn!(pod = %pod.uid, error, "a limit of the pod is not in force");
-        }
-        for procs in self.cgroups.ensure_shim(&pod.uid.to_string()) {
-            command.arg("--cgroup-procs").arg(procs);
-        }
-        for (flag, wanted) in [
-            ("--host-network", pod.host_network),
-            ("--host-ipc", pod.host_ipc),
-            ("--share-processes", pod.share_processes),
-        ] {
-            if wanted {
-                command.arg(flag);
-            }
-        }
-        let sysctls = sysctl::of(pod).map_err(|e| failed(e.to_string()))?;
-        for (flag, name, value) in sysctls {
-            command.arg(flag).arg(format!("{name}={value}"));
-        }
-        command
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        let output = command
-            .output()
-            .await
-            .map_err(|e| failed(format!("run {}: {e}", self.options.shim.display())))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(failed(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        ))
     }
 
     fn handle(&self, pod: &PodConfig) -> PodHandle {
@@ -219,12 +91,11 @@ impl KernelRuntime {
         let (options, cgroups) = (self.options.clone(), self.cgroups.clone());
         let (id, config) = (config.id.clone(), config.clone());
         let work = move || bundle::prepare(&options, &cgroups, pod, &config);
-        let done = tokio::task::spawn_blocking(work).await;
-        done.unwrap_or_else(|panic| {
+        threads::run(work).await.unwrap_or_else(|source| {
             Err(Error::Prepare {
                 id,
                 what: "run",
-                source: io::Error::other(panic),
+                source,
             })
         })
     }
@@ -274,42 +145,17 @@ impl KernelRuntime {
         .await
     }
 
-    /// The pod's shim is gone: what it wrote and what `/proc` says.
-    fn observe_disk(&self, pod: PodUid) -> Vec<ObservedContainer> {
-        let dir = self.options.pod_dir(pod).join(path::CONTAINERS);
-        let fact = |id: &str| {
-            let own = dir.join(id);
-            if let Some(exit) = read_record::<ExitRecord>(&own.join(path::EXIT), "exit record") {
-                return ContainerFact::Exited(exit);
-            }
-            match read_record::<ContainerRecord>(&own.join(path::CONTAINER), "pid record") {
-                Some(record) if alive(record.pid, record.start_time) => {
-                    ContainerFact::Running(record)
-                }
-                _ => ContainerFact::Unknown,
-            }
-        };
-        let ids = names(&dir);
-        ids.into_iter()
-            .map(|id| ObservedContainer {
-                state: fact(&id),
-                id,
-            })
-            .collect()
-    }
-
     /// Runs `bramble-oci` ourselves, for a pod whose shim is gone.
     async fn delete_without_shim(&self, pod: PodUid, id: &str) -> Vec<String> {
         let root = self.options.pod_dir(pod).join(path::OCI);
-        let output = Command::new(&self.options.oci)
+        let mut command = Command::new(&self.options.oci);
+        command
             .args(["delete", "--id", id, "--root"])
             .arg(root)
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::null())
-            .output()
-            .await;
-        match output {
+            .stdin(Stdio::null());
+        match run_to_end(&mut command).await {
             Ok(output) if output.status.success() => Vec::new(),
             Ok(output) => vec![String::from_utf8_lossy(&output.stdout).trim().to_owned()],
             Err(error) => vec![format!("run {}: {error}", self.options.oci.display())],
@@ -319,16 +165,16 @@ impl KernelRuntime {
     /// Ends everything of a pod, then removes these directories of it.
     async fn take_down(&self, pod: PodUid, dirs: Vec<PathBuf>) -> Result<(), Error> {
         let record: Option<ShimRecord> =
-            read_record(&self.options.pod_dir(pod).join(path::SHIM), "shim record");
-        let client = match self.client(pod) {
+            disk::read_record(&self.options.pod_dir(pod).join(path::SHIM), "shim record");
+        let client = match self.shims.client(pod) {
             Some(client) => Some(client),
-            None => self.adopt(pod).await.ok(),
+            None => self.shims.adopt(pod).await.ok(),
         };
         if let Some(client) = client {
             // Whether it answers or not, its end is made sure of below.
             let _ = tokio::time::timeout(SHUTDOWN, client.ask(Request::Shutdown)).await;
         }
-        self.forget(pod);
+        self.shims.forget(pod);
         if let Some(ShimRecord { pid, start_time }) = record {
             wait_for_end(pid, start_time).await;
         }
@@ -356,15 +202,19 @@ impl KernelRuntime {
 
 impl Runtime for KernelRuntime {
     async fn ensure_pod(&self, pod: &PodConfig) -> Result<PodHandle, Error> {
-        if self.client(pod.uid).is_some() || self.adopt(pod.uid).await.is_ok() {
+        if self.shims.client(pod.uid).is_some() || self.shims.adopt(pod.uid).await.is_ok() {
             return Ok(self.handle(pod));
         }
-        // Containers without a parent can't be taken over; they must be deleted with their pod.
-        if !self.observe_disk(pod.uid).is_empty() {
+        // Never a second one beside it.
+        if disk::living_shim(&self.options, pod.uid).is_some() {
             return Err(Error::ShimGone { pod: pod.uid });
         }
-        self.spawn_shim(pod).await?;
-        self.adopt(pod.uid).await.map_err(|e| Error::Shim {
+        // Containers without a parent can't be taken over; they must be deleted with their pod.
+        if !disk::observe(&self.options, pod.uid).is_empty() {
+            return Err(Error::ShimGone { pod: pod.uid });
+        }
+        self.shims.spawn(&self.cgroups, pod).await?;
+        self.shims.adopt(pod.uid).await.map_err(|e| Error::Shim {
             pod: pod.uid,
             message: e.to_string(),
         })?;
@@ -376,7 +226,7 @@ impl Runtime for KernelRuntime {
         pod: PodUid,
         config: &ContainerConfig,
     ) -> Result<ContainerRecord, Error> {
-        let client = self.client(pod).ok_or(Error::ShimGone { pod })?;
+        let client = self.shims.client(pod).ok_or(Error::ShimGone { pod })?;
         if let Some(ContainerState::Running(record)) = client.containers().get(&config.id) {
             return Ok(*record);
         }
@@ -409,7 +259,7 @@ impl Runtime for KernelRuntime {
 
     async fn stop_container(&self, pod: PodUid, id: &str, grace: Duration) -> Result<(), Error> {
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-        if let Some(client) = self.client(pod) {
+        if let Some(client) = self.shims.client(pod) {
             let stop = Request::Stop {
                 id: id.to_owned(),
                 grace_ms,
@@ -421,27 +271,42 @@ impl Runtime for KernelRuntime {
             };
         }
         let file = self.bundle(pod, id).join(path::CONTAINER);
-        if let Some(record) = read_record::<ContainerRecord>(&file, "pid record") {
+        if let Some(record) = disk::read_record::<ContainerRecord>(&file, "pid record") {
             stop_process(record, grace, self.changes.clone());
         }
         Ok(())
     }
 
     async fn exec(&self, pod: PodUid, id: &str, config: &ExecConfig) -> Result<Session, Error> {
-        let client = self.client(pod).ok_or(Error::ShimGone { pod })?;
-        // Each start costs a helper of some megabytes for a moment.
-        let _turn = self.exec_turns.acquire().await;
-        open::exec(client, pod, id, config).await
+        let client = self.shims.client(pod).ok_or(Error::ShimGone { pod })?;
+        let (id, own) = (id.to_owned(), config.clone());
+        let start = async move { open::exec(client, pod, &id, &own).await };
+        let begun = self.turns.begin(pod, start).await;
+        let started = async {
+            let gone = |_| Err(Error::ShimGone { pod });
+            begun.result.await.unwrap_or_else(gone)
+        };
+        let Some(limit) = config.limit else {
+            return started.await;
+        };
+        let until = begun.since + limit;
+        let late = move |_| Error::TooLate { limit };
+        let session = timeout_at(until, started).await.map_err(late)??;
+        let exit = session.exit;
+        Ok(Session {
+            exit: Box::pin(async move { timeout_at(until, exit).await.map_err(late)? }),
+            ..session
+        })
     }
 
     async fn attach(&self, pod: PodUid, id: &str, stdio: Streams) -> Result<Session, Error> {
-        let client = self.client(pod).ok_or(Error::ShimGone { pod })?;
+        let client = self.shims.client(pod).ok_or(Error::ShimGone { pod })?;
         open::attach(client, pod, id, stdio).await
     }
 
     async fn delete_container(&self, pod: PodUid, id: &str) -> Result<(), Error> {
         let mut errors = Vec::new();
-        match self.client(pod) {
+        match self.shims.client(pod) {
             Some(client) => match client.ask(Request::Delete { id: id.to_owned() }).await {
                 Ok(Reply::Failed(failure)) => return Err(Error::from_failure(pod, failure)),
                 Ok(_) => {}
@@ -471,38 +336,24 @@ impl Runtime for KernelRuntime {
     }
 
     async fn observe(&self) -> Vec<ObservedPod> {
-        let mut out = Vec::new();
-        let pods = self.pods_on_disk();
-        lock(&self.mute).retain(|pod| pods.contains(pod));
-        for pod in pods {
-            let client = match self.client(pod) {
-                Some(client) => Some(client),
-                None => self.adopt_again(pod).await,
+        let look = |uid| {
+            let (shim, client) = self.shims.look(uid);
+            let containers = match client {
+                Some(client) => client.containers().into_iter().map(observed).collect(),
+                None => disk::observe(&self.options, uid),
             };
-            let (shim, containers) = match client {
-                Some(client) => (
-                    true,
-                    client.containers().into_iter().map(observed).collect(),
-                ),
-                None => (false, self.observe_disk(pod)),
-            };
-            out.push(ObservedPod {
-                uid: pod,
+            ObservedPod {
+                uid,
                 shim,
                 containers,
-            });
-        }
-        out
+            }
+        };
+        disk::pods(&self.options).into_iter().map(look).collect()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Entries are whole, whatever panicked.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn observed((id, state): (String, ContainerState)) -> ObservedContainer {
@@ -525,21 +376,8 @@ fn clean(pod: PodUid, errors: Vec<String>) -> Result<(), Error> {
 
 /// Runs work that blocks; a panic in it is an error like any other.
 async fn blocking(work: impl FnOnce() -> Vec<String> + Send + 'static) -> Vec<String> {
-    match tokio::task::spawn_blocking(work).await {
+    match threads::run(work).await {
         Ok(errors) => errors,
         Err(error) => vec![error.to_string()],
     }
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut out: Vec<_> = entries
-        .filter_map(|e| e.file_name().into_string().ok())
-        .collect();
-    out.sort();
-    out
-}
-
-fn read_record<T: serde::de::DeserializeOwned>(file: &Path, what: &'static str) -> Option<T> {
-    bramble_wire::decode(&fs::read(file).ok()?, what).ok()
 }

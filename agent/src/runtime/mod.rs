@@ -11,6 +11,7 @@ mod bundle;
 pub mod cgroup;
 mod client;
 mod devices;
+mod disk;
 mod kernel;
 mod mounts;
 mod open;
@@ -19,10 +20,12 @@ mod process;
 pub mod rights;
 pub mod seccomp;
 mod session;
+mod shims;
 mod signal;
 pub mod spec;
 mod stdio;
 pub mod sysctl;
+mod turns;
 pub mod user;
 
 use std::future::Future;
@@ -75,11 +78,23 @@ pub struct PodHandle {
 pub struct ObservedPod {
     /// Its UID.
     pub uid: PodUid,
-    /// Its shim lives and answers. Without one nothing new can be started in the pod, exits of what
-    /// still runs have no code, and the pod should be deleted and made anew.
-    pub shim: bool,
+    /// Its shim.
+    pub shim: Shim,
     /// Containers not yet deleted.
     pub containers: Vec<ObservedContainer>,
+}
+
+/// A pod's shim as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shim {
+    /// Lives and answers.
+    Answers,
+    /// Lives and does not answer for now. Nothing can be started in the pod, what ended meanwhile is
+    /// not known, and the pod must not be made a second time; it is asked again.
+    Silent,
+    /// Nothing new can be started in the pod, exits of what still runs have no code, and the pod
+    /// should be deleted and made anew.
+    Gone,
 }
 
 /// A container found on the board.
@@ -158,6 +173,12 @@ pub enum Error {
         /// For a person.
         message: String,
     },
+    /// A command was not done in time.
+    #[error("timed out after {limit:?}")]
+    TooLate {
+        /// What it had.
+        limit: Duration,
+    },
     /// There is nothing to execute in or attach to.
     #[error("{message}")]
     NotRunning {
@@ -235,10 +256,10 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Executes a command in a running container, in its namespaces and cgroup. Bounded: at most
-    /// [`bramble_wire::shim::SESSIONS_MAX`] sessions in a pod.
+    /// [`bramble_wire::shim::SESSIONS_MAX`] sessions in a pod, one of them being started.
     ///
     /// # Errors
-    /// [`Error::Exec`], [`Error::NotRunning`], [`Error::ShimGone`].
+    /// [`Error::Exec`], [`Error::TooLate`], [`Error::NotRunning`], [`Error::ShimGone`].
     fn exec(
         &self,
         pod: PodUid,

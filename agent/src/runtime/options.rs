@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bramble_wire::object::PodUid;
+use rustix::fs::statvfs;
 
 /// Where things are and how much is allowed; all of it from flags.
 #[derive(Debug, Clone)]
@@ -24,8 +25,23 @@ pub struct Options {
     pub log_files: u32,
 }
 
+/// A log's part of the file system that it is on: with all the containers that a board may have, the
+/// logs of what runs fit into it, each without a predecessor.
+const LOG_PART: u64 = 256;
+const LOG_MIN: u64 = 64 << 10;
+const LOG_MAX: u64 = 1 << 20;
+
+/// How large a log may become; the directory need not be there yet.
+fn log_bytes(run_dir: &Path) -> u64 {
+    let space = run_dir.ancestors().find_map(|dir| statvfs(dir).ok());
+    let bytes = space.map_or(LOG_MAX, |space| {
+        space.f_blocks.saturating_mul(space.f_frsize) / LOG_PART
+    });
+    bytes.clamp(LOG_MIN, LOG_MAX)
+}
+
 impl Options {
-    /// Programs beside our own, 1 MiB logs with one predecessor.
+    /// Programs beside our own, logs of up to 1 MiB with one predecessor.
     ///
     /// # Errors
     /// When the path of the running program is not known.
@@ -42,7 +58,7 @@ impl Options {
             cgroup_parent: cgroup_parent.to_owned(),
             shim: folder.join("bramble-shim"),
             oci: folder.join("bramble-oci"),
-            log_bytes: 1 << 20,
+            log_bytes: log_bytes(run_dir),
             log_files: 1,
         })
     }
@@ -73,5 +89,33 @@ impl Options {
 
     pub(super) fn data(&self, pod: PodUid) -> PathBuf {
         self.data_dir.join("pods").join(pod.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+    #[test]
+    fn logs_are_smaller_where_there_is_less_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        for (options, bytes) in [
+            (c"size=100m", (100 << 20) / 256),
+            (c"size=4m", LOG_MIN),
+            (c"size=2g", LOG_MAX),
+        ] {
+            mount(
+                "tmpfs",
+                dir.path(),
+                "tmpfs",
+                MountFlags::empty(),
+                Some(options),
+            )
+            .unwrap();
+            let found = log_bytes(&dir.path().join("not/there"));
+            unmount(dir.path(), UnmountFlags::DETACH).unwrap();
+            assert_eq!(found, bytes, "{options:?}");
+        }
     }
 }

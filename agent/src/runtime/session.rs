@@ -34,6 +34,8 @@ pub struct ExecConfig {
     /// Goes on when this agent ends (a hook), instead of being killed with its session. Only
     /// without streams.
     pub outlive: bool,
+    /// So long after its start had its turn it is given up, with [`Error::TooLate`].
+    pub limit: Option<Duration>,
 }
 
 impl ExecConfig {
@@ -48,7 +50,7 @@ impl ExecConfig {
         Self {
             argv,
             stdio,
-            outlive: false,
+            ..Self::default()
         }
     }
 }

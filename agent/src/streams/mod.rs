@@ -249,6 +249,7 @@ async fn serve(
                 argv: exec.command,
                 stdio: exec.stdio,
                 outlive: false,
+                limit: None,
             };
             let session = async { pods.exec(exec.pod, id?, config).await.map_err(refused) };
             let session = session.await;

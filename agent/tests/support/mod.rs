@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)] // each test file uses its part
 
 pub mod archive;
+pub mod node;
 pub mod registry;
 
 use std::fs;

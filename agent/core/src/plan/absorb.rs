@@ -28,6 +28,10 @@ pub(super) fn absorb(
             absorb_seen(draft, pod, name, container);
         }
     }
+    // What a silent shim knows of those that are not to be seen is not lost.
+    if seen.is_some_and(|seen| seen.sandbox == Sandbox::Silent) {
+        return;
+    }
     let begun: Vec<(String, u32)> = draft
         .memory
         .containers

@@ -31,8 +31,12 @@ impl Pass<'_> {
             return None;
         }
         match seen.sandbox {
-            Sandbox::Ready if super::runs(seen) => self.plan_stop(draft, pod, seen, ending),
-            Sandbox::Ready | Sandbox::Lost | Sandbox::Stopped => Some(Action::RemovePod { uid }),
+            Sandbox::Ready | Sandbox::Silent if super::runs(seen) => {
+                self.plan_stop(draft, pod, seen, ending)
+            }
+            Sandbox::Ready | Sandbox::Silent | Sandbox::Lost | Sandbox::Stopped => {
+                Some(Action::RemovePod { uid })
+            }
         }
     }
 }

@@ -14,6 +14,8 @@
 //! ```
 
 mod absorb;
+mod action;
+mod draft;
 mod end;
 mod image;
 mod life;
@@ -22,19 +24,19 @@ mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bramble_wire::object::{Container, ObjectName, Pod, PodUid, Resources};
+use bramble_wire::object::{Container, Pod, PodUid};
 use bramble_wire::report::{Condition, UnixMs};
 
-use crate::container::ContainerInput;
+use self::draft::Draft;
 use crate::desired::{Desired, Host};
 use crate::memory::{Ending, Life, Memory, PodMemory};
 use crate::observed::{Failure, Health, Observed, ObservedContainer, ObservedPod, Run};
-use crate::probe::{self, Check, Target};
+use crate::probe::{self, Target};
 use crate::time::Moment;
-use crate::volume::{self, VolumeInput};
+use crate::volume;
 
-/// Grace of a pod that nothing is known of but that it runs.
-const ORPHAN_GRACE_S: u32 = 30;
+pub use self::action::{Action, PodNetwork, SandboxInput, StopInput};
+
 /// Pods that are gone, not in the document, and not yet acknowledged: at more the ones seen first
 /// are forgotten.
 const GONE_MAX: usize = 512;
@@ -84,125 +86,6 @@ pub enum Durability {
     Soon,
     /// Before anything is done or said that depends on it.
     Hard,
-}
-
-/// One step on one pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "at most one a pod, moved once to its task"
-)]
-pub enum Action {
-    /// Starts shim, namespaces, network and volumes; completes a half-made sandbox.
-    StartSandbox(SandboxInput),
-    /// Writes the files of the volumes anew.
-    WriteVolumes {
-        /// Pod.
-        uid: PodUid,
-        /// All of its volumes.
-        volumes: Vec<VolumeInput>,
-    },
-    /// Makes and starts a life of a container, after removing what is left of the one before
-    /// (except its log).
-    StartContainer(Box<ContainerInput>),
-    /// Ends containers: preStop hook, its stop signal, KILL after the grace. Does not wait for it.
-    /// Asked again, a shorter grace shortens it, and one that was held goes on.
-    StopContainers {
-        /// Pod.
-        uid: PodUid,
-        /// Which, in no order.
-        containers: Vec<StopInput>,
-    },
-    /// Ends the shim, killing what runs, and releases namespaces and network. Logs stay.
-    StopSandbox {
-        /// Pod.
-        uid: PodUid,
-        /// It will not have another one: its volumes on disk go too.
-        last: bool,
-    },
-    /// Removes everything of the pod that is left on the node, killing what runs.
-    RemovePod {
-        /// Pod.
-        uid: PodUid,
-    },
-}
-
-impl Action {
-    /// Whose step it is.
-    pub fn uid(&self) -> PodUid {
-        match self {
-            Self::StartSandbox(input) => input.uid,
-            Self::StartContainer(input) => input.uid,
-            Self::WriteVolumes { uid, .. }
-            | Self::StopContainers { uid, .. }
-            | Self::StopSandbox { uid, .. }
-            | Self::RemovePod { uid } => *uid,
-        }
-    }
-
-    /// Removals come before additions.
-    fn order(&self) -> u8 {
-        match self {
-            Self::RemovePod { .. } | Self::StopSandbox { .. } => 0,
-            Self::StopContainers { .. } => 1,
-            Self::StartSandbox(_) | Self::WriteVolumes { .. } | Self::StartContainer(_) => 2,
-        }
-    }
-}
-
-/// How one container is ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StopInput {
-    /// Container's name.
-    pub container: String,
-    /// Which life.
-    pub life: u32,
-    /// Seconds from now to KILL, the hook's time included; after the hook at least 2 are left.
-    pub grace_s: u32,
-    /// Run before the signal, within the grace.
-    pub pre_stop: Option<Check>,
-    /// Only the hook for now; the signal comes when it is asked for again without this.
-    pub hold: bool,
-    /// Text of the `Killing` event; empty: it has been told.
-    pub why: String,
-}
-
-/// What a sandbox is made from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SandboxInput {
-    /// Pod.
-    pub uid: PodUid,
-    /// Namespace and name, for log directories and people.
-    pub name: ObjectName,
-    /// Host name inside.
-    pub hostname: String,
-    /// Its address; `None` with the board's network.
-    pub network: Option<PodNetwork>,
-    /// Further lines of `/etc/hosts`: address and names.
-    pub host_aliases: Vec<(String, Vec<String>)>,
-    /// All containers see each other's processes.
-    pub share_process_namespace: bool,
-    /// The board's processes' namespace.
-    pub host_pid: bool,
-    /// The board's IPC namespace.
-    pub host_ipc: bool,
-    /// Names with dots and values.
-    pub sysctls: Vec<(String, String)>,
-    /// What all its containers together may use ([`crate::whole::resources`]).
-    pub resources: Box<Resources>,
-    /// Volumes.
-    pub volumes: Vec<VolumeInput>,
-}
-
-/// A pod's place in the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PodNetwork {
-    /// Address.
-    pub address: [u8; 4],
-    /// Length of the prefix of the node's range.
-    pub prefix: u8,
-    /// The node's bridge.
-    pub gateway: [u8; 4],
 }
 
 /// Why something is not done now.
@@ -418,67 +301,6 @@ fn wanted<'a>(spec: Option<&'a Pod>, memory: &PodMemory, now: Moment) -> Wanted<
             grace_s: asked.into_iter().chain(known).min().unwrap_or_default(),
             since_boot_ms: (memory.ending).map_or(now.boot_ms, |ending| ending.since_boot_ms),
         }),
-    }
-}
-
-/// A pod's memory while it is being planned.
-struct Draft {
-    uid: PodUid,
-    memory: PodMemory,
-    durability: Durability,
-    forget: bool,
-}
-
-impl Draft {
-    fn new(uid: PodUid, spec: Option<&Pod>, old: Option<&PodMemory>, now: Moment) -> Self {
-        let memory = old.cloned().unwrap_or_else(|| PodMemory {
-            first_seen: now.unix,
-            first_seen_boot_ms: now.boot_ms,
-            grace_s: ORPHAN_GRACE_S,
-            ..PodMemory::default()
-        });
-        let mut draft = Self {
-            uid,
-            memory,
-            durability: Durability::Ride,
-            forget: false,
-        };
-        if let Some(pod) = spec {
-            draft.memory.name.clone_from(&pod.name);
-            draft.memory.restart_policy = pod.restart_policy;
-            draft.memory.grace_s = pod.termination_grace_s;
-        }
-        draft
-    }
-
-    fn mark(&mut self, durability: Durability) {
-        self.durability = self.durability.max(durability);
-    }
-
-    fn end(&mut self, ending: Ending) {
-        if self.memory.ending != Some(ending) {
-            self.memory.ending = Some(ending);
-            self.mark(Durability::Hard);
-        }
-    }
-
-    fn forget(&mut self) {
-        self.forget = true;
-    }
-
-    fn into_record(self, old: Option<&PodMemory>) -> Option<Record> {
-        if self.forget {
-            return old.map(|_| Record {
-                uid: self.uid,
-                memory: None,
-                durability: Durability::Ride,
-            });
-        }
-        (old != Some(&self.memory)).then_some(Record {
-            uid: self.uid,
-            memory: Some(self.memory),
-            durability: self.durability,
-        })
     }
 }
 

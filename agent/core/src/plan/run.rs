@@ -19,6 +19,9 @@ use crate::memory::{ContainerMemory, Kind, Life};
 use crate::observed::{ObservedPod, Sandbox, Verdict};
 use crate::volume::{self, VolumeInput};
 
+/// Why nothing is done in a pod whose shim is silent.
+const SILENT: &str = "the pod's shim does not answer; it is asked again";
+
 impl Pass<'_> {
     pub(super) fn plan_run(
         &mut self,
@@ -46,6 +49,10 @@ impl Pass<'_> {
         let why = self.unmounted(pod, volumes.errors);
         let volumes = volumes.inputs;
         match seen.map(|seen| seen.sandbox) {
+            Some(Sandbox::Silent) => {
+                self.creating(draft, pod, seen, SILENT);
+                None
+            }
             Some(Sandbox::Lost) => self.unless_held_back(draft, pod, seen, |uid| {
                 Action::StopSandbox { uid, last: false }
             }),

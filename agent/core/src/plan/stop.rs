@@ -110,7 +110,7 @@ impl Pass<'_> {
     ) -> Option<Action> {
         let sandbox = seen.map(|seen| seen.sandbox);
         match (sandbox, seen) {
-            (Some(Sandbox::Ready), Some(seen)) if super::runs(seen) => {
+            (Some(Sandbox::Ready | Sandbox::Silent), Some(seen)) if super::runs(seen) => {
                 let grace = draft.memory.verdict.as_ref();
                 let grace = grace.and_then(|verdict| verdict.grace_s);
                 let ending = *draft.memory.finishing.get_or_insert(Ending {
@@ -123,10 +123,12 @@ impl Pass<'_> {
                 self.plan.converged = false;
                 self.plan_stop(draft, Some(pod), seen, ending)
             }
-            (Some(Sandbox::Ready | Sandbox::Lost), _) => Some(Action::StopSandbox {
-                uid: draft.uid,
-                last: true,
-            }),
+            (Some(Sandbox::Ready | Sandbox::Silent | Sandbox::Lost), _) => {
+                Some(Action::StopSandbox {
+                    uid: draft.uid,
+                    last: true,
+                })
+            }
             (Some(Sandbox::Stopped) | None, _) => {
                 if draft.memory.holds_address {
                     draft.memory.holds_address = false;

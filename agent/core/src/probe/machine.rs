@@ -61,8 +61,9 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Places for tries at the same time. A command costs a process, a request next to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Places for tries of one pod at the same time: those that hang hold up no other pod's. A command
+/// costs a process, which is its container's to bear, a request next to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Places {
     /// Commands.
     pub commands: usize,
@@ -75,7 +76,9 @@ pub struct Places {
 pub struct Probes {
     watched: BTreeMap<Key, Watched>,
     due: BTreeSet<(u64, Key, Role)>,
-    free: Places,
+    /// Places that are taken; pods that have none are not in it.
+    taken: BTreeMap<PodUid, Places>,
+    places: Places,
     /// Containers whose health was never told or has changed since.
     changed: BTreeSet<Key>,
 }
@@ -112,7 +115,8 @@ impl Probes {
         Self {
             watched: BTreeMap::new(),
             due: BTreeSet::new(),
-            free: places,
+            taken: BTreeMap::new(),
+            places,
             changed: BTreeSet::new(),
         }
     }
@@ -155,7 +159,7 @@ impl Probes {
                     if let Some(at) = track.due {
                         self.due.remove(&(at, key.clone(), role));
                     }
-                    self.give_back(track.running);
+                    self.give_back(key.uid, track.running);
                 }
             }
             self.changed.remove(&key);
@@ -182,10 +186,8 @@ impl Probes {
         let track = watched.tracks.entry(role).or_default();
         track.due = None;
         track.running = Some(place);
-        match place {
-            Place::Command => self.free.commands -= 1,
-            Place::Request => self.free.requests -= 1,
-            Place::None => {}
+        if let Some(count) = count(self.taken.entry(key.uid).or_default(), place) {
+            *count += 1;
         }
         Some(tried)
     }
@@ -218,7 +220,7 @@ impl Probes {
             self.changed.insert(key.clone());
         }
         let period_ms = watched.target.watch(role).map(|watch| watch.period_ms);
-        self.give_back(Some(place));
+        self.give_back(key.uid, Some(place));
         if let Some(period_ms) = period_ms {
             self.set_due(key, role, now_ms + period_ms);
         }
@@ -298,19 +300,32 @@ impl Probes {
 
     fn has_place(&self, key: &Key, role: Role) -> bool {
         let check = (self.watched.get(key)).and_then(|watched| watched.target.check(role));
+        let taken = self.taken.get(&key.uid).copied().unwrap_or_default();
         match check.map(|(check, _)| Place::of(role, check)) {
-            Some(Place::Command) => self.free.commands > 0,
-            Some(Place::Request) => self.free.requests > 0,
+            Some(Place::Command) => taken.commands < self.places.commands,
+            Some(Place::Request) => taken.requests < self.places.requests,
             Some(Place::None) | None => true,
         }
     }
 
-    fn give_back(&mut self, place: Option<Place>) {
-        match place {
-            Some(Place::Command) => self.free.commands += 1,
-            Some(Place::Request) => self.free.requests += 1,
-            Some(Place::None) | None => {}
+    fn give_back(&mut self, uid: PodUid, place: Option<Place>) {
+        let Some(taken) = self.taken.get_mut(&uid) else {
+            return;
+        };
+        if let Some(count) = place.and_then(|place| count(taken, place)) {
+            *count = count.saturating_sub(1);
         }
+        if *taken == Places::default() {
+            self.taken.remove(&uid);
+        }
+    }
+}
+
+fn count(taken: &mut Places, place: Place) -> Option<&mut usize> {
+    match place {
+        Place::Command => Some(&mut taken.commands),
+        Place::Request => Some(&mut taken.requests),
+        Place::None => None,
     }
 }
 

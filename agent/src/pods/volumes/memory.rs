@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bramble_agent_core::volume::{Content, VolumeInput};
 use rustix::fs::statvfs;
@@ -20,7 +21,7 @@ const HALF: &str = "50%";
 const PAGE: u64 = 64 << 10;
 
 /// Mounts a memory file system of that size, or gives the one that is there as much.
-pub(super) fn ensure(
+pub(in crate::pods) fn ensure(
     path: &Path,
     size_bytes: Option<u64>,
     root_mode: u32,
@@ -43,10 +44,31 @@ pub(super) fn ensure(
     if let Some(group) = group {
         options += &format!(",gid={group}");
     }
-    match mount_tmpfs(path, &format!("{options},noswap")) {
-        // Kernels before 6.4 don't know the word.
-        Err(Errno::INVAL) => Ok(mount_tmpfs(path, &options)?),
-        other => Ok(other?),
+    Ok(KEPT.mount(&options, |options| mount_tmpfs(path, options))?)
+}
+
+/// Whether the kernel can keep memory from being swapped out, for as long as this process lives.
+static KEPT: NoSwap = NoSwap(AtomicBool::new(true));
+
+/// Kernels before 6.4 don't know the word and write a line to their log each time: they get to hear
+/// it once.
+#[derive(Debug)]
+struct NoSwap(AtomicBool);
+
+impl NoSwap {
+    fn mount(&self, options: &str, mount: impl Fn(&str) -> Result<(), Errno>) -> Result<(), Errno> {
+        if !self.0.load(Ordering::Relaxed) {
+            return mount(options);
+        }
+        match mount(&format!("{options},noswap")) {
+            Err(Errno::INVAL) => {
+                mount(options)?;
+                // It was the word that was wrong.
+                self.0.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 
@@ -74,4 +96,53 @@ pub(super) fn size_of_files(volumes: &[VolumeInput]) -> Option<u64> {
     let takes = |len: usize| (len as u64).saturating_add(PAGE);
     let bytes: u64 = files.flatten().map(|file| takes(file.bytes.len())).sum();
     Some(bytes.saturating_mul(2).max(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn a_kernel_that_does_not_know_the_word_hears_it_once() {
+        let heard = Mutex::new(Vec::new());
+        let old = |options: &str| {
+            heard.lock().unwrap().push(options.to_owned());
+            match options {
+                "size=1,noswap" => Err(Errno::INVAL),
+                "size=x,noswap" | "size=x" => Err(Errno::INVAL),
+                _ => Ok(()),
+            }
+        };
+        let kept = NoSwap(AtomicBool::new(true));
+        // What is wrong all the same says nothing of the word.
+        assert_eq!(kept.mount("size=x", old), Err(Errno::INVAL));
+        for _ in 0..3 {
+            kept.mount("size=1", old).unwrap();
+        }
+        let heard = std::mem::take(&mut *heard.lock().unwrap());
+        assert_eq!(
+            heard,
+            [
+                "size=x,noswap",
+                "size=x",
+                "size=1,noswap",
+                "size=1",
+                "size=1",
+                "size=1"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_kernel_that_knows_the_word_always_hears_it() {
+        let kept = NoSwap(AtomicBool::new(true));
+        for _ in 0..2 {
+            let mount = |options: &str| {
+                assert_eq!(options, "size=1,noswap");
+                Ok(())
+            };
+            kept.mount("size=1", mount).unwrap();
+        }
+    }
 }

@@ -13,7 +13,7 @@
 
 mod hostpath;
 pub(super) mod limits;
-mod memory;
+pub(super) mod memory;
 mod ownership;
 mod propagation;
 mod subpath;

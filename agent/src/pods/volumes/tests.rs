@@ -245,3 +245,50 @@ fn paths_of_the_board_survive_whatever_the_pod_did() {
         "kept"
     );
 }
+
+/// As a board's mounts are that systemd has made: what is done to a copy is done to the original.
+#[test]
+fn undoing_a_sub_path_leaves_the_boards_own_mounts_where_all_are_shared() {
+    const INSIDE: &str = "BRAMBLE_TEST_ALL_IS_SHARED";
+    if std::env::var_os(INSIDE).is_none() {
+        // Of this process alone, and only then shared: the board's own are left out of it.
+        let again = "mount --make-rshared / && exec \"$0\" --exact --nocapture \
+            pods::volumes::tests::undoing_a_sub_path_leaves_the_boards_own_mounts_where_all_are_shared";
+        let output = std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", again])
+            .arg(std::env::current_exe().unwrap())
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}{errors}"
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (root, run) = (dir.path().join("board"), dir.path().join("run"));
+    let nested = root.join("sub/nested");
+    fs::create_dir_all(&nested).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", &nested, "tmpfs", flags, None).unwrap();
+    fs::write(nested.join("file"), "the board's").unwrap();
+    let target = run.join("c/0");
+    let opened = subpath::open(&root, "sub").unwrap();
+    fs::create_dir_all(target.parent().unwrap()).unwrap();
+    // Twice, as when a container starts again.
+    for _ in 0..2 {
+        subpath::bind(&opened, &target).unwrap();
+        assert_eq!(
+            fs::read(target.join("nested/file")).unwrap(),
+            b"the board's"
+        );
+        assert_eq!(fs::read(nested.join("file")).unwrap(), b"the board's");
+    }
+    assert_eq!(unmount_below(&run), [""; 0]);
+    assert!(!target.join("nested/file").exists());
+    assert_eq!(fs::read(nested.join("file")).unwrap(), b"the board's");
+    unmount_below(dir.path());
+}

@@ -4,4 +4,5 @@
 mod lifecycle;
 mod property;
 mod scenario;
+mod silent;
 mod toy;

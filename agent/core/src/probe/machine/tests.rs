@@ -321,6 +321,10 @@ fn changes_are_told_once() {
 #[test]
 fn no_more_at_the_same_time_than_there_are_places() {
     let mut targets: Vec<Target> = (0..20).map(|n| with(n, false, true, false)).collect();
+    for (n, target) in targets.iter_mut().enumerate() {
+        // One pod.
+        (target.uid, target.container) = (PodUid([1; 16]), format!("c{n}"));
+    }
     for target in &mut targets[..10] {
         target.liveness = Some(watch(exec()));
     }
@@ -334,7 +338,7 @@ fn no_more_at_the_same_time_than_there_are_places() {
     );
     // A life that goes gives its place back, and its result is dropped.
     let gone = running.remove(0);
-    targets.retain(|target| target.uid != gone.key.uid);
+    targets.retain(|target| *target.container != *gone.key.container);
     node.set(targets);
     let next = node.probes.poll(node.now).expect("a free place");
     assert_eq!(
@@ -344,6 +348,23 @@ fn no_more_at_the_same_time_than_there_are_places() {
     node.probes
         .handle(&gone.key, gone.role, Outcome::Success, node.now);
     assert_eq!(node.probes.poll(node.now), None);
+}
+
+/// Commands of a few pods that never end.
+#[test]
+fn tries_that_hang_hold_up_no_other_pod() {
+    let mut targets: Vec<Target> = (0..50).map(|n| with(n, false, true, true)).collect();
+    for target in &mut targets {
+        target.liveness = Some(watch(exec()));
+        target.readiness = Some(watch(exec()));
+    }
+    let mut node = Node::new(targets.clone());
+    while node.probes.poll(node.now).is_some() {}
+    targets.push(with(100, false, true, false));
+    targets[50].liveness = Some(watch(exec()));
+    node.set(targets);
+    node.run(1, well);
+    assert_eq!(node.log, ["0 100 Liveness Success"]);
 }
 
 #[test]
@@ -398,10 +419,16 @@ proptest! {
                 prop_assert!(!running.iter().any(|r| (&r.key, r.role) == (&tried.key, tried.role)));
                 running.push(tried);
             }
-            let commands = running.iter().filter(|r| matches!(r.check, Check::Exec(_))).count();
-            prop_assert!(commands <= 2 && running.len() - commands <= 4);
-            prop_assert_eq!(node.probes.free.commands, 2 - commands);
-            prop_assert_eq!(node.probes.free.requests, 4 - (running.len() - commands));
+            let mut taken: BTreeMap<PodUid, Places> = BTreeMap::new();
+            for tried in &running {
+                let of = taken.entry(tried.key.uid).or_default();
+                match tried.check {
+                    Check::Exec(_) => of.commands += 1,
+                    _ => of.requests += 1,
+                }
+            }
+            prop_assert!(taken.values().all(|of| of.commands <= 2 && of.requests <= 4));
+            prop_assert_eq!(&node.probes.taken, &taken);
         }
         for done in running {
             node.probes.handle(&done.key, done.role, Outcome::Success, node.now);
