@@ -82,16 +82,8 @@ async fn serve(
         own_id: own_id(&identity),
     };
     let (facts_sender, facts) = watch::channel(facts::observe(&looked_at, None));
-    let memory_bytes = facts.borrow().memory_bytes;
     let (events, told) = Events::channel();
-    let board = open_board(
-        places,
-        options.clone(),
-        &images,
-        memory_bytes,
-        events.clone(),
-    )
-    .await?;
+    let board = open_board(places, options.clone(), &images, events.clone()).await?;
     let puller_options = puller::Options {
         registries: run.images.registries.clone(),
         parallel: run.images.max_parallel_pulls.into(),
@@ -337,7 +329,6 @@ async fn open_board(
     places: &Places,
     options: Options,
     images: &Arc<Store>,
-    memory_bytes: u64,
     events: Events,
 ) -> anyhow::Result<Arc<Board<KernelRuntime, Bridge>>> {
     let runtime = KernelRuntime::open(options)
@@ -350,14 +341,7 @@ async fn open_board(
     };
     let bridge = Bridge::new(network);
     let images = Arc::clone(images);
-    Ok(Board::new(
-        runtime,
-        bridge,
-        images,
-        directories,
-        memory_bytes,
-        events,
-    ))
+    Ok(Board::new(runtime, bridge, images, directories, events))
 }
 
 /// The node's identity from disk, or by joining.

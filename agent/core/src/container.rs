@@ -8,6 +8,7 @@ use bramble_wire::object::{Container, Pod, PodUid, Resources, Security};
 use crate::desired::{Desired, Host};
 use crate::env;
 use crate::observed::Image;
+use crate::oom;
 use crate::volume::{self, MountInput};
 
 /// Everything that the runtime needs to start a life of a container.
@@ -37,6 +38,8 @@ pub struct ContainerInput {
     pub security: Security,
     /// Limits and requests.
     pub resources: Resources,
+    /// Whom the kernel kills first ([`oom::score_adj`]).
+    pub oom_score_adj: i32,
     /// Volumes.
     pub mounts: Vec<MountInput>,
     /// Where the termination message is read from.
@@ -175,6 +178,7 @@ pub fn compile(
         user,
         security: container.security.clone(),
         resources: container.resources,
+        oom_score_adj: oom::score_adj(pod, container, host.memory_bytes),
         mounts: volume::mounts(pod, container, &variables).map_err(Error::Mount)?,
         termination_message_path: container.termination_message_path.clone(),
         termination_message_from_logs: container.termination_message_from_logs,

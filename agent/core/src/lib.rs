@@ -12,6 +12,7 @@
 //! | [`field`] | what pods can learn of themselves and the node |
 //! | [`image`] | the image of a container: ready, on its way, or why not |
 //! | [`ipam`] | addresses of pods |
+//! | [`oom`] | whom the kernel kills first |
 //! | [`probe`] | hooks and probes of what runs |
 //! | [`backoff`] | delays of restarts and retries |
 //! | [`report`] | what the node says of its pods |
@@ -26,6 +27,7 @@ pub mod image;
 pub mod ipam;
 pub mod memory;
 pub mod observed;
+pub mod oom;
 pub mod plan;
 pub mod probe;
 pub mod report;

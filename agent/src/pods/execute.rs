@@ -7,7 +7,7 @@ use std::path::Path;
 use bramble_agent_core::container::ContainerInput;
 use bramble_agent_core::plan::{Action, SandboxInput};
 use bramble_agent_core::volume::{self, VolumeInput};
-use bramble_wire::object::{PodUid, Resources};
+use bramble_wire::object::PodUid;
 use bramble_wire::shim::FailureKind;
 
 use super::observe::{LifeRecord, id_of, parse_id};
@@ -241,7 +241,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
                 .logs(uid)
                 .join(&input.name)
                 .join(format!("{}.log", input.life)),
-            oom_score_adj: oom_score_adj(&input.resources, self.memory_bytes),
+            oom_score_adj: input.oom_score_adj,
             console: Console {
                 tty: input.tty,
                 stdin: input.stdin,
@@ -308,34 +308,6 @@ pub(super) fn other(error: impl std::error::Error) -> Failed {
     Failed::Other(error_chain(&error))
 }
 
-/// Kubernetes' order of sacrifice: who asked for nothing goes first, who asked for more of the
-/// board's memory later, who is guaranteed all that it may use last.
-fn oom_score_adj(resources: &Resources, memory_bytes: u64) -> i32 {
-    let Resources {
-        cpu_request_milli: cpu,
-        cpu_limit_milli: cpu_max,
-        memory_request_bytes: memory,
-        memory_limit_bytes: memory_max,
-        ..
-    } = *resources;
-    let guaranteed = |request: Option<u64>, limit: Option<u64>| {
-        limit.is_some() && (request.is_none() || request == limit)
-    };
-    if guaranteed(cpu, cpu_max) && guaranteed(memory, memory_max) {
-        return -997;
-    }
-    if [cpu, cpu_max, memory, memory_max]
-        .iter()
-        .all(Option::is_none)
-    {
-        return 1000;
-    }
-    let share = memory
-        .or(memory_max)
-        .map_or(0, |bytes| bytes.saturating_mul(1000) / memory_bytes.max(1));
-    (1000 - share.min(1000) as i32).clamp(2, 999)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,26 +324,5 @@ mod tests {
         left.sort();
         assert_eq!(left, ["9.log", "9.log.1", "other"]);
         remove_old_logs(&directory.path().join("missing"), 10).unwrap();
-    }
-
-    #[test]
-    fn who_asked_for_least_is_sacrificed_first() {
-        let gib = 1 << 30;
-        let of = |cpu, cpu_max, memory, memory_max| {
-            let resources = Resources {
-                cpu_request_milli: cpu,
-                cpu_limit_milli: cpu_max,
-                memory_request_bytes: memory,
-                memory_limit_bytes: memory_max,
-                ..Resources::default()
-            };
-            oom_score_adj(&resources, 4 * gib)
-        };
-        assert_eq!(of(None, None, None, None), 1000);
-        assert_eq!(of(None, Some(500), None, Some(gib)), -997);
-        assert_eq!(of(Some(500), Some(500), Some(gib), Some(gib)), -997);
-        assert_eq!(of(None, None, Some(gib), None), 750);
-        assert_eq!(of(Some(100), None, None, None), 999);
-        assert_eq!(of(None, None, Some(8 * gib), None), 2);
     }
 }

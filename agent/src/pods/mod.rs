@@ -117,7 +117,6 @@ pub struct Board<R, N> {
     network: N,
     images: Arc<image::Store>,
     directories: Directories,
-    memory_bytes: u64,
     events: Events,
     /// For tasks that outlive a call.
     me: Weak<Self>,
@@ -136,13 +135,12 @@ pub struct Board<R, N> {
 }
 
 impl<R: Runtime, N: Network> Board<R, N> {
-    /// A board. `memory_bytes` is what the whole board has.
+    /// A board.
     pub fn new(
         runtime: R,
         network: N,
         images: Arc<image::Store>,
         directories: Directories,
-        memory_bytes: u64,
         events: Events,
     ) -> Arc<Self> {
         let (targets, watched) = watch::channel(Vec::new());
@@ -155,7 +153,6 @@ impl<R: Runtime, N: Network> Board<R, N> {
             network,
             images,
             directories,
-            memory_bytes,
             stopping: Mutex::default(),
             evicted: Mutex::default(),
             ended: Mutex::default(),

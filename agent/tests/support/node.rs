@@ -99,7 +99,6 @@ impl Node {
             bridge,
             Arc::clone(&images),
             directories,
-            1 << 30,
             events.clone(),
         );
         let (document, documents) = watch::channel(contents.document);

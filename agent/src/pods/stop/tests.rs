@@ -103,7 +103,6 @@ async fn a_stop_that_fails_at_once_is_not_taken_for_told() {
         Nowhere,
         Arc::new(images),
         directories,
-        1 << 30,
         Events::channel().0,
     );
     let uid = PodUid([1; 16]);
