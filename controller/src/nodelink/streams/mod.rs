@@ -338,15 +338,17 @@ fn credit(
     let (_, consumed) = state.totals();
     let forward = state.forward;
     let grant = if forward { window } else { consumed + window };
-    let repeat = now.duration_since(*repeated) >= REPEAT;
     // What was granted stays so.
     let grant = grant.max(granted);
+    let repeat = now.duration_since(*repeated) >= REPEAT;
+    let mut told = granted;
     if repeat || grant - granted >= window / 2 {
+        told = grant;
         *repeated = now;
-        tell(In::Credit(grant));
+        tell(In::Credit(told));
     }
     if !forward {
-        return grant;
+        return told;
     }
     let window = u64::from(CHANNEL_CREDIT_MAX);
     for (number, channel) in state.channels.iter_mut().filter(|(_, c)| !c.ended) {
@@ -359,5 +361,5 @@ fn credit(
             tell(In::ChannelCredit { channel, credit });
         }
     }
-    grant
+    told
 }

@@ -192,3 +192,20 @@ async fn what_a_connection_was_to_get_goes_with_it() {
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test]
+async fn credit_that_is_not_worth_a_message_is_told_with_the_next() {
+    let mut streams = streams();
+    let now = Instant::now();
+    let (id, _writer, mut reader) = streams.open(&node("n1"), false, now).unwrap();
+    let piece = WINDOW / 8;
+    let mut told = Vec::new();
+    for n in 0..8 {
+        let text = "x".repeat(piece as usize);
+        streams.handle_out(&node("n1"), id, data(n * piece, &text));
+        reader.next().await.unwrap().unwrap();
+        told.extend(streams.due(now, 8).into_iter().map(|(_, _, input)| input));
+    }
+    let half = WINDOW / 2;
+    assert_eq!(told, [In::Credit(WINDOW + half), In::Credit(2 * WINDOW)]);
+}
