@@ -20,7 +20,7 @@ use crate::apiserver::{self, Limits};
 use crate::broker::{self, Broker};
 use crate::config::Config;
 use crate::controllers;
-use crate::join::{Joiner, NodeKey, NodeKeys, Settings};
+use crate::join::{FAREWELL, Joiner, NodeKey, NodeKeys, Settings};
 use crate::nodelink::{self, NodeLink};
 use crate::pki::{self, Pki};
 use crate::store::{self, EventKind, LedgerStore, Store};
@@ -279,12 +279,26 @@ async fn disconnect_removed(keys: NodeKeys, broker: Arc<Broker>) {
                 // The end of the store, and so of the process.
                 Err(_) => return,
             };
-            let Some(NodeKey { node, .. }) = NodeKey::from_entry(&event.entry) else {
+            let Some(NodeKey {
+                node, certificate, ..
+            }) = NodeKey::from_entry(&event.entry)
+            else {
                 continue;
             };
             if event.kind == EventKind::Deleted {
-                kick(&node);
                 known.remove(&node);
+                let (keys, broker) = (keys.clone(), Arc::downgrade(&broker));
+                tokio::spawn(async move {
+                    // Time to be told; nothing new is opened for it meanwhile.
+                    tokio::time::sleep(FAREWELL).await;
+                    let back = keys.by_name(&node);
+                    if let Some(broker) = broker.upgrade()
+                        && back.is_none_or(|key| key.certificate != certificate)
+                    {
+                        tracing::info!(%node, "node was removed");
+                        broker.kick(&node);
+                    }
+                });
             } else {
                 known.insert(node);
             }

@@ -87,6 +87,20 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     plan
 }
 
+/// The status of a pod whose node is not there any more: it has failed, and why is said as upstream's
+/// pod garbage collector says it.
+pub fn orphaned(pod: &Pod, now: Timestamp) -> Value {
+    let mut list = pod.status.conditions.clone();
+    let why = "PodGC: node no longer exists";
+    let told = conditions::now("DisruptionTarget", "True", "DeletionByPodGC", why, now);
+    let told = bramble_api::view::Condition {
+        last_update_time: None,
+        ..told
+    };
+    conditions::set(&mut list, told);
+    json!({"status": {"phase": "Failed", "conditions": conditions::to_json(&list, false)}})
+}
+
 const EVICTION: &str = "taint-eviction-controller";
 
 fn note(pod: &Pod, reason: &'static str, message: String, component: &'static str) -> Note {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bramble_api::time::Timestamp;
 use bramble_api::view::{Metadata, OwnerReference, Pod};
-use bramble_controller_core::action::{Action, Plan, Target};
+use bramble_controller_core::action::{Action, Durability, Plan, Target};
 use bramble_controller_core::replicaset::{self, Failure};
-use bramble_controller_core::{deployment, event, schedule};
+use bramble_controller_core::{deployment, event, eviction, schedule};
 use tokio::time::Instant;
 
 use super::Controllers;
@@ -339,7 +339,8 @@ impl Controllers {
         self.carry_out(work, &plan)
     }
 
-    /// A pod on a node that is not there has nobody who could confirm its end.
+    /// A pod on a node that is not there has nobody who could confirm its end: it has failed, and goes
+    /// at once unless a finalizer holds it (upstream's `podgc`).
     fn remove_stray(&mut self, id: &Id) -> Result<(), Error> {
         let Some(view) = self.cache.get(id).cloned() else {
             return Ok(());
@@ -358,7 +359,17 @@ impl Controllers {
             pod = %pod.metadata.name, namespace = %pod.metadata.namespace, node = %pod.spec.node_name,
             "removed: its node is not there"
         );
-        self.remove_pod(id, pod)
+        let target = Target::of(id.kind(), &pod.metadata);
+        if !pod.is_terminated() {
+            self.act(&Action::Patch {
+                target: target.clone(),
+                revision: pod.revision,
+                patch: eviction::orphaned(pod, (self.clock)()),
+                durability: Durability::Hard,
+                note: None,
+            })?;
+        }
+        self.delete_at_once(&target, &pod.metadata.uid)
     }
 
     pub(super) fn remove_pod(&mut self, id: &Id, pod: &Pod) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! The loop over a store in memory, on a virtual clock, with a stand-in for the nodes.
 
+mod orphans;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;

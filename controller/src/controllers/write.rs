@@ -225,17 +225,35 @@ impl Controllers {
         Ok((object["metadata"]["uid"].as_str() == Some(uid)).then_some(entry))
     }
 
-    /// Deletes as the API server does; true when that began or ended something.
-    fn delete(&self, target: &Target, uid: &str, propagation: Propagation) -> Result<bool, Error> {
-        let Some(entry) = self.find(target, uid)? else {
-            return Ok(false);
+    /// Deletes without grace: what holds the object are its finalizers alone.
+    pub(super) fn delete_at_once(&self, target: &Target, uid: &str) -> Result<(), Error> {
+        let options = deletion::Options {
+            grace: Some(0),
+            ..deletion::Options::BACKGROUND
         };
-        let old = decode(&entry)?;
+        self.delete_with(target, uid, &options).map(drop)
+    }
+
+    fn delete(&self, target: &Target, uid: &str, propagation: Propagation) -> Result<bool, Error> {
         let options = deletion::Options {
             grace: None,
             propagation: Some(propagation),
         };
-        match deletion::decide(target.kind, &old, &options, (self.clock)()) {
+        self.delete_with(target, uid, &options)
+    }
+
+    /// Deletes as the API server does; true when that began or ended something.
+    fn delete_with(
+        &self,
+        target: &Target,
+        uid: &str,
+        options: &deletion::Options,
+    ) -> Result<bool, Error> {
+        let Some(entry) = self.find(target, uid)? else {
+            return Ok(false);
+        };
+        let old = decode(&entry)?;
+        match deletion::decide(target.kind, &old, options, (self.clock)()) {
             Deletion::Pending => return Ok(false),
             Deletion::Mark(new) if new == old => return Ok(false),
             Deletion::Mark(new) => {

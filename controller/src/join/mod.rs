@@ -11,7 +11,7 @@ mod request;
 mod tokens;
 
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bramble_api::status::Status;
 
@@ -91,6 +91,10 @@ impl Joiner {
         self.settings.service_cidr
     }
 }
+
+/// How long the board of a Node that was deleted may take to hear that it is to stop everything. It is
+/// no member any more: all that it can still get is that.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What goes with an object that is removed, however that comes about: a Node's end is the end of the
 /// board's membership, and its keys open nothing any more.

@@ -20,7 +20,7 @@ type Name = (Arc<str>, Arc<str>);
 #[derive(Debug)]
 pub(super) enum Membership {
     Joined(Box<NodeKey>),
-    Left(NodeName),
+    Left(Box<NodeKey>),
 }
 
 /// Where a pod is and which it is; all that the index reads of it.
@@ -194,7 +194,7 @@ impl Desired {
         let node = key.node.clone();
         if gone {
             self.members.remove(&node);
-            return Some(Membership::Left(node));
+            return Some(Membership::Left(Box::new(key)));
         }
         self.members.insert(node.clone(), key.clone());
         self.dirty.insert(node);

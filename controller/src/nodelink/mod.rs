@@ -12,9 +12,11 @@
 
 pub mod control;
 mod desired;
+mod documents;
 mod events;
 mod gates;
 mod logs;
+mod presence;
 mod reports;
 pub mod streams;
 mod task;

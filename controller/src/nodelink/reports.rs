@@ -1,36 +1,25 @@
-//! What nodes say becomes statuses in the store, and what the store says becomes documents. Between
-//! the pure decisions of the core and the store; no state of its own.
+//! What nodes say of their pods becomes statuses in the store. Between the pure decisions of the core
+//! and the store; no state of its own.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bramble_api::admit;
 use bramble_api::metadata;
 use bramble_api::patch;
-use bramble_api::view::{self, FullPod};
-use bramble_controller_core::action::{Action, Durability as Class, Note, Observed, Target};
-use bramble_controller_core::document::tokens::Wanted;
-use bramble_controller_core::document::{self, Configuration, Document};
-use bramble_controller_core::node::{self, Absence};
-use bramble_controller_core::nodelink::{Compiled, Presence, Report};
-use bramble_controller_core::{event, kinds, status};
-use bramble_wire::name::NodeName;
-use bramble_wire::object::{Cidr as WireCidr, NodeConfig, ObjectName, PodUid};
-use bramble_wire::report::NodeFacts;
-use serde_json::{Value, json};
+use bramble_controller_core::action::{Action, Durability as Class, Note};
+use bramble_controller_core::nodelink::Report;
+use bramble_controller_core::{event, status};
+use bramble_wire::object::PodUid;
+use serde_json::Value;
 
 use super::desired::Desired;
-use super::tokens::Maker;
-use crate::join::{Cidr, NodeKey};
+use super::presence::host_ip;
 use crate::object;
 use crate::store::{
     Body, Durability, Durable, Entry, Error as StoreError, Expect, Key, Op, Revision, Store,
 };
 
 /// Writes against an object that somebody else changes at the same time.
-const TRIES: usize = 5;
-/// The reason in the status of a pod that its node does not get; `kubectl get pods` shows it.
-const LEFT_OUT: &str = "NotSentToNode";
+pub(super) const TRIES: usize = 5;
 
 /// Why something a node said was not written.
 #[derive(Debug, thiserror::Error)]
@@ -64,122 +53,6 @@ pub(super) struct Written {
     pub(super) forget: Vec<PodUid>,
     /// What happened, for people.
     pub(super) notes: Vec<Note>,
-}
-
-/// The document of a node.
-pub(super) fn compile(
-    desired: &Desired,
-    member: &NodeKey,
-    service_cidr: Cidr,
-    confirmed_epoch: u64,
-    tokens: &Maker,
-) -> Document {
-    let config = NodeConfig {
-        pod_cidr: member.pod_cidr.parse().map(wire_cidr).unwrap_or_default(),
-        service_cidr: wire_cidr(service_cidr),
-        confirmed_epoch,
-    };
-    let (mut pods, mut undecodable) = (Vec::<FullPod>::new(), Vec::new());
-    for entry in desired.pods(&member.node) {
-        match view::decode(&entry.json) {
-            Ok(pod) => pods.push(pod),
-            Err(error) => {
-                let name = ObjectName {
-                    namespace: entry.key.namespace.to_string(),
-                    name: entry.key.name.to_string(),
-                };
-                undecodable.push((name, document::Error::Undecodable(error.to_string())));
-            }
-        }
-    }
-    let mut document = document::compile(&config, &pods, &Lookup { desired, tokens });
-    document.left_out.extend(undecodable);
-    document
-}
-
-/// Says on a pod why its node does not get it. Nothing is written when the pod says so already.
-pub(super) fn write_left_out(
-    store: &dyn Store,
-    node: &NodeName,
-    pod: &ObjectName,
-    why: &document::Error,
-) -> Result<(), Error> {
-    let key = Key::new("", "pods", pod.namespace.as_str(), pod.name.as_str());
-    for attempt in 1.. {
-        let Some(entry) = store.get(&key) else {
-            return Ok(());
-        };
-        let value = decode(&entry)?;
-        let text = |path: &str| {
-            value
-                .pointer(path)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let ended = matches!(text("/status/phase"), "Succeeded" | "Failed");
-        if ended || text("/spec/nodeName") != node.as_str() {
-            return Ok(());
-        }
-        let action = Action::Patch {
-            target: Target {
-                kind: kinds::pod(),
-                namespace: pod.namespace.clone(),
-                name: pod.name.clone(),
-            },
-            revision: entry.modified.0,
-            patch: json!({"status": {
-                "reason": LEFT_OUT,
-                "message": format!("node {node} does not get this pod: {why}"),
-            }}),
-            durability: Class::Soft,
-            note: None,
-        };
-        let Some(op) = op(&entry, &value, &action)? else {
-            return Ok(());
-        };
-        match store.commit(vec![op]) {
-            Ok(_) => return Ok(()),
-            Err(error) if is_race(&error) && attempt < TRIES => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    unreachable!("the last attempt returns")
-}
-
-struct Lookup<'a> {
-    desired: &'a Desired,
-    tokens: &'a Maker,
-}
-
-impl Configuration for Lookup<'_> {
-    fn config_map(&self, name: &ObjectName) -> Option<Observed<view::ConfigMap>> {
-        observed(self.desired.config_map(&name.namespace, &name.name)?)
-    }
-
-    fn secret(&self, name: &ObjectName) -> Option<Observed<view::Secret>> {
-        observed(self.desired.secret(&name.namespace, &name.name)?)
-    }
-
-    fn tokens(&self, pod: &FullPod, wanted: &BTreeSet<Wanted>) -> Option<Compiled> {
-        let (namespace, name) = (&pod.metadata.namespace, &pod.spec.service_account_name);
-        let account = self.desired.account(namespace, name)?;
-        self.tokens.tokens(pod, account, wanted)
-    }
-}
-
-fn observed<T: serde::de::DeserializeOwned>(entry: &Entry) -> Option<Observed<T>> {
-    let object = serde_json::from_slice(&entry.json).ok()?;
-    Some(Observed {
-        revision: entry.modified.0,
-        object,
-    })
-}
-
-fn wire_cidr(cidr: Cidr) -> WireCidr {
-    WireCidr {
-        address: cidr.base().octets(),
-        prefix: cidr.prefix(),
-    }
 }
 
 /// Writes the statuses that a report calls for, all in one commit.
@@ -257,106 +130,6 @@ pub(super) fn write(
     unreachable!("the last attempt returns")
 }
 
-/// Writes whether a node is there; what is to be told of that.
-pub(super) fn write_presence(
-    store: &dyn Store,
-    node: &NodeName,
-    presence: Presence,
-) -> Result<Vec<Note>, Error> {
-    let told = patch_node(store, node, |view| match presence {
-        Presence::Unknown => (None, Vec::new()),
-        Presence::Ready => (
-            node::heartbeat(view, None, object::now()),
-            node::notes(view, None),
-        ),
-        Presence::Stopped => (
-            node::lost(view, Absence::Stopped, object::now()),
-            Vec::new(),
-        ),
-        Presence::Lost => (node::lost(view, Absence::Lost, object::now()), Vec::new()),
-    })?;
-    Ok(told.unwrap_or_default())
-}
-
-/// Writes the facts of a node that answers; what is to be told of them. A Node that somebody deleted is made again, as the
-/// board is still a member.
-pub(super) fn write_facts(
-    store: &dyn Store,
-    member: &NodeKey,
-    facts: &NodeFacts,
-) -> Result<Vec<Note>, Error> {
-    let told = patch_node(store, &member.node, |view| {
-        let patch = node::heartbeat(view, Some(facts), object::now());
-        (patch, node::notes(view, Some(facts)))
-    })?;
-    if let Some(told) = told {
-        return Ok(told);
-    }
-    let key = node_key(&member.node);
-    let refused = |message: String| Error::Change {
-        key: key.clone(),
-        message,
-    };
-    let now = object::now();
-    let mut value = node::create(member.node.as_str(), &member.pod_cidr, facts, now);
-    let uid = object::uid().map_err(|error| refused(error.to_string()))?;
-    let context = admit::Create {
-        now,
-        uid: &uid,
-        suffix: "",
-        namespace: None,
-    };
-    admit::create(kinds::node(), &mut value, &context)
-        .map_err(|status| refused(status.message().to_owned()))?;
-    let (expect, durability) = (Expect::Absent, Durability::Hard);
-    let put = Op::Put {
-        key: key.clone(),
-        expect,
-        body: body(&value),
-        durability,
-    };
-    store.commit(vec![put]).map(drop)?;
-    write_presence(store, &member.node, Presence::Ready)
-}
-
-/// Patches a Node; what is to be told then, or `None` when there is no such Node.
-fn patch_node(
-    store: &dyn Store,
-    node: &NodeName,
-    decide: impl Fn(&view::Node) -> (Option<Value>, Vec<Note>),
-) -> Result<Option<Vec<Note>>, Error> {
-    let key = node_key(node);
-    for attempt in 1.. {
-        let Some(entry) = store.get(&key) else {
-            return Ok(None);
-        };
-        let decode_error = |source| Error::Decode {
-            key: key.clone(),
-            source,
-        };
-        let view: view::Node = view::decode(&entry.json).map_err(decode_error)?;
-        let (Some(patch), notes) = decide(&view) else {
-            return Ok(Some(Vec::new()));
-        };
-        let action = Action::Patch {
-            target: Target::of(kinds::node(), &view.metadata),
-            revision: entry.modified.0,
-            patch,
-            durability: Class::Soft,
-            note: None,
-        };
-        let Some(op) = op(&entry, &decode(&entry)?, &action)? else {
-            return Ok(Some(Vec::new()));
-        };
-        match store.commit(vec![op]) {
-            Ok(_) => return Ok(Some(notes)),
-            Err(error) if is_race(&error) && attempt < TRIES => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    unreachable!("the last attempt returns")
-}
-
 /// The write that an action on a stored object asks for.
 pub(super) fn op(entry: &Entry, value: &Value, action: &Action) -> Result<Option<Op>, Error> {
     let key = entry.key.clone();
@@ -404,7 +177,7 @@ pub(super) fn op(entry: &Entry, value: &Value, action: &Action) -> Result<Option
     })
 }
 
-fn body(value: &Value) -> Body {
+pub(super) fn body(value: &Value) -> Body {
     let canonical = metadata::canonical(value);
     Body {
         json: canonical.bytes,
@@ -412,7 +185,7 @@ fn body(value: &Value) -> Body {
     }
 }
 
-fn decode(entry: &Arc<Entry>) -> Result<Value, Error> {
+pub(super) fn decode(entry: &Arc<Entry>) -> Result<Value, Error> {
     let error = |source| Error::Decode {
         key: entry.key.clone(),
         source,
@@ -428,29 +201,21 @@ pub(super) fn is_race(error: &StoreError) -> bool {
     )
 }
 
-fn host_ip(store: &dyn Store, node: &NodeName) -> Option<String> {
-    let entry = store.get(&node_key(node))?;
-    let view: view::Node = view::decode(&entry.json).ok()?;
-    let internal = view
-        .status
-        .addresses
-        .into_iter()
-        .find(|a| a.kind == "InternalIP");
-    internal.map(|address| address.address)
-}
-
-fn node_key(node: &NodeName) -> Key {
-    Key::new("", "nodes", "", node.as_str())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::documents::{LEFT_OUT, compile, write_left_out};
+    use super::super::presence::node_key;
     use super::super::tokens::Shelf;
     use super::super::watch::Source;
     use super::*;
+    use crate::join::{Cidr, NodeKey};
     use crate::store::{EventKind, MemoryStore};
+    use bramble_controller_core::document;
     use bramble_wire::join::hex_of;
+    use bramble_wire::name::NodeName;
+    use bramble_wire::object::ObjectName;
     use bramble_wire::report::{Phase, PodReport};
+    use serde_json::json;
 
     const UID: [&str; 2] = [
         "00000000-0000-4000-8000-000000000001",

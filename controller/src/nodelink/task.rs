@@ -1,35 +1,35 @@
 //! The task that owns the machine of the node protocol.
 
-use std::collections::HashMap;
+mod events;
+mod members;
+mod requests;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bramble_controller_core::action::Note;
 use bramble_controller_core::document;
-use bramble_controller_core::nodelink::{self as machine, Event, Output, Presence};
+use bramble_controller_core::nodelink::{self as machine, Output};
 use bramble_link::{Events, Handle, Refused, Will};
 use bramble_wire::clock::Millis;
-use bramble_wire::limits::{CHANNEL_CREDIT_MAX, STREAM_CREDIT_MAX};
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::{ObjectName, PodUid};
 use bramble_wire::publish::{Delivery, Publish};
-use bramble_wire::stream::{Open, What};
-use bramble_wire::version::Boot;
+use bramble_wire::stream::What;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::control::{self, Control};
-use super::desired::{Desired, Membership};
+use super::desired::Desired;
+use super::documents;
 use super::events::Events as PodEvents;
-use super::reports;
 use super::streams::{self, Reader, Streams, Writer};
 use super::tokens::Shelf;
-use super::watch::{Source, Watchers};
-use super::{gates, will_of};
-use crate::join::{Cidr, NodeKey, NodeKeys};
-use crate::store::{Entry, Error as StoreError, EventKind, Store};
+use super::watch::Watchers;
+use crate::join::{Cidr, NodeKeys};
+use crate::store::{Error as StoreError, Store};
 use crate::usage::Usages;
 
 /// Messages taken from the link, and documents compiled, before everything else gets a turn.
@@ -86,6 +86,8 @@ pub(super) struct Task {
     asked: Option<u64>,
     /// Pods left out of documents, as last told.
     left_out: HashMap<NodeName, Vec<(ObjectName, document::Error)>>,
+    /// Boards of Nodes that were deleted, and how long they may take to hear of it.
+    leaving: BTreeMap<NodeName, Instant>,
     started: Instant,
 }
 
@@ -107,6 +109,7 @@ impl Task {
             recording: None,
             asked: None,
             left_out: HashMap::new(),
+            leaving: BTreeMap::new(),
             started: Instant::now(),
         }
     }
@@ -136,6 +139,7 @@ impl Task {
         loop {
             self.catch_up(&mut watchers)?;
             self.drain();
+            self.let_go();
             self.write_streams();
             let idle = !self.desired.is_dirty();
             let waiting = self.streams.has_input();
@@ -186,52 +190,6 @@ impl Task {
         }
     }
 
-    /// Starts from a snapshot: the machine learns of all members, and forgets who left meanwhile.
-    fn begin(&mut self, entries: Vec<(Source, Arc<Entry>)>) {
-        let before: Vec<NodeName> = self.desired.members().map(|key| key.node.clone()).collect();
-        self.desired = Desired::default();
-        for (source, entry) in entries {
-            self.apply(source, EventKind::Added, &entry);
-        }
-        for node in before {
-            if !self.desired.members().any(|key| key.node == node) {
-                self.parts.machine.remove_node(&node);
-                self.parts.usage.forget(&node);
-                self.parts.tokens.forget(&node);
-                self.streams.handle_node_gone(&node);
-            }
-        }
-    }
-
-    fn apply(&mut self, source: Source, kind: EventKind, entry: &Arc<Entry>) {
-        if source == Source::Namespaces && *entry.key.name == *control::CONFIRMED_ON {
-            self.asked = control::confirmed_by(&entry.json);
-            self.confirm();
-        }
-        if source == Source::Pods && kind != EventKind::Deleted {
-            self.note(gates::look(&*self.store, entry));
-        }
-        match self.desired.apply(source, kind, entry) {
-            Some(Membership::Joined(key)) => {
-                let NodeKey {
-                    node,
-                    identity,
-                    sealing,
-                    ..
-                } = *key;
-                let (keys, now) = (machine::NodeKeys { identity, sealing }, self.now());
-                self.parts.machine.set_node(&node, keys, now);
-            }
-            Some(Membership::Left(node)) => {
-                self.parts.machine.remove_node(&node);
-                self.parts.usage.forget(&node);
-                self.parts.tokens.forget(&node);
-                self.streams.handle_node_gone(&node);
-            }
-            None => {}
-        }
-    }
-
     /// Compiles what has changed, at one revision of the store.
     fn catch_up(&mut self, watchers: &mut Watchers) -> Result<(), StoreError> {
         let store = Arc::clone(&self.store);
@@ -250,7 +208,7 @@ impl Task {
             let confirmed = self.parts.control.confirmed;
             let maker = self.parts.tokens.take(&key.node, unix_s());
             let (cidr, desired) = (self.parts.service_cidr, &self.desired);
-            let document = reports::compile(desired, &key, cidr, confirmed, &maker);
+            let document = documents::compile(desired, &key, cidr, confirmed, &maker);
             self.parts.tokens.put(&key.node, maker);
             self.tell_left_out(&key.node, document.left_out);
             let (objects, now) = (document.objects, self.now());
@@ -315,193 +273,6 @@ impl Task {
         }
     }
 
-    fn handle_event(&mut self, event: Event) {
-        match event {
-            Event::Presence { node, presence } => {
-                tracing::info!(%node, ?presence, "node");
-                if matches!(presence, Presence::Stopped | Presence::Lost) {
-                    self.parts.usage.forget(&node);
-                    self.streams.handle_node_gone(&node);
-                }
-                let written = reports::write_presence(&*self.store, &node, presence);
-                self.tell_of_node(written);
-            }
-            Event::Facts { node, facts } => {
-                if let Some(member) = self.keys.by_name(&node) {
-                    let written = reports::write_facts(&*self.store, &member, &facts);
-                    self.tell_of_node(written);
-                }
-            }
-            Event::Report(report) => self.handle_report(report),
-            Event::StreamOut { node, id, out } => self.streams.handle_out(&node, id, out),
-            Event::RaiseEpoch {
-                node,
-                seen,
-                epoch,
-                history,
-            } => {
-                tracing::error!(
-                    %node, %seen, epoch,
-                    "a node knows a future that this store does not: a new epoch begins, and the \
-                     nodes keep what they run until a person confirms the difference"
-                );
-                let (store, control) = (Arc::clone(&self.store), self.parts.control);
-                self.recording = Some(Box::pin(async move {
-                    control.raise(&*store, epoch, history).await
-                }));
-            }
-            Event::Dropped { node, reason } => {
-                let node = node.as_ref().map_or("-", NodeName::as_str);
-                tracing::warn!(
-                    node,
-                    ?reason,
-                    "message dropped; further ones are only counted"
-                );
-            }
-        }
-    }
-
-    fn handle_report(&mut self, report: machine::Report) {
-        let (node, number) = (report.node.clone(), report.number);
-        if !report.rejected.is_empty() {
-            tracing::error!(%node, reason = report.rejected, "the node refused its document");
-        }
-        let now = crate::object::now();
-        // First what was told: the report may have the pod removed.
-        let pod = |uid: &PodUid| self.desired.pod_of(&node, uid);
-        (self.pod_events).relay(&*self.store, &node, &report.events, pod, now);
-        if let Some(usage) = report.usage.clone() {
-            self.parts.usage.set(&node, usage, pod, now);
-        }
-        let written = match reports::write(&*self.store, &self.desired, &report) {
-            Ok(written) => written,
-            Err(error) => return self.note(Err(error)),
-        };
-        self.pod_events.tell(&*self.store, &written.notes, now);
-        // What is only soft may be lost with the power; the node says all of it again then.
-        let wait = report.hard || !written.forget.is_empty();
-        self.pending.push(Box::pin(async move {
-            if wait {
-                written.durable.wait().await.ok()?;
-            }
-            Some((node, number, written.forget))
-        }));
-    }
-
-    /// Records that a person has confirmed this very epoch, unless that is known.
-    fn confirm(&mut self) {
-        let control = self.parts.control;
-        let news = self.asked == Some(control.epoch) && control.confirmed < control.epoch;
-        if !news || self.recording.is_some() {
-            return;
-        }
-        tracing::info!(epoch = control.epoch, "a person has confirmed the epoch");
-        let store = Arc::clone(&self.store);
-        self.recording = Some(Box::pin(async move { control.confirm(&*store).await }));
-    }
-
-    fn handle_recorded(&mut self, recorded: Result<Control, control::Error>) {
-        match recorded {
-            Ok(control) => {
-                if control.confirmed != self.parts.control.confirmed {
-                    self.desired.touch_all();
-                }
-                self.parts.control = control;
-                if let Some(hint) = control.hint() {
-                    tracing::warn!(
-                        hint,
-                        "to confirm the epoch, after a look at what the nodes run"
-                    );
-                }
-                let now = self.now();
-                self.parts
-                    .machine
-                    .handle_epoch(control.epoch, control.history, now);
-                let will = will_of(&self.parts.cluster, self.parts.machine.offline());
-                *self
-                    .parts
-                    .will
-                    .lock()
-                    .unwrap_or_else(|poisoned| poisoned.into_inner()) = will;
-                self.confirm();
-            }
-            // Nothing is sent until the next start; nodes go on with what they have.
-            Err(error) => tracing::error!(%error, "the record of who controls is not on disk"),
-        }
-    }
-
-    /// Says what the node does not get: on the pod, and once in the log.
-    fn tell_left_out(&mut self, node: &NodeName, left_out: Vec<(ObjectName, document::Error)>) {
-        let told = self.left_out.get(node);
-        for (pod, error) in &left_out {
-            if !told.is_some_and(|told| told.iter().any(|(p, e)| p == pod && e == error)) {
-                tracing::error!(%node, %pod, %error, "the pod is left out of the node's document");
-            }
-            self.note(reports::write_left_out(&*self.store, node, pod, error));
-        }
-        if left_out.is_empty() {
-            self.left_out.remove(node);
-        } else {
-            self.left_out.insert(node.clone(), left_out);
-        }
-    }
-
-    fn tell_of_node(&mut self, written: Result<Vec<Note>, reports::Error>) {
-        match written {
-            Ok(notes) => {
-                let now = crate::object::now();
-                self.pod_events.tell(&*self.store, &notes, now);
-            }
-            Err(error) => self.note(Err(error)),
-        }
-    }
-
-    fn note(&self, result: Result<(), reports::Error>) {
-        if let Err(error) = result {
-            tracing::warn!(%error, "could not be written; it will come again");
-        }
-    }
-
-    fn open_stream(
-        &mut self,
-        node: NodeName,
-        what: What,
-        reply: oneshot::Sender<Result<(Writer, Reader), streams::Error>>,
-    ) {
-        let forward = matches!(what, What::Forward(_));
-        let opened = self.streams.open(&node, forward, Instant::now());
-        let opened = opened.and_then(|(id, writer, reader)| {
-            let credit = if forward {
-                CHANNEL_CREDIT_MAX
-            } else {
-                STREAM_CREDIT_MAX
-            };
-            let boot = Boot(0);
-            let open = Open { boot, credit, what };
-            match self.parts.machine.stream_open(&node, id, open) {
-                Some(publish) => {
-                    self.publish(publish);
-                    Ok((writer, reader))
-                }
-                None => {
-                    self.streams.fail(id, streams::Error::Offline(node.clone()));
-                    Err(streams::Error::Offline(node))
-                }
-            }
-        });
-        // A client that went away drops the reader, which closes the stream.
-        let _ = reply.send(opened);
-    }
-
-    fn write_streams(&mut self) {
-        let room = if self.parts.link.has_room() { BATCH } else { 0 };
-        for (node, id, message) in self.streams.due(Instant::now(), room) {
-            if let Some(publish) = self.parts.machine.stream_in(&node, id, &message) {
-                self.publish(publish);
-            }
-        }
-    }
-
     async fn say_goodbye(&mut self) {
         self.publish(self.parts.machine.offline());
         let link = self.parts.link.clone();
@@ -527,10 +298,15 @@ impl Task {
             let seconds = u64::try_from(at.saturating_sub(unix_s())).unwrap_or(0);
             Instant::now() + Duration::from_secs(seconds).min(TOKENS_WAIT)
         });
-        [machine, self.streams.next_wake(), tokens]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            machine,
+            self.streams.next_wake(),
+            tokens,
+            self.next_farewell(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
 

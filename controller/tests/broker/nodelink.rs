@@ -1,6 +1,8 @@
 //! The node link over the embedded broker, with a node played by the test: it speaks the wire
 //! protocol by hand, so that what is tested is what an agent would see.
 
+mod farewell;
+
 use std::sync::Arc;
 
 use bramble_api::view;

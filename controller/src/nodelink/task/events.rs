@@ -1,0 +1,169 @@
+//! What the machine of the node protocol says has happened, and what becomes of it in the store.
+
+use std::sync::Arc;
+
+use bramble_controller_core::action::Note;
+use bramble_controller_core::document;
+use bramble_controller_core::nodelink::{self as machine, Event, Presence};
+use bramble_wire::name::NodeName;
+use bramble_wire::object::{ObjectName, PodUid};
+
+use super::super::control::{self, Control};
+use super::super::{documents, presence, reports, will_of};
+use super::Task;
+
+impl Task {
+    pub(super) fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Presence {
+                node,
+                presence: now,
+            } => {
+                tracing::info!(%node, presence = ?now, "node");
+                if matches!(now, Presence::Stopped | Presence::Lost) {
+                    self.parts.usage.forget(&node);
+                    self.streams.handle_node_gone(&node);
+                }
+                let written = presence::write_presence(&*self.store, &node, now);
+                self.tell_of_node(written);
+            }
+            Event::Facts { node, facts } => {
+                if let Some(member) = self.keys.by_name(&node) {
+                    let written = presence::write_facts(&*self.store, &member, &facts);
+                    self.tell_of_node(written);
+                }
+            }
+            Event::Report(report) => self.handle_report(report),
+            Event::StreamOut { node, id, out } => self.streams.handle_out(&node, id, out),
+            Event::RaiseEpoch {
+                node,
+                seen,
+                epoch,
+                history,
+            } => {
+                tracing::error!(
+                    %node, %seen, epoch,
+                    "a node knows a future that this store does not: a new epoch begins, and the \
+                     nodes keep what they run until a person confirms the difference"
+                );
+                let (store, control) = (Arc::clone(&self.store), self.parts.control);
+                self.recording = Some(Box::pin(async move {
+                    control.raise(&*store, epoch, history).await
+                }));
+            }
+            Event::Dropped { node, reason } => {
+                let node = node.as_ref().map_or("-", NodeName::as_str);
+                tracing::warn!(
+                    node,
+                    ?reason,
+                    "message dropped; further ones are only counted"
+                );
+            }
+        }
+    }
+
+    fn handle_report(&mut self, report: machine::Report) {
+        let (node, number) = (report.node.clone(), report.number);
+        if !report.rejected.is_empty() {
+            tracing::error!(%node, reason = report.rejected, "the node refused its document");
+        }
+        let now = crate::object::now();
+        // First what was told: the report may have the pod removed.
+        let pod = |uid: &PodUid| self.desired.pod_of(&node, uid);
+        (self.pod_events).relay(&*self.store, &node, &report.events, pod, now);
+        if let Some(usage) = report.usage.clone() {
+            self.parts.usage.set(&node, usage, pod, now);
+        }
+        let written = match reports::write(&*self.store, &self.desired, &report) {
+            Ok(written) => written,
+            Err(error) => return self.note(Err(error)),
+        };
+        self.pod_events.tell(&*self.store, &written.notes, now);
+        // What is only soft may be lost with the power; the node says all of it again then.
+        let wait = report.hard || !written.forget.is_empty();
+        self.pending.push(Box::pin(async move {
+            if wait {
+                written.durable.wait().await.ok()?;
+            }
+            Some((node, number, written.forget))
+        }));
+    }
+
+    /// Records that a person has confirmed this very epoch, unless that is known.
+    pub(super) fn confirm(&mut self) {
+        let control = self.parts.control;
+        let news = self.asked == Some(control.epoch) && control.confirmed < control.epoch;
+        if !news || self.recording.is_some() {
+            return;
+        }
+        tracing::info!(epoch = control.epoch, "a person has confirmed the epoch");
+        let store = Arc::clone(&self.store);
+        self.recording = Some(Box::pin(async move { control.confirm(&*store).await }));
+    }
+
+    pub(super) fn handle_recorded(&mut self, recorded: Result<Control, control::Error>) {
+        match recorded {
+            Ok(control) => {
+                if control.confirmed != self.parts.control.confirmed {
+                    self.desired.touch_all();
+                }
+                self.parts.control = control;
+                if let Some(hint) = control.hint() {
+                    tracing::warn!(
+                        hint,
+                        "to confirm the epoch, after a look at what the nodes run"
+                    );
+                }
+                let now = self.now();
+                self.parts
+                    .machine
+                    .handle_epoch(control.epoch, control.history, now);
+                let will = will_of(&self.parts.cluster, self.parts.machine.offline());
+                *self
+                    .parts
+                    .will
+                    .lock()
+                    .unwrap_or_else(|poisoned| poisoned.into_inner()) = will;
+                self.confirm();
+            }
+            // Nothing is sent until the next start; nodes go on with what they have.
+            Err(error) => tracing::error!(%error, "the record of who controls is not on disk"),
+        }
+    }
+
+    /// Says what the node does not get: on the pod, and once in the log.
+    pub(super) fn tell_left_out(
+        &mut self,
+        node: &NodeName,
+        left_out: Vec<(ObjectName, document::Error)>,
+    ) {
+        let told = self.left_out.get(node);
+        for (pod, error) in &left_out {
+            if !told.is_some_and(|told| told.iter().any(|(p, e)| p == pod && e == error)) {
+                tracing::error!(%node, %pod, %error, "the pod is left out of the node's document");
+            }
+            self.note(documents::write_left_out(&*self.store, node, pod, error));
+        }
+        if left_out.is_empty() {
+            self.left_out.remove(node);
+        } else {
+            self.left_out.insert(node.clone(), left_out);
+        }
+    }
+
+    fn tell_of_node(&mut self, written: Result<Vec<Note>, reports::Error>) {
+        match written {
+            Ok(notes) => {
+                let now = crate::object::now();
+                self.pod_events.tell(&*self.store, &notes, now);
+            }
+            Err(error) => self.note(Err(error)),
+        }
+    }
+
+    pub(super) fn note(&self, result: Result<(), reports::Error>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "could not be written; it will come again");
+        }
+    }
+}
