@@ -280,21 +280,15 @@ async fn spawn_mosquitto(directory: &Path, port: u16) -> Killed {
         .spawn()
         .unwrap();
     let mut process = Killed(child);
-    let listens = async {
-        while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-            .await
-            .is_err()
-        {
-            assert!(
-                process.0.try_wait().unwrap().is_none(),
-                "mosquitto ended at once"
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, listens)
-        .await
-        .expect("mosquitto does not listen");
+    let mut here = Ok(None);
+    poll_until("mosquitto listens", async || {
+        here = process.0.try_wait();
+        let ended = !matches!(here, Ok(None));
+        let address = (Ipv4Addr::LOCALHOST, port);
+        ended || tokio::net::TcpStream::connect(address).await.is_ok()
+    })
+    .await;
+    assert_eq!(here.unwrap(), None, "mosquitto ended at once");
     process
 }
 
@@ -391,4 +385,15 @@ impl Peer {
             assert!(got_payload == payload, "payload, expected at {caller}");
         }
     }
+}
+
+/// Polls what tells of itself by no event (another process, a counter) until it holds.
+pub(crate) async fn poll_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await; // poll
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    assert!(waited.is_ok(), "waited in vain until {what}");
 }

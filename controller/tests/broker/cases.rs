@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bramble_link::{Delivery, Event, Reason, Refused, Subscription, Will};
 use bramble_wire::limits;
 
-use crate::bed::{Bed, Peer, cluster, node_topic, url};
+use crate::bed::{Bed, Peer, cluster, node_topic, poll_until, url};
 use crate::proxy::{Proxy, Weather};
 
 pub(crate) async fn own_topics_go_both_ways(bed: Bed) {
@@ -405,12 +405,5 @@ pub(crate) async fn many_nodes_at_once(bed: Bed) {
 
 /// Waits until the broker has acknowledged everything.
 async fn idle(peer: &Peer) {
-    let wait = async {
-        while !peer.link.is_idle() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(crate::bed::PATIENCE, wait)
-        .await
-        .expect("the broker acknowledges");
+    poll_until("the broker has acknowledged", async || peer.link.is_idle()).await;
 }

@@ -1,7 +1,9 @@
 //! The node link over the embedded broker, with a node played by the test: it speaks the wire
 //! protocol by hand, so that what is tested is what an agent would see.
 
+mod board;
 mod farewell;
+mod streams;
 
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, PATIENCE, Peer, cluster};
+
+use board::{Board, Speaker, n1};
 
 const UID: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -223,183 +227,6 @@ impl World {
     }
 }
 
-fn n1() -> NodeName {
-    NodeName::new("n1").unwrap()
-}
-
-/// A sender of signed messages.
-#[derive(Clone)]
-struct Speaker {
-    key: SigningKey,
-    controller: VerifyingKey,
-    boot: Boot,
-    seq: u64,
-}
-
-impl Speaker {
-    fn say<M: Message>(&mut self, topic: &Topic, message: &M) -> (String, Vec<u8>) {
-        self.seq += 1;
-        let topic = topic.text(&cluster()).as_str().to_owned();
-        let sequence = Sequence {
-            epoch: 0,
-            boot: self.boot,
-            seq: self.seq,
-        };
-        let to = KeyId::of(&self.controller);
-        let payload = envelope::sign(&self.key, &topic, to, sequence, message).unwrap();
-        (topic, payload)
-    }
-
-    fn hear<M: Message>(&self, topic: &str, payload: &[u8]) -> M {
-        let me = KeyId::of(&self.key.verifying_key());
-        envelope::open(payload, topic, me, &self.controller)
-            .unwrap()
-            .message
-    }
-}
-
-/// The node, as the controller sees it.
-struct Board {
-    me: Speaker,
-    peer: Peer,
-    connection: Nonce,
-    session: Nonce,
-    reports: u64,
-}
-
-impl Board {
-    fn send<M: Message>(&mut self, topic: &Topic, message: &M) {
-        let (topic, payload) = self.me.say(topic, message);
-        self.peer.link.send(&topic, payload).unwrap();
-    }
-
-    /// The next message on a topic that `wanted` names.
-    async fn next<M: Message>(&mut self, wanted: impl Fn(&Topic) -> bool) -> (Topic, M) {
-        let named = |text: &str| Topic::parse(&cluster(), text).filter(&wanted);
-        let right =
-            |event: &Event| matches!(event, Event::Message { topic, .. } if named(topic).is_some());
-        match self.peer.until(right).await {
-            Event::Message { topic, payload } => {
-                (named(&topic).unwrap(), self.me.hear(&topic, &payload))
-            }
-            _ => unreachable!(),
-        }
-    }
-
-    async fn answer(&mut self) -> Answer {
-        let (_, response) = self
-            .next::<Response>(|topic| matches!(topic, Topic::Response(..)))
-            .await;
-        response.answer
-    }
-
-    async fn ask(&mut self, ask: Ask) -> Answer {
-        let nonce = Nonce([self.me.seq as u8; 16]);
-        self.send(&Topic::Request(n1(), self.me.boot), &Request { nonce, ask });
-        self.answer().await
-    }
-
-    /// Announces itself to the controller that says that it is there.
-    async fn born(&mut self) -> Head {
-        self.next::<ControllerState>(|topic| *topic == Topic::Controller)
-            .await;
-        self.announce(None);
-        self.welcomed().await
-    }
-
-    fn announce(&mut self, have: Option<(Version, HistoryId)>) {
-        let birth = Birth {
-            boot: self.me.boot,
-            nonce: Nonce([7; 16]),
-            connection: self.connection,
-            schemas: (1, 1),
-            have,
-            digest: Digest::default(),
-            facts: NodeFacts {
-                address: Some([10, 0, 0, 9]),
-                memory_bytes: 512 << 20,
-                ..NodeFacts::default()
-            },
-        };
-        self.send(&Topic::Birth(n1()), &birth);
-    }
-
-    async fn welcomed(&mut self) -> Head {
-        match self.answer().await {
-            Answer::Welcome { session, head, .. } => {
-                self.session = session;
-                head
-            }
-            other => panic!("expected a welcome, got {other:?}"),
-        }
-    }
-
-    /// Pulls the whole document.
-    async fn pull(&mut self) -> (Version, Vec<Object>) {
-        let index = self
-            .ask(Ask::Index {
-                version: None,
-                from: 0,
-            })
-            .await;
-        let Answer::Index {
-            head,
-            entries,
-            total,
-            ..
-        } = index
-        else {
-            panic!("expected an index, got {index:?}");
-        };
-        assert_eq!(entries.len(), total as usize);
-        let ids: Vec<ObjectId> = entries.into_iter().map(|entry| entry.id).collect();
-        let answer = self
-            .ask(Ask::Objects {
-                version: head.version,
-                ids,
-            })
-            .await;
-        let Answer::Objects(bodies) = answer else {
-            panic!("expected objects, got {answer:?}");
-        };
-        let object = |body| match body {
-            ObjectBytes::Whole(bytes) => bramble_wire::decode(&bytes, "object").unwrap(),
-            other => panic!("expected the whole object, got {other:?}"),
-        };
-        (
-            head.version,
-            bodies.into_iter().map(|body| object(body.body)).collect(),
-        )
-    }
-
-    /// Reports and waits until it is acknowledged; returns the pods to forget.
-    async fn report(&mut self, accepted: Version, pods: Vec<PodReport>) -> Vec<PodUid> {
-        self.reports += 1;
-        let report = Report {
-            session: self.session,
-            number: self.reports,
-            full: self.reports == 1,
-            more: false,
-            accepted: Some(accepted),
-            converged: Some(accepted),
-            pods,
-            facts: None,
-            first_event: 0,
-            events: Vec::new(),
-            usage: None,
-            rejected: String::new(),
-        };
-        self.send(&Topic::Report(n1()), &report);
-        match self.answer().await {
-            Answer::ReportAck { number, forget } => {
-                assert_eq!(number, self.reports);
-                forget
-            }
-            other => panic!("expected an acknowledgement, got {other:?}"),
-        }
-    }
-}
-
 fn running() -> PodReport {
     let main = ContainerReport {
         name: "main".into(),
@@ -519,112 +346,6 @@ async fn a_lost_connection_makes_the_node_unknown_and_the_next_ready_again() {
     let head = board.born().await;
     board.report(head.version, vec![running()]).await;
     world.node_ready("True").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logs_stream_through_the_broker() {
-    let world = World::new().await;
-    let link = world.start().await;
-    let mut board = world.board(1).await;
-    let head = board.born().await;
-    board.report(head.version, vec![running()]).await;
-    let request = LogRequest {
-        node: "n1".into(),
-        namespace: "default".into(),
-        pod: "web".into(),
-        uid: UID.into(),
-        container: "main".into(),
-        follow: false,
-        previous: false,
-        timestamps: true,
-        tail_lines: Some(3),
-        since: None,
-        limit_bytes: None,
-    };
-
-    // More than the first credit: the node goes on when the reader has read.
-    let opened = tokio::spawn(link.open(request.clone()));
-    let (topic, open) = board
-        .next::<Open>(|topic| matches!(topic, Topic::StreamOpen(..)))
-        .await;
-    let Topic::StreamOpen(_, id) = topic else {
-        unreachable!()
-    };
-    let What::Logs(logs) = &open.what else {
-        panic!("{open:?}")
-    };
-    assert_eq!((open.boot, logs.tail_lines), (Boot(1), Some(3)));
-    let total = u64::from(open.credit) * 3;
-    let feeding = tokio::spawn(async move {
-        let (mut offset, mut credit) = (0, u64::from(open.credit));
-        while offset < total {
-            if offset == credit {
-                let (_, more) = board
-                    .next::<In>(|topic| *topic == Topic::StreamIn(n1(), id))
-                    .await;
-                let In::Credit(more) = more else {
-                    panic!("closed early")
-                };
-                credit = more;
-                continue;
-            }
-            let bytes = vec![b'x'; 8192.min((credit - offset) as usize)];
-            let length = bytes.len() as u64;
-            board.send(&Topic::StreamOut(n1(), id), &Out::Data { offset, bytes });
-            offset += length;
-            // Frames are refused when the outbox is full; a real agent waits likewise.
-            while !board.peer.link.is_idle() {
-                tokio::task::yield_now().await;
-            }
-        }
-        board.send(
-            &Topic::StreamOut(n1(), id),
-            &Out::End {
-                offset,
-                error: None,
-            },
-        );
-        board
-    });
-    let mut stream = opened.await.unwrap().unwrap();
-    let mut read = 0;
-    while let Some(chunk) = stream.next().await {
-        read += chunk.unwrap().len() as u64;
-    }
-    assert_eq!(read, total);
-    let mut board = feeding.await.unwrap();
-
-    // A client that goes away closes the stream on the node.
-    let opened = tokio::spawn(link.open(LogRequest {
-        follow: true,
-        ..request.clone()
-    }));
-    let (topic, _) = board
-        .next::<Open>(|topic| matches!(topic, Topic::StreamOpen(..)))
-        .await;
-    let Topic::StreamOpen(_, id) = topic else {
-        unreachable!()
-    };
-    board.send(
-        &Topic::StreamOut(n1(), id),
-        &Out::Data {
-            offset: 0,
-            bytes: b"line\n".to_vec(),
-        },
-    );
-    let mut stream = opened.await.unwrap().unwrap();
-    assert_eq!(stream.next().await.unwrap().unwrap(), "line\n");
-    drop(stream);
-    let (_, message) = board
-        .next::<In>(|topic| *topic == Topic::StreamIn(n1(), id))
-        .await;
-    assert_eq!(message, In::Close);
-
-    // A node that is away is an answer, not a wait.
-    drop(board);
-    world.node_ready("Unknown").await;
-    let refused = link.open(request).await.err().unwrap();
-    assert_eq!(refused.code(), 503, "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
