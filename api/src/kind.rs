@@ -151,6 +151,7 @@ impl Kind {
             "Deployment"
                 | "EndpointSlice"
                 | "Pod"
+                | "PodTemplate"
                 | "PriorityClass"
                 | "ReplicaSet"
                 | "ReplicationController"

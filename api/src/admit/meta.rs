@@ -216,14 +216,19 @@ fn finalizers(meta: &Map<String, Value>, errors: &mut Errors) {
         .into_iter()
         .flatten();
     for name in list.filter_map(Value::as_str) {
-        let reasons = metadata::qualified_name(name);
-        let standard = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
-        if reasons.is_empty() && !name.contains('/') && !standard {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.invalid("metadata.finalizers", &name.into(), why);
-        }
-        errors.each("metadata.finalizers", name, reasons);
+        finalizer("metadata.finalizers", name, errors);
     }
+}
+
+/// The name of a finalizer: qualified, or one of the standard ones.
+pub(super) fn finalizer(path: &str, name: &str, errors: &mut Errors) {
+    let reasons = metadata::qualified_name(name);
+    let standard = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
+    if reasons.is_empty() && !name.contains('/') && !standard {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.invalid(path, &name.into(), why);
+    }
+    errors.each(path, name, reasons);
 }
 
 pub(super) fn validate_update(

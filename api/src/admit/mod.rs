@@ -9,6 +9,7 @@ mod ephemeral;
 mod errors;
 mod kinds;
 mod meta;
+mod namespace;
 mod node;
 mod pod;
 mod pod_status;
@@ -85,8 +86,7 @@ pub fn create_with(
             map.insert("status".into(), json!({}));
         }
         "Namespace" => {
-            map.insert("spec".into(), json!({"finalizers": ["kubernetes"]}));
-            map.insert("status".into(), json!({"phase": "Active"}));
+            namespace::prepare_create(map);
         }
         _ => {}
     }
@@ -193,6 +193,7 @@ fn validate(kind: &Kind, object: &Map<String, Value>, errors: &mut Errors) {
         "PodTemplate" => workload::validate_pod_template(object, errors),
         "ConfigMap" => config::validate_config_map(object, errors),
         "Secret" => config::validate_secret(object, errors),
+        "Namespace" => namespace::validate(object, errors),
         "Node" => node::validate(object, errors),
         _ => kinds::validate(kind, object, errors),
     }
@@ -224,6 +225,11 @@ fn validate_status(
         "Deployment" | "ReplicaSet" | "ReplicationController" => {
             workload::validate_status(old, new, errors);
         }
+        "Namespace" => namespace::validate_status(new, errors),
+        "Node" => {
+            node::validate_resources(new, errors);
+            node::validate_addresses(new, errors);
+        }
         _ => {}
     }
 }
@@ -254,6 +260,7 @@ fn through_subresource(
             if kind.kind == "Pod" {
                 pod_status::prepare(old, new);
             }
+            kinds::status_defaults(kind, new);
             if let (Some(Value::Object(own)), Some(Value::Object(sent))) =
                 (new.get_mut("metadata"), sent.get("metadata"))
             {
@@ -265,8 +272,10 @@ fn through_subresource(
     let mut errors = Errors::default();
     meta::validate(kind, new, &mut errors);
     kinds::validate_status(kind, new, &mut errors);
-    if subresource == "status" {
-        validate_status(kind, old, new, &mut errors);
+    match subresource {
+        "status" => validate_status(kind, old, new, &mut errors),
+        "finalize" => namespace::validate_finalizers(new, &mut errors),
+        _ => {}
     }
     errors.into_result(kind, name_of(new))?;
     if kind.has_generation() && content_changed(kind, old, new) {
@@ -281,6 +290,7 @@ fn content_changed(kind: &Kind, old: &Map<String, Value>, new: &Map<String, Valu
         "EndpointSlice" => ["addressType", "endpoints", "ports"]
             .iter()
             .any(|key| old.get(*key) != new.get(*key)),
+        "PodTemplate" => old.get("template") != new.get("template"),
         _ => old.get("spec") != new.get("spec"),
     }
 }

@@ -5,6 +5,7 @@ use super::{Errors, kinds};
 use crate::metadata;
 use crate::status::Cause;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 type Object = Map<String, Value>;
 
@@ -51,6 +52,29 @@ pub(super) fn validate(object: &Object, errors: &mut Errors) {
         let why = "may specify no more than one CIDR for each IP family";
         errors.invalid("spec.podCIDRs", &spec["podCIDRs"], why);
     }
+    validate_resources(object, errors);
+}
+
+/// Amounts that a node has are not negative (upstream's `ValidateNodeResources`).
+pub(super) fn validate_resources(object: &Object, errors: &mut Errors) {
+    let status = object.get("status").unwrap_or(&Value::Null);
+    for of in ["capacity", "allocatable"] {
+        let amounts = status.get(of).and_then(Value::as_object);
+        for (name, amount) in amounts.into_iter().flatten() {
+            kinds::amount(&format!("status.{of}.{name}"), name, amount, errors);
+        }
+    }
+}
+
+/// No address stands twice.
+pub(super) fn validate_addresses(object: &Object, errors: &mut Errors) {
+    let status = object.get("status").unwrap_or(&Value::Null);
+    let mut seen = HashSet::new();
+    for (at, address) in list(status, "addresses").iter().enumerate() {
+        if !seen.insert((text(address, "type"), text(address, "address"))) {
+            errors.push(Cause::duplicate(format!("status.addresses[{at}]"), address));
+        }
+    }
 }
 
 /// What is set once may not change.
@@ -76,7 +100,11 @@ pub(super) fn validate_update(old: &Object, new: &Object, errors: &mut Errors) {
             errors.forbidden(format!("spec.{key}"), why);
         }
     }
+    validate_addresses(new, errors);
     if spec(old, "externalID") != spec(new, "externalID") {
         errors.forbidden("spec.externalID", "may not be updated");
     }
 }
+
+#[cfg(test)]
+mod tests;

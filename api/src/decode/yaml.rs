@@ -1,20 +1,32 @@
 //! YAML to the same value that JSON would give, as Go's converter reads it (YAML 1.1 scalars).
 //!
-//! One document. Aliases are refused: they are how a few bytes become gigabytes, and no client
-//! sends them (kubectl expands them before it asks).
+//! One document. Aliases and merge keys (`<<`) are expanded as that converter does, within a bound of
+//! their own: they are how a few bytes become gigabytes.
 
 use super::json::Parsed;
-use super::{MAX_DEPTH, MAX_NAMED, MAX_VALUES, Path};
+use super::{MAX_BODY, MAX_DEPTH, MAX_NAMED, MAX_VALUES, Path};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
+use std::collections::HashMap;
+
+/// Most values that are kept under anchors and that aliases stand for, together.
+const MAX_ALIASED: usize = 20_000;
+/// Most bytes of their texts.
+const MAX_ALIASED_BYTES: usize = MAX_BODY;
 
 /// A collection that is still open.
 enum Open {
     List(Vec<Value>),
     Map {
         entries: Map<String, Value>,
-        key: Option<String>,
+        key: Option<Key>,
     },
+}
+
+enum Key {
+    Name(String),
+    /// `<<`: what follows is put into the map.
+    Merge,
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
@@ -36,28 +48,29 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
                     return Err("more than one document".into());
                 }
             }
-            Event::Alias(_) => {
-                return Err(format!(
-                    "line {}: aliases are not supported",
-                    span.start.line()
-                ));
-            }
-            Event::Scalar(text, style, _, tag) => {
+            Event::Alias(anchor) => builder
+                .alias(anchor)
+                .map_err(|why| format!("line {}: {why}", span.start.line()))?,
+            Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && !is_text(tag.as_deref());
-                builder.scalar(
-                    if plain {
-                        resolve(&text)
-                    } else {
-                        Value::from(text.as_ref())
-                    },
-                    &text,
-                )?;
+                let value = if plain {
+                    resolve(&text)
+                } else {
+                    Value::from(text.as_ref())
+                };
+                builder.keep(anchor, &value)?;
+                builder.scalar(value, &text, plain)?;
             }
-            Event::SequenceStart(..) => builder.open(Open::List(Vec::new()))?,
-            Event::MappingStart(..) => builder.open(Open::Map {
-                entries: Map::new(),
-                key: None,
-            })?,
+            Event::SequenceStart(anchor, _) => {
+                builder.open(Open::List(Vec::new()), anchor)?;
+            }
+            Event::MappingStart(anchor, _) => {
+                let map = Open::Map {
+                    entries: Map::new(),
+                    key: None,
+                };
+                builder.open(map, anchor)?;
+            }
             Event::SequenceEnd | Event::MappingEnd => builder.close()?,
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
         }
@@ -73,78 +86,191 @@ fn is_text(tag: Option<&Tag>) -> bool {
     tag.is_some_and(|t| t.is_yaml_core_schema() && matches!(t.suffix.as_str(), "str" | "binary"))
 }
 
+/// What a value costs.
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    values: usize,
+    bytes: usize,
+    depth: usize,
+}
+
+impl Weight {
+    fn of(value: &Value) -> Self {
+        let inside = |sum: Self, value: &Value| {
+            let one = Self::of(value);
+            Self {
+                values: sum.values + one.values,
+                bytes: sum.bytes + one.bytes,
+                depth: sum.depth.max(one.depth),
+            }
+        };
+        let (inner, own) = match value {
+            Value::Array(items) => (items.iter().fold(Self::default(), inside), 0),
+            Value::Object(entries) => (
+                entries.values().fold(Self::default(), inside),
+                entries.keys().map(String::len).sum(),
+            ),
+            Value::String(text) => (Self::default(), text.len()),
+            _ => {
+                return Self {
+                    values: 1,
+                    ..Self::default()
+                };
+            }
+        };
+        let nested = usize::from(value.is_array() || value.is_object());
+        Self {
+            values: inner.values + 1,
+            bytes: inner.bytes + own,
+            depth: inner.depth + nested,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Builder {
-    open: Vec<Open>,
+    /// With the anchor of each; 0 is none.
+    open: Vec<(Open, usize)>,
     path: Path,
     duplicates: Vec<String>,
     done: Option<Value>,
+    kept: HashMap<usize, (Value, Weight)>,
+    /// Of what is kept and what stands for aliases.
+    aliased: Weight,
 }
 
 impl Builder {
-    fn open(&mut self, collection: Open) -> Result<(), String> {
+    fn open(&mut self, collection: Open, anchor: usize) -> Result<(), String> {
         if self.open.len() >= MAX_DEPTH {
             return Err("exceeded max depth".into());
         }
-        if let Some(Open::Map { key: None, .. }) = self.open.last() {
+        if let Some((Open::Map { key: None, .. }, _)) = self.open.last() {
             return Err("a key must be a scalar".into());
         }
-        if let Some(Open::List(items)) = self.open.last() {
+        if let Some((Open::List(items), _)) = self.open.last() {
             self.path.push_index(items.len());
         }
-        self.open.push(collection);
+        self.open.push((collection, anchor));
         Ok(())
     }
 
     fn close(&mut self) -> Result<(), String> {
-        let value = match self.open.pop() {
-            Some(Open::List(items)) => Value::Array(items),
-            Some(Open::Map { entries, key: None }) => Value::Object(entries),
+        let (value, anchor) = match self.open.pop() {
+            Some((Open::List(items), anchor)) => (Value::Array(items), anchor),
+            Some((Open::Map { entries, key: None }, anchor)) => (Value::Object(entries), anchor),
             _ => return Err("unexpected end of a collection".into()),
         };
-        if let Some(Open::List(_)) = self.open.last() {
+        if let Some((Open::List(_), _)) = self.open.last() {
             self.path.pop();
         }
-        self.value(value);
+        self.keep(anchor, &value)?;
+        self.value(value)
+    }
+
+    /// Keeps a value for the aliases of its anchor.
+    fn keep(&mut self, anchor: usize, value: &Value) -> Result<(), String> {
+        if anchor == 0 {
+            return Ok(());
+        }
+        let weight = Weight::of(value);
+        self.charge(weight)?;
+        self.kept.insert(anchor, (value.clone(), weight));
         Ok(())
+    }
+
+    fn charge(&mut self, weight: Weight) -> Result<(), String> {
+        self.aliased.values += weight.values;
+        self.aliased.bytes += weight.bytes;
+        if self.aliased.values > MAX_ALIASED || self.aliased.bytes > MAX_ALIASED_BYTES {
+            return Err("document contains excessive aliasing".into());
+        }
+        Ok(())
+    }
+
+    fn alias(&mut self, anchor: usize) -> Result<(), String> {
+        let Some((_, weight)) = self.kept.get(&anchor) else {
+            return Err("an anchor's value contains itself".into());
+        };
+        let weight = *weight;
+        if self.open.len() + weight.depth > MAX_DEPTH {
+            return Err("exceeded max depth".into());
+        }
+        self.charge(weight)?;
+        let value = self.kept[&anchor].0.clone();
+        match (self.open.last(), &value) {
+            (Some((Open::Map { key: None, .. }, _)), Value::Array(_) | Value::Object(_)) => {
+                Err("a key must be a scalar".into())
+            }
+            (Some((Open::Map { key: None, .. }, _)), _) => {
+                let raw = match &value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                self.scalar(value, &raw, false)
+            }
+            _ => self.value(value),
+        }
     }
 
     /// A scalar is a key where one is due; `raw` is its text.
-    fn scalar(&mut self, value: Value, raw: &str) -> Result<(), String> {
-        if let Some(Open::Map {
-            entries,
-            key: key @ None,
-        }) = self.open.last_mut()
-        {
-            let name = match &value {
-                Value::String(text) => text.clone(),
-                Value::Null => "null".into(),
-                Value::Bool(on) => on.to_string(),
-                _ => raw.to_owned(),
-            };
-            self.path.push_key(&name);
-            if entries.contains_key(&name) && self.duplicates.len() < MAX_NAMED {
-                self.duplicates.push(self.path.to_string());
-            }
-            *key = Some(name);
+    fn scalar(&mut self, value: Value, raw: &str, plain: bool) -> Result<(), String> {
+        let Some((Open::Map { entries, key }, _)) = self.open.last_mut() else {
+            return self.value(value);
+        };
+        if key.is_some() {
+            return self.value(value);
+        }
+        if plain && raw == "<<" {
+            self.path.push_key(raw);
+            *key = Some(Key::Merge);
             return Ok(());
         }
-        self.value(value);
+        let name = match &value {
+            Value::String(text) => text.clone(),
+            Value::Null => "null".into(),
+            Value::Bool(on) => on.to_string(),
+            _ => raw.to_owned(),
+        };
+        self.path.push_key(&name);
+        if entries.contains_key(&name) && self.duplicates.len() < MAX_NAMED {
+            self.duplicates.push(self.path.to_string());
+        }
+        *key = Some(Key::Name(name));
         Ok(())
     }
 
-    fn value(&mut self, value: Value) {
+    fn value(&mut self, value: Value) -> Result<(), String> {
         match self.open.last_mut() {
-            Some(Open::List(items)) => items.push(value),
-            Some(Open::Map { entries, key }) => {
-                if let Some(key) = key.take() {
-                    self.path.pop();
-                    entries.insert(key, value);
+            Some((Open::List(items), _)) => items.push(value),
+            Some((Open::Map { entries, key }, _)) => {
+                let Some(key) = key.take() else { return Ok(()) };
+                self.path.pop();
+                match key {
+                    Key::Name(name) => drop(entries.insert(name, value)),
+                    Key::Merge => merge(entries, value)?,
                 }
             }
             None => self.done = Some(value),
         }
+        Ok(())
     }
+}
+
+/// Puts a map, or maps of which the first counts most, into another. What came before gives way, as
+/// in Go's converter.
+fn merge(entries: &mut Map<String, Value>, value: Value) -> Result<(), String> {
+    let maps = match value {
+        Value::Object(map) => vec![Value::Object(map)],
+        Value::Array(maps) => maps,
+        _ => Vec::from([Value::Null]),
+    };
+    for map in maps.into_iter().rev() {
+        let Value::Object(map) = map else {
+            return Err("map merge requires map or sequence of maps as the value".into());
+        };
+        entries.extend(map);
+    }
+    Ok(())
 }
 
 /// What a plain scalar means in YAML 1.1, which Go's converter speaks.
@@ -227,7 +353,11 @@ mod tests {
     #[test]
     fn bombs_and_bad_texts_are_refused() {
         for bad in [
-            "a: &x [1]\nb: *x",
+            "a: &x [*x]",
+            "a: *x",
+            "<<: 1",
+            "<<: [{a: 1}, 2]",
+            "? &x [1]\n: a\n? *x\n: b",
             "a: [",
             "---\na: 1\n---\nb: 2\n",
             "? [a]\n: b",
@@ -241,6 +371,62 @@ mod tests {
             "}".repeat(MAX_DEPTH + 1)
         );
         assert_eq!(parse(deep.as_bytes()).unwrap_err(), "exceeded max depth");
+    }
+
+    #[test]
+    fn aliases_stand_for_what_has_their_anchor() {
+        check(
+            "a: &x [1, {b: &y 0x10}]\nc: *x\nd: *y\n&k e: 1\nf: *k\ng: {*y : 1, *k : 2}\n",
+            json!({"a": [1, {"b": 16}], "c": [1, {"b": 16}], "d": 16, "e": 1, "f": "e",
+                "g": {"16": 1, "e": 2}}),
+        );
+        // The last one of a name counts.
+        check("[&x 1, *x, &x 2, *x]", json!([1, 1, 2, 2]));
+        check(
+            "base: &b {a: 1, b: 2}\nother: &o {b: 3, c: 4}\none: {<<: *b, a: 9}\n\
+             two: {<<: [*b, *o], d: 5}\nlate: {a: 9, <<: *b}\ntext: {'<<': 1}\n",
+            json!({"base": {"a": 1, "b": 2}, "other": {"b": 3, "c": 4},
+                "one": {"a": 9, "b": 2}, "two": {"a": 1, "b": 2, "c": 4, "d": 5},
+                "late": {"a": 1, "b": 2}, "text": {"<<": 1}}),
+        );
+    }
+
+    #[test]
+    fn aliases_that_grow_are_refused() {
+        // A billion laughs, in lists, in maps that merge, and as one long text.
+        let grown = |line: &dyn Fn(usize) -> String| -> String { (0..9).map(line).collect() };
+        let refused = |text: &str| {
+            let why = parse(text.as_bytes()).unwrap_err();
+            assert!(
+                why.ends_with("document contains excessive aliasing"),
+                "{why}"
+            );
+        };
+        let list = |n: usize| match n {
+            0 => "l0: &l0 [x, x, x, x, x, x, x, x, x]\n".to_owned(),
+            n => format!(
+                "l{n}: &l{n} [{}]\n",
+                vec![format!("*l{}", n - 1); 9].join(", ")
+            ),
+        };
+        refused(&grown(&list));
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a,".repeat(40));
+        refused(&text);
+        // Many anchors around the same values keep each a copy.
+        let around: String = (0..90).map(|n| format!("&a{n} [")).collect();
+        let values = vec!["1"; 1000].join(", ");
+        refused(&format!("{around}{values}{}", "]".repeat(90)));
+        // What stands for an alias counts for the depth.
+        let half = MAX_DEPTH / 2 + 1;
+        let deep = format!(
+            "a: &a {}{}\nb: {}*a{}\n",
+            "[".repeat(half),
+            "]".repeat(half),
+            "[".repeat(half),
+            "]".repeat(half)
+        );
+        let why = parse(deep.as_bytes()).unwrap_err();
+        assert!(why.ends_with("exceeded max depth"), "{why}");
     }
 
     #[test]

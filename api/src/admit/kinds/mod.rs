@@ -12,6 +12,7 @@ mod rbac;
 mod resource_names;
 mod service;
 mod service_defaults;
+mod service_status;
 mod small;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod tests;
 mod tests_service;
 
 pub(super) use ip::cidr;
+pub(super) use resource_names::amount;
 
 use super::Errors;
 use super::defaults::{child, each, set};
@@ -100,10 +102,19 @@ pub(super) fn validate_update(kind: &Kind, old: &Object, new: &Object, errors: &
     }
 }
 
+/// Defaults of a status that a client or controller writes.
+pub(super) fn status_defaults(kind: &Kind, object: &mut Object) {
+    if kind.kind == "Service" {
+        service_status::defaults(object);
+    }
+}
+
 /// Rules of a status that a client or controller writes.
 pub(super) fn validate_status(kind: &Kind, object: &Object, errors: &mut Errors) {
-    if kind.kind == "ResourceQuota" {
-        quota::validate_status(object, errors);
+    match kind.kind {
+        "ResourceQuota" => quota::validate_status(object, errors),
+        "Service" => service_status::validate(object, errors),
+        _ => {}
     }
 }
 

@@ -123,7 +123,7 @@ pub(super) fn scope_fits(scope: &str, name: &str) -> bool {
 }
 
 /// Amounts are not negative, and whole where things are counted.
-pub(super) fn amount(path: &str, name: &str, value: &Value, errors: &mut Errors) {
+pub(in crate::admit) fn amount(path: &str, name: &str, value: &Value, errors: &mut Errors) {
     // What does not parse was refused when it was decoded.
     let Some(amount) = parse(value) else { return };
     if amount.is_negative() {

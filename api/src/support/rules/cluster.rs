@@ -16,7 +16,7 @@ pub(super) static RULES: &[Rules] = &[
         "core.v1.NamespaceStatus",
         &[
             honoured("status_is_not_the_clients_on_creation", "phase"),
-            kept_status("conditions"),
+            honoured("it_says_what_keeps_it", "conditions"),
         ],
     ),
     ("core.v1.Node", &[TYPE, ALL_THREE]),
