@@ -240,14 +240,14 @@ mod tests {
         let bytes = |c: &Condition| c.kind.len() + c.reason.len() + c.message.len();
         assert!(list_of.iter().all(|c| bytes(c) < 5000));
         // One that is there goes on to change, and one that is no name is none.
-        let mut report = PodReport::default();
-        report.conditions = vec![
-            Told {
-                status: None,
-                ..told("example.com/0-0".into())
-            },
-            told("no name".into()),
-        ];
+        let changed = Told {
+            status: None,
+            ..told("example.com/0-0".into())
+        };
+        let report = PodReport {
+            conditions: vec![changed, told("no name".into())],
+            ..PodReport::default()
+        };
         let list = list(&pod, &report, now);
         let changed = conditions::find(&list, "example.com/0-0");
         assert_eq!(changed.unwrap().status, "Unknown");
