@@ -160,7 +160,7 @@ async fn credit_is_repeated_for_each_channel_and_whatever_else_is_said() {
     reader.next().await.unwrap().unwrap();
     let (channel, credit) = (1, 2 * window);
     let granted = (node("n1"), id, In::ChannelCredit { channel, credit });
-    assert_eq!(streams.due(now, 8), [granted.clone()]);
+    assert_eq!(streams.due(now, 8), std::slice::from_ref(&granted));
     assert_eq!(streams.due(now, 8), []);
     // Input is no answer to what was lost.
     writer.connect(3, 80).await.unwrap();
