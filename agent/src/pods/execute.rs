@@ -80,6 +80,7 @@ impl<R: Runtime, N: Network> Board<R, N> {
             attached.map_err(Failed::Other)?;
         }
         self.blocking(move |board| {
+            volumes::limits::note_storage(board, uid, &input.storage)?;
             let files = etc::contents(&input);
             lent::ensure(board, uid, files.iter().map(|(_, text)| text.len() as u64))?;
             etc::write(&board.etc(uid), &files)

@@ -5,6 +5,7 @@ use bramble_wire::object::{ObjectName, PodUid, Resources};
 use crate::container::ContainerInput;
 use crate::probe::Check;
 use crate::volume::VolumeInput;
+use crate::whole::Storage;
 
 /// One step on one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +111,8 @@ pub struct SandboxInput {
     pub sysctls: Vec<(String, String)>,
     /// What all its containers together may use ([`crate::whole::resources`]).
     pub resources: Box<Resources>,
+    /// What it may use of the board's disk.
+    pub storage: Storage,
     /// Volumes.
     pub volumes: Vec<VolumeInput>,
 }

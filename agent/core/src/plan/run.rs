@@ -75,6 +75,7 @@ impl Pass<'_> {
                         host_ipc: pod.host_ipc,
                         sysctls: pod.sysctls.clone(),
                         resources: Box::new(crate::whole::resources(pod)),
+                        storage: crate::whole::storage(pod),
                         volumes,
                     })
                 });

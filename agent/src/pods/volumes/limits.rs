@@ -1,4 +1,5 @@
-//! emptyDirs on disk that may not grow over their limit (`sizeLimit`): the pod is evicted.
+//! What may not grow over its limit on disk: emptyDirs (`sizeLimit`), containers and pods
+//! (`ephemeral-storage`: root file systems, logs, emptyDirs). The pod is evicted.
 //!
 //! Nothing but a look tells how much is in a directory. It is had seldom and cheaply: while the file
 //! system has not changed nobody looks, while its growth can't have been enough neither, except once
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use bramble_agent_core::observed::Verdict;
 use bramble_agent_core::volume::{Content, VolumeInput, quantity};
+use bramble_agent_core::whole::Storage;
 use bramble_wire::object::PodUid;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, statat, statvfs};
 use rustix::io::Errno;
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pods::Directories;
 use crate::pods::files::{names, read_record, write_record};
+use crate::pods::observe::parse_id;
 
 /// How often somebody looks whether to look.
 pub(in crate::pods) const EVERY: Duration = Duration::from_secs(10);
@@ -62,6 +65,22 @@ fn record(directories: &Directories, uid: PodUid) -> PathBuf {
     directories.pod(uid).join("limits")
 }
 
+fn storage_record(directories: &Directories, uid: PodUid) -> PathBuf {
+    directories.pod(uid).join("storage")
+}
+
+/// Takes note of what a pod and its containers may use of the disk.
+pub(in crate::pods) fn note_storage(
+    directories: &Directories,
+    uid: PodUid,
+    storage: &Storage,
+) -> io::Result<()> {
+    if *storage == Storage::default() {
+        return Ok(());
+    }
+    write_record(&storage_record(directories, uid), storage)
+}
+
 /// Takes note of the limits of a pod's volumes.
 pub(super) fn note(
     directories: &Directories,
@@ -94,23 +113,16 @@ impl Limits {
         let mut seen = BTreeMap::new();
         let pods = names(&directories.run.join("pods"));
         for uid in pods.iter().filter_map(|name| PodUid::parse(name)) {
-            let bounds: Vec<Bound> = read_record(&record(directories, uid)).unwrap_or_default();
-            for bound in bounds {
-                let key = (uid, bound.volume.clone());
-                let path = directories.disk_volumes(uid).join(&bound.volume);
+            for found in watched(directories, uid) {
+                let key = (uid, found.name);
                 let known = self.known.remove(&key);
-                let Some(known) = look_at(&path, &bound, known) else {
+                let Some(known) = look_at(&found.paths, found.limit_bytes, known) else {
                     continue;
                 };
-                if known.bytes > bound.limit_bytes {
-                    let message = format!(
-                        "Usage of EmptyDir volume {:?} exceeds the limit {:?}. ",
-                        bound.volume,
-                        quantity(bound.limit_bytes)
-                    );
+                if known.bytes > found.limit_bytes {
                     verdicts.entry(uid).or_insert(Verdict {
                         reason: EVICTED.into(),
-                        message,
+                        message: found.message,
                         grace_s: Some(GRACE_S),
                     });
                 }
@@ -122,9 +134,62 @@ impl Limits {
     }
 }
 
+/// Something that has a limit.
+struct Watched {
+    /// Unique in its pod.
+    name: String,
+    /// Directories; the first is on the file system whose growth tells when to look.
+    paths: Vec<PathBuf>,
+    limit_bytes: u64,
+    /// The kubelet's text when it is over.
+    message: String,
+}
+
+/// In the kubelet's order: its volumes, the pod, its containers.
+fn watched(directories: &Directories, uid: PodUid) -> Vec<Watched> {
+    let bounds: Vec<Bound> = read_record(&record(directories, uid)).unwrap_or_default();
+    let volumes = bounds.into_iter().map(|bound| Watched {
+        paths: vec![directories.disk_volumes(uid).join(&bound.volume)],
+        limit_bytes: bound.limit_bytes,
+        message: format!(
+            "Usage of EmptyDir volume {:?} exceeds the limit {:?}. ",
+            bound.volume,
+            quantity(bound.limit_bytes)
+        ),
+        name: format!("volume {}", bound.volume),
+    });
+    let storage: Storage = read_record(&storage_record(directories, uid)).unwrap_or_default();
+    let lives = directories.data.join("pods").join(uid.to_string());
+    let logs = directories.logs(uid);
+    let pod = storage.pod_bytes.map(|limit_bytes| Watched {
+        name: "pod".to_owned(),
+        paths: vec![lives.clone(), directories.disk_volumes(uid), logs.clone()],
+        limit_bytes,
+        message: format!(
+            "Pod ephemeral local storage usage exceeds the total limit of containers {}. ",
+            quantity(limit_bytes)
+        ),
+    });
+    let containers = storage.containers.iter().map(|(name, limit_bytes)| {
+        let of = |id: &String| parse_id(id).is_some_and(|(container, _)| container == name);
+        let own = names(&lives).into_iter().filter(of);
+        let own = own.map(|id| lives.join(id));
+        Watched {
+            paths: own.chain([logs.join(name)]).collect(),
+            limit_bytes: *limit_bytes,
+            message: format!(
+                "Container {name} exceeded its local ephemeral storage limit {:?}. ",
+                quantity(*limit_bytes)
+            ),
+            name: format!("container {name}"),
+        }
+    });
+    volumes.chain(pod).chain(containers).collect()
+}
+
 /// `None` when it can't be told now.
-fn look_at(path: &Path, bound: &Bound, known: Option<Known>) -> Option<Known> {
-    let space = statvfs(path).ok()?;
+fn look_at(paths: &[PathBuf], limit_bytes: u64, known: Option<Known>) -> Option<Known> {
+    let space = statvfs(paths.first()?).ok()?;
     let (free_blocks, free_files) = (space.f_bfree, space.f_ffree);
     if let Some(known) = known {
         if (known.free_blocks, known.free_files) == (free_blocks, free_files) {
@@ -132,23 +197,28 @@ fn look_at(path: &Path, bound: &Bound, known: Option<Known>) -> Option<Known> {
         }
         let grown = known.free_blocks.saturating_sub(free_blocks);
         let most = (known.bytes).saturating_add(grown.saturating_mul(space.f_frsize));
-        if most <= bound.limit_bytes && known.rounds < ROUNDS_MAX {
+        if most <= limit_bytes && known.rounds < ROUNDS_MAX {
             let rounds = known.rounds + 1;
             return Some(Known { rounds, ..known });
         }
     }
-    match measure(path, bound.limit_bytes) {
-        Ok(bytes) => Some(Known {
-            bytes,
-            free_blocks,
-            free_files,
-            rounds: 0,
-        }),
-        Err(error) => {
-            tracing::debug!(path = %path.display(), %error, "a volume could not be measured");
-            known
+    let mut bytes = 0;
+    for path in paths {
+        match measure(path, limit_bytes) {
+            Ok(more) => bytes += more,
+            Err(Errno::NOENT) => {}
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "it could not be measured");
+                return known;
+            }
         }
     }
+    Some(Known {
+        bytes,
+        free_blocks,
+        free_files,
+        rounds: 0,
+    })
 }
 
 /// Bytes that a directory takes on its disk, until they are more than `enough`. What is mounted below
@@ -238,6 +308,49 @@ mod tests {
         assert!(Limits::default().look(&directories).contains_key(&uid));
         fs::remove_file(of("small").join("b")).unwrap();
         assert!(Limits::default().look(&directories).is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_takes_more_of_the_disk_than_it_may_is_told_as_the_kubelet_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let directories = Directories {
+            run: dir.path().join("run"),
+            data: dir.path().join("data"),
+        };
+        let (first, second) = (PodUid([1; 16]), PodUid([2; 16]));
+        let storage = Storage {
+            pod_bytes: Some(3 << 20),
+            containers: vec![("a".into(), 1 << 20)],
+        };
+        for uid in [first, second] {
+            note_storage(&directories, uid, &storage).unwrap();
+        }
+        let write = |path: PathBuf, kib: usize| {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, vec![1; kib << 10]).unwrap();
+        };
+        let life = |uid: PodUid, id: &str| {
+            let lives = directories.data.join("pods").join(uid.to_string());
+            lives.join(id).join("upper/file")
+        };
+        write(life(first, "a-7"), 700);
+        // Of another container, with a name that begins alike.
+        write(life(first, "a-b-0"), 700);
+        write(life(second, "b-0"), 1500);
+        write(directories.disk_volumes(second).join("v/file"), 1000);
+        assert!(Limits::default().look(&directories).is_empty());
+        write(directories.logs(first).join("a/7.log"), 400);
+        write(directories.logs(second).join("b/0.log"), 700);
+        let verdicts = Limits::default().look(&directories);
+        let message = |uid| &*verdicts[&uid].message;
+        assert_eq!(
+            message(first),
+            "Container a exceeded its local ephemeral storage limit \"1Mi\". "
+        );
+        assert_eq!(
+            message(second),
+            "Pod ephemeral local storage usage exceeds the total limit of containers 3Mi. "
+        );
     }
 
     #[test]
