@@ -5,11 +5,12 @@
 //! nothing that is already known.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bramble_agent::config::{Drain, Places, Run};
 use bramble_agent::events::Events;
 use bramble_agent::identity::{self, Identity};
@@ -34,9 +35,10 @@ use bramble_wire::name::NodeName;
 use bramble_wire::object::ObjectId;
 use bramble_wire::seal::{self, Binding, Sealed};
 use bramble_wire::version::Boot;
-use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::lock;
 
 /// First pause between attempts to join; doubles up to [`JOIN_PAUSE_MAX`].
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
@@ -50,7 +52,7 @@ const RUN_DIR_MAX: usize = 56;
 /// What keeps it from starting, or a failed state log.
 pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
     let places = &run.places;
-    let _lock = prepare(places)?;
+    let _lock = prepare(places).await?;
     let (state, contents) = State::open(&places.data_dir.join("state"))?;
     let floor = FloorClock::new(contents.time_floor.try_into().unwrap_or(0));
     let mut stop = Stop::new()?;
@@ -216,13 +218,13 @@ fn import(flags: &Flags, places: &Places, images: &Arc<Store>) {
 /// When something is left.
 pub(crate) async fn drain(drain: Drain) -> anyhow::Result<()> {
     let places = &drain.places;
-    let _lock = prepare(places)?;
+    let _lock = prepare(places).await?;
     let images = Arc::new(open_images(places)?);
     let options =
         Options::beside_this_program(&places.run_dir, &places.data_dir, &places.cgroup_parent)?;
     // Nobody listens any more.
     let (events, _told) = Events::channel();
-    let board = open_board(places, options, &images, 0, events).await?;
+    let board = open_board(places, options, &images, events).await?;
     end_gently(&board, drain.grace).await;
     let mut failures = board.clear(clock::now()).await;
     if let Err(error) = board.network().remove().await {
@@ -278,7 +280,7 @@ async fn end_gently(board: &Board<KernelRuntime, Bridge>, grace_s: u32) {
 }
 
 /// Directories, and the lock on the run directory: two agents on one would fight.
-fn prepare(places: &Places) -> anyhow::Result<File> {
+async fn prepare(places: &Places) -> anyhow::Result<File> {
     if places.run_dir.as_os_str().len() > RUN_DIR_MAX {
         bail!(
             "--run-dir {} is longer than {RUN_DIR_MAX} characters: the paths of sockets in it would \
@@ -295,10 +297,12 @@ fn prepare(places: &Places) -> anyhow::Result<File> {
     )
     .with_context(|| format!("protect {}", places.data_dir.display()))?;
     let path = places.run_dir.join("agent.lock");
-    let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .with_context(|| format!("{}: an agent is running on it", places.run_dir.display()))?;
-    Ok(lock)
+    lock::take(&path).await.map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => {
+            anyhow!("{}: an agent is running on it", places.run_dir.display())
+        }
+        _ => anyhow!(error).context(format!("lock {}", path.display())),
+    })
 }
 
 fn runtime_options(run: &Run) -> anyhow::Result<Options> {

@@ -1,6 +1,7 @@
 //! `bramble-agent`: see the library.
 
 mod agent;
+mod lock;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
