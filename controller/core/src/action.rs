@@ -9,7 +9,7 @@ use std::ops::Deref;
 
 use bramble_api::kind::Kind;
 use bramble_api::time::Timestamp;
-use bramble_api::view::{Metadata, OwnerReference};
+use bramble_api::view::{Condition, Metadata, OwnerReference};
 use serde_json::{Value, json};
 
 /// An object as it was read, with the revision it had then.
@@ -92,6 +92,8 @@ pub enum Action {
         target: Target,
         /// Only the object with this UID.
         uid: String,
+        /// What its status says of it from then on, if it is not gone at once.
+        told: Option<Condition>,
         /// Event on success.
         note: Option<Note>,
     },

@@ -44,6 +44,34 @@ pub fn now(kind: &str, status: &str, reason: &str, message: &str, now: Timestamp
     }
 }
 
+/// Why a pod is taken away, to be set before its deletion.
+pub fn disruption(reason: &str, message: &str, now: Timestamp) -> Condition {
+    Condition {
+        last_update_time: None,
+        ..self::now("DisruptionTarget", "True", reason, message, now)
+    }
+}
+
+/// Sets a condition in the status of an object; the transition time moves only with the status.
+pub fn set_in(object: &mut Value, new: &Condition) {
+    let mut entry = to_json(std::slice::from_ref(new), false)[0].take();
+    if !object["status"]["conditions"].is_array() {
+        object["status"]["conditions"] = json!([]);
+    }
+    let Some(list) = object["status"]["conditions"].as_array_mut() else {
+        return;
+    };
+    match list.iter_mut().find(|one| one["type"] == entry["type"]) {
+        Some(old) => {
+            if old["status"] == entry["status"] && old["lastTransitionTime"].is_string() {
+                entry["lastTransitionTime"] = old["lastTransitionTime"].take();
+            }
+            *old = entry;
+        }
+        None => list.push(entry),
+    }
+}
+
 /// Most conditions that one object has by its node's word: a new one beyond is left out, while those
 /// that are there can change.
 pub const CONDITIONS_MAX: usize = 32;

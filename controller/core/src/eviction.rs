@@ -82,6 +82,11 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     plan.actions.push(Action::Delete {
         target: Target::of(kinds::pod(), &pod.metadata),
         uid: pod.metadata.uid.clone(),
+        told: Some(conditions::disruption(
+            "DeletionByTaintManager",
+            "Taint manager: deleting due to NoExecute taint",
+            now,
+        )),
         note: Some(note(pod, "TaintManagerEviction", message, EVICTION)),
     });
     plan
@@ -92,12 +97,10 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
 pub fn orphaned(pod: &Pod, now: Timestamp) -> Value {
     let mut list = pod.status.conditions.clone();
     let why = "PodGC: node no longer exists";
-    let told = conditions::now("DisruptionTarget", "True", "DeletionByPodGC", why, now);
-    let told = bramble_api::view::Condition {
-        last_update_time: None,
-        ..told
-    };
-    conditions::set(&mut list, told);
+    conditions::set(
+        &mut list,
+        conditions::disruption("DeletionByPodGC", why, now),
+    );
     json!({"status": {"phase": "Failed", "conditions": conditions::to_json(&list, false)}})
 }
 
@@ -247,3 +250,5 @@ pub fn node_note(node: &Node) -> Note {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod disruption_tests;

@@ -71,6 +71,7 @@ pub fn collect(
         actions.push(Action::Delete {
             target,
             uid: object.uid.clone(),
+            told: None,
             note: None,
         });
         return actions;

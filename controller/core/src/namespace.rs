@@ -96,6 +96,7 @@ pub fn end(input: &Input<'_>, now: Timestamp) -> Vec<Action> {
         .map(|(kind, object)| Action::Delete {
             target: Target::of(kind, &object.object),
             uid: object.uid.clone(),
+            told: None,
             note: None,
         })
         .collect();

@@ -128,6 +128,7 @@ fn scale(input: &Input<'_>, owned: &[&Observed<Pod>], now: Timestamp, plan: &mut
                 .extend(victims.into_iter().map(|pod| Action::Delete {
                     target: Target::of(kinds::pod(), &pod.metadata),
                     uid: pod.metadata.uid.clone(),
+                    told: None,
                     note: Some(note(
                         input,
                         "SuccessfulDelete",

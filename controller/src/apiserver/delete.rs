@@ -4,6 +4,8 @@
 use bramble_api::decode;
 use bramble_api::kind::Kind;
 use bramble_api::status::{Cause, Status};
+use bramble_api::view::Condition;
+use bramble_controller_core::conditions;
 use bramble_controller_core::deletion::{self, Deletion, Propagation};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -15,11 +17,11 @@ use super::meta::Form;
 use super::options::dry_run_cause;
 use super::request::Info;
 use super::respond::{self, Body};
-use super::write::{TRIES, answer, commit, content_type, durability, put, store_error};
+use super::write::{TRIES, answer, content_type, durability, put, store_error};
 use super::{Context, gzip, rbac};
 use crate::join;
 use crate::object::now;
-use crate::store::{Entry, Error, Expect, Op};
+use crate::store::{Commit, Entry, Error, Expect, Op};
 
 /// `DeleteOptions`, from the body or else the query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -147,7 +149,7 @@ pub(crate) async fn delete(
 ) -> Result<Response<Body>, Status> {
     Form::negotiate(headers, &info.query)?;
     let options = Options::parse(info, headers, body)?;
-    let outcome = delete_one(ctx, info, &options).await?;
+    let outcome = delete_one(ctx, info, &options, None).await?;
     let gone = matches!(outcome, Outcome::Gone(_));
     // Upstream (endpoints/handlers/delete.go) says "accepted" only to who asked for the cascade in
     // the old way.
@@ -173,12 +175,33 @@ pub(crate) async fn delete(
     }
 }
 
-/// Deletes one object.
-pub(crate) async fn delete_one(
+/// Deletes one object, and waits until that is durable.
+async fn delete_one(
     ctx: &Context,
     info: &Info,
     options: &Options,
+    told: Option<&Condition>,
 ) -> Result<Outcome, Status> {
+    let (outcome, commit) = begin(ctx, info, options, told).await?;
+    durable(info, commit).await?;
+    Ok(outcome)
+}
+
+async fn durable(info: &Info, commit: Option<Commit>) -> Result<(), Status> {
+    let Some(commit) = commit else { return Ok(()) };
+    let settled = commit.durable().await.map(drop);
+    settled
+        .map_err(|error| store_error(info.kind, info.name.as_deref().unwrap_or_default(), &error))
+}
+
+/// Deletes one object; whoever tells of it waits for the commit first. What stays for now says in its
+/// status what it is told.
+async fn begin(
+    ctx: &Context,
+    info: &Info,
+    options: &Options,
+    told: Option<&Condition>,
+) -> Result<(Outcome, Option<Commit>), Status> {
     let kind = info.kind;
     let name = info.name();
     let mut tries = TRIES;
@@ -188,17 +211,21 @@ pub(crate) async fn delete_one(
         let object: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
         check(kind, name, &object, options)?;
         rbac::admit_deletion(ctx, info, &object)?;
-        let decision = deletion::decide(kind, &object, &options.deletion, now());
+        let mut said = object.clone();
+        if let Some(told) = told {
+            conditions::set_in(&mut said, told);
+        }
+        let decision = deletion::decide(kind, &said, &options.deletion, now());
         let expect = Expect::Revision(entry.modified);
         let ops = match &decision {
-            Deletion::Pending => return Ok(Outcome::Pending(object)),
+            Deletion::Pending => return Ok((Outcome::Pending(object), None)),
             Deletion::Mark(marked) if *marked == object => {
-                return Ok(Outcome::Stays(entry.json.clone()));
+                return Ok((Outcome::Stays(entry.json.clone()), None));
             }
             Deletion::Mark(marked) if options.dry_run => {
-                return Ok(Outcome::Stays(marked.to_string().into()));
+                return Ok((Outcome::Stays(marked.to_string().into()), None));
             }
-            Deletion::Remove if options.dry_run => return Ok(Outcome::Gone(object)),
+            Deletion::Remove if options.dry_run => return Ok((Outcome::Gone(object), None)),
             // A board that is to go is none from now on, whatever still holds its Node.
             Deletion::Mark(marked) => join::ends_with(&*ctx.store, &entry.key)
                 .into_iter()
@@ -206,19 +233,20 @@ pub(crate) async fn delete_one(
                 .collect(),
             Deletion::Remove => removal(ctx, kind, &entry),
         };
-        let entries = match commit(ctx, ops).await {
-            Ok(entries) => entries,
+        let commit = match ctx.store.commit(ops) {
+            Ok(commit) => commit,
             Err(Error::Conflict { .. }) if tries > 0 => continue,
             Err(error) => return Err(store_error(kind, name, &error)),
         };
-        return Ok(match decision {
+        let outcome = match decision {
             // The own object is the last of the commit.
-            Deletion::Mark(_) => match entries.last() {
+            Deletion::Mark(_) => match commit.entries.last() {
                 Some(entry) => Outcome::Stays(entry.json.clone()),
                 None => Outcome::Pending(object),
             },
             _ => Outcome::Gone(object),
-        });
+        };
+        return Ok((outcome, Some(commit)));
     }
 }
 
@@ -292,6 +320,8 @@ pub(crate) async fn delete_collection(
     // Parsed first, so that a bad selector never deletes everything.
     Selection::parse(info.kind, &info.query, None)?;
     let selected = select(ctx, info).await?;
+    // A commit is durable after all before it, so the last is waited for, and not each in turn.
+    let mut last = None;
     for entry in &selected.entries {
         let namespaced = info.kind.namespaced;
         let one = Info {
@@ -299,12 +329,22 @@ pub(crate) async fn delete_collection(
             name: Some(entry.key.name.to_string()),
             ..info.clone()
         };
-        match delete_one(ctx, &one, &options).await {
-            Ok(_) => {}
+        let mut begun = begin(ctx, &one, &options, None).await;
+        if last.is_some() && begun.as_ref().is_err_and(|status| status.code() == 429) {
+            // More is under way than the store holds for a slow disk.
+            durable(info, last.take()).await?;
+            begun = begin(ctx, &one, &options, None).await;
+        }
+        match begun {
+            Ok((_, commit)) => last = commit.or(last),
             Err(status) if status.code() == 404 => {}
-            Err(status) => return Err(status),
+            Err(status) => {
+                durable(info, last).await?;
+                return Err(status);
+            }
         }
     }
+    durable(info, last).await?;
     Ok(render(info.kind, form, selected, gzip::accepted(headers)))
 }
 
@@ -329,7 +369,9 @@ pub(crate) async fn evict(ctx: &Context, info: &Info, eviction: &Value) -> Resul
         ));
     }
     options.dry_run |= !trials.is_empty();
-    delete_one(ctx, info, &options).await?;
+    let why = "Eviction API: evicting";
+    let told = conditions::disruption("EvictionByEvictionAPI", why, now());
+    delete_one(ctx, info, &options, Some(&told)).await?;
     Ok(Status::created())
 }
 

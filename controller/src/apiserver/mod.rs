@@ -14,6 +14,7 @@ pub(crate) mod admission;
 mod apply;
 mod authn;
 mod authorize;
+mod binding;
 mod bodies;
 mod bootstrap;
 mod bramble;
@@ -101,6 +102,8 @@ pub struct Limits {
     pub body: Duration,
     /// How long a client may leave an answer unread.
     pub stall: Duration,
+    /// How often a quiet watch is told how far it has come; also finds dead connections.
+    pub bookmark: Duration,
 }
 
 impl Default for Limits {
@@ -121,6 +124,7 @@ impl Default for Limits {
             stranger_idle: Duration::from_secs(10),
             body: Duration::from_secs(30),
             stall: Duration::from_secs(60),
+            bookmark: Duration::from_secs(60),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! What hangs below an object and is not the object: binding, eviction, finalize.
+//! What hangs below an object and is not the object: eviction, finalize, and the way to the others.
 
+use bramble_api::admit;
 use bramble_api::decode;
-use bramble_api::status::{Cause, Status};
+use bramble_api::status::Status;
 use bramble_controller_core::deletion;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -11,10 +12,10 @@ use super::list::read;
 use super::options::Options;
 use super::request::{Info, Verb};
 use super::respond::{self, Body};
-use super::write::{self, commit, content_type, durability, put, store_error};
-use super::{Context, delete, logs, scale, token};
+use super::write::{self, TRIES, commit, content_type, durability, put, store_error};
+use super::{Context, binding, delete, logs, scale, token};
 use crate::object;
-use crate::store::{Expect, Op};
+use crate::store::{Error, Expect, Op};
 
 pub(crate) async fn handle(
     ctx: &Context,
@@ -35,7 +36,7 @@ pub(crate) async fn handle(
         ("log", Verb::Get) => logs::log(ctx, info).await,
         ("binding", Verb::Create) => {
             let (binding, options) = message(info, headers, body, "CreateOptions")?;
-            bind(ctx, info, options, &binding).await
+            binding::bind(ctx, info, options, &binding).await
         }
         ("eviction", Verb::Create) => {
             let (eviction, _) = message(info, headers, body, "CreateOptions")?;
@@ -66,81 +67,6 @@ fn message(
         .map(|decoded| (decoded.value, options))
 }
 
-/// Binds a pod to a node, once and for all.
-async fn bind(
-    ctx: &Context,
-    info: &Info,
-    options: Options,
-    binding: &Value,
-) -> Result<Response<Body>, Status> {
-    let text = |pointer: &str| binding.pointer(pointer).and_then(Value::as_str);
-    if text("/metadata/name").is_some_and(|name| !name.is_empty() && name != info.name()) {
-        return Err(Status::bad_request(
-            "name in URL does not match name in Binding object",
-        ));
-    }
-    let node = binding
-        .pointer("/target/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if node.is_empty() {
-        let cause = Cause::required("target.name", "");
-        return Err(Status::invalid("", "Binding", info.name(), vec![cause]));
-    }
-    let entry = read(&*ctx.store, info).await?;
-    let mut pod: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
-    let conflict = |why: String| Status::conflict("", "pods/binding", info.name(), &why);
-    // A scheduler may say which pod it means.
-    for (what, field) in [("UID", "uid"), ("ResourceVersion", "resourceVersion")] {
-        let said = text(&format!("/metadata/{field}")).unwrap_or_default();
-        let is = pod["metadata"][field].as_str().unwrap_or_default();
-        if !said.is_empty() && said != is {
-            return Err(conflict(format!(
-                "Precondition failed: {what} in precondition: {said}, {what} in object meta: {is}"
-            )));
-        }
-    }
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        return Err(conflict(format!(
-            "pod {} is being deleted, cannot be assigned to a host",
-            info.name()
-        )));
-    }
-    let bound = pod
-        .pointer("/spec/nodeName")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if !bound.is_empty() {
-        return Err(conflict(format!(
-            "pod {} is already assigned to node {bound:?}",
-            info.name()
-        )));
-    }
-    pod["spec"]["nodeName"] = node.into();
-    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
-                           "lastTransitionTime": object::now().rfc3339()});
-    match pod.pointer_mut("/status/conditions") {
-        Some(Value::Array(conditions)) => {
-            conditions.retain(|c| c["type"] != "PodScheduled");
-            conditions.push(condition);
-        }
-        _ => pod["status"]["conditions"] = json!([condition]),
-    }
-    if options.dry_run {
-        return Ok(respond::status(&Status::created()));
-    }
-    let op = put(
-        info.kind,
-        entry.key.clone(),
-        &pod,
-        Expect::Revision(entry.modified),
-    );
-    commit(ctx, vec![op])
-        .await
-        .map_err(|e| store_error(info.kind, info.name(), &e))?;
-    Ok(respond::status(&Status::created()))
-}
-
 /// Sets a namespace's `spec.finalizers`; one that was deleted and has none left goes.
 async fn finalize(
     ctx: &Context,
@@ -149,34 +75,45 @@ async fn finalize(
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
     let (wanted, options) = message(info, headers, body, "UpdateOptions")?;
-    let entry = read(&*ctx.store, info).await?;
-    let mut object: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
-    let version = wanted
-        .pointer("/metadata/resourceVersion")
-        .and_then(Value::as_str);
-    if version.is_some_and(|v| !v.is_empty() && object["metadata"]["resourceVersion"] != v) {
-        return Err(info.kind.conflict(info.name()));
-    }
-    let finalizers = wanted
-        .pointer("/spec/finalizers")
-        .cloned()
-        .unwrap_or_else(|| json!([]));
-    object["spec"]["finalizers"] = finalizers;
-    if options.dry_run {
-        return write::answer(info, headers, 200, &object.to_string().into(), &[]);
-    }
-    let expect = Expect::Revision(entry.modified);
-    let op = if deletion::is_finished(info.kind, &object) {
-        Op::Delete {
-            key: entry.key.clone(),
-            expect,
-            durability: durability(info.kind),
+    write::check_path(info, &wanted)?;
+    let text = |pointer: &str| wanted.pointer(pointer).and_then(Value::as_str);
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let entry = read(&*ctx.store, info).await?;
+        let old: Value = serde_json::from_slice(&entry.json).map_err(Status::internal)?;
+        let version = text("/metadata/resourceVersion").unwrap_or_default();
+        if !version.is_empty() && old["metadata"]["resourceVersion"] != version {
+            return Err(info.kind.conflict(info.name()));
         }
-    } else {
-        put(info.kind, entry.key.clone(), &object, expect)
-    };
-    let entries = commit(ctx, vec![op])
-        .await
-        .map_err(|e| store_error(info.kind, info.name(), &e))?;
-    write::answer(info, headers, 200, &entries[0].json, &[])
+        let mut new = old.clone();
+        let finalizers = wanted.pointer("/spec/finalizers").cloned();
+        new["spec"]["finalizers"] = finalizers.unwrap_or_else(|| json!([]));
+        if let Some(uid) = text("/metadata/uid") {
+            new["metadata"]["uid"] = uid.into();
+        }
+        let context = admit::Update {
+            now: object::now(),
+            subresource: Some("finalize"),
+        };
+        admit::update(info.kind, &old, &mut new, &context)?;
+        if options.dry_run {
+            return write::answer(info, headers, 200, &new.to_string().into(), &[]);
+        }
+        let expect = Expect::Revision(entry.modified);
+        let op = if deletion::is_finished(info.kind, &new) {
+            Op::Delete {
+                key: entry.key.clone(),
+                expect,
+                durability: durability(info.kind),
+            }
+        } else {
+            put(info.kind, entry.key.clone(), &new, expect)
+        };
+        match commit(ctx, vec![op]).await {
+            Ok(entries) => return write::answer(info, headers, 200, &entries[0].json, &[]),
+            Err(Error::Conflict { .. }) if tries > 0 => {}
+            Err(error) => return Err(store_error(info.kind, info.name(), &error)),
+        }
+    }
 }

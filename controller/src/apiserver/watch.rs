@@ -25,8 +25,6 @@ use crate::pki::random;
 use crate::store::{Entry, Error, Event, EventKind, Page, Revision, Watcher};
 
 const CHUNK: usize = 32 * 1024;
-/// How often a quiet watch is told how far it has come; also finds dead connections.
-const BOOKMARK: Duration = Duration::from_secs(60);
 /// Upstream's shortest watch; the longest is twice that.
 const MIN_TIMEOUT: u64 = 1800;
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -59,7 +57,8 @@ pub(crate) async fn watch(
         watcher: start.watcher,
         sent_head: false,
         bookmarks,
-        next_bookmark: now + BOOKMARK,
+        bookmark_every: ctx.limits.bookmark,
+        next_bookmark: now + ctx.limits.bookmark,
         deadline: now + timeout,
         stopping: ctx.stopping.clone(),
         done: false,
@@ -146,6 +145,7 @@ struct Stream {
     watcher: Result<Watcher, Status>,
     sent_head: bool,
     bookmarks: bool,
+    bookmark_every: Duration,
     next_bookmark: Instant,
     deadline: Instant,
     stopping: Stopping,
@@ -234,7 +234,7 @@ impl Stream {
     }
 
     fn bookmark(&mut self, chunk: &mut Vec<u8>) {
-        self.next_bookmark = Instant::now() + BOOKMARK;
+        self.next_bookmark = Instant::now() + self.bookmark_every;
         if self.bookmarks
             && let Ok(watcher) = &mut self.watcher
         {

@@ -211,27 +211,7 @@ pub(crate) async fn update(
     let options = Options::parse(&info.query, "UpdateOptions")?;
     let decoded = decode::body(content_type(headers), body, info.kind, options.validation)?;
     let name = info.name();
-    // Upstream's `checkName` (endpoints/handlers/rest.go).
-    let said = text(&decoded.value, "/metadata/name");
-    if said.is_empty() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        )));
-    }
-    if said != name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({said}) does not match the name on the URL ({name})"
-        )));
-    }
-    let (said, is) = (
-        text(&decoded.value, "/metadata/namespace"),
-        info.namespace.as_deref().unwrap_or_default(),
-    );
-    if !said.is_empty() && said != is {
-        return Err(Status::bad_request(format!(
-            "the namespace of the object ({said}) does not match the namespace on the request ({is})"
-        )));
-    }
+    check_path(info, &decoded.value)?;
     if info.subresource.is_none()
         && creates_on_update(info.kind)
         && ctx.store.get(&info.key(name)).is_none()
@@ -268,6 +248,33 @@ pub(crate) async fn update(
         decoded.warnings,
     )
     .await
+}
+
+/// An object that replaces another names the one on the URL.
+pub(super) fn check_path(info: &Info, value: &Value) -> Result<(), Status> {
+    let name = info.name();
+    // Upstream's `checkName` (endpoints/handlers/rest.go).
+    let said = text(value, "/metadata/name");
+    if said.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if said != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({said}) does not match the name on the URL ({name})"
+        )));
+    }
+    let (said, is) = (
+        text(value, "/metadata/namespace"),
+        info.namespace.as_deref().unwrap_or_default(),
+    );
+    if !said.is_empty() && said != is {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({said}) does not match the namespace on the request ({is})"
+        )));
+    }
+    Ok(())
 }
 
 pub(crate) async fn patch(

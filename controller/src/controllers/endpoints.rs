@@ -166,6 +166,7 @@ impl Controllers {
         self.act(&Action::Delete {
             target: Target::of(id.kind(), view.metadata()),
             uid: view.metadata().uid.clone(),
+            told: None,
             note: None,
         })
     }

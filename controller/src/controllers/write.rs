@@ -4,7 +4,9 @@ use bramble_api::admit;
 use bramble_api::kind::Kind;
 use bramble_api::patch;
 use bramble_api::status::Status;
+use bramble_api::view::Condition;
 use bramble_controller_core::action::{Action, Durability as Class, Note, Target};
+use bramble_controller_core::conditions;
 use bramble_controller_core::deletion::{self, Deletion, Propagation};
 use serde_json::Value;
 
@@ -79,13 +81,23 @@ impl Controllers {
                 self.patch(target, *revision, patch, *durability)?;
                 self.tell(note.as_ref());
             }
-            Action::Delete { target, uid, note } => {
-                if self.delete(target, uid, Propagation::Background)? {
+            Action::Delete {
+                target,
+                uid,
+                told,
+                note,
+            } => {
+                let options = deletion::Options::BACKGROUND;
+                if self.delete_with(target, uid, &options, told.as_ref())? {
                     self.tell(note.as_ref());
                 }
             }
             Action::DeleteForeground { target, uid } => {
-                self.delete(target, uid, Propagation::Foreground)?;
+                let options = deletion::Options {
+                    grace: None,
+                    propagation: Some(Propagation::Foreground),
+                };
+                self.delete_with(target, uid, &options, None)?;
             }
             Action::Remove { target, uid } => {
                 if let Some(entry) = self.find(target, uid)? {
@@ -231,29 +243,27 @@ impl Controllers {
             grace: Some(0),
             ..deletion::Options::BACKGROUND
         };
-        self.delete_with(target, uid, &options).map(drop)
+        self.delete_with(target, uid, &options, None).map(drop)
     }
 
-    fn delete(&self, target: &Target, uid: &str, propagation: Propagation) -> Result<bool, Error> {
-        let options = deletion::Options {
-            grace: None,
-            propagation: Some(propagation),
-        };
-        self.delete_with(target, uid, &options)
-    }
-
-    /// Deletes as the API server does; true when that began or ended something.
+    /// Deletes as the API server does; true when that began or ended something. What stays for now
+    /// says in its status what it is told.
     fn delete_with(
         &self,
         target: &Target,
         uid: &str,
         options: &deletion::Options,
+        told: Option<&Condition>,
     ) -> Result<bool, Error> {
         let Some(entry) = self.find(target, uid)? else {
             return Ok(false);
         };
         let old = decode(&entry)?;
-        match deletion::decide(target.kind, &old, options, (self.clock)()) {
+        let mut object = old.clone();
+        if let Some(told) = told {
+            conditions::set_in(&mut object, told);
+        }
+        match deletion::decide(target.kind, &object, options, (self.clock)()) {
             Deletion::Pending => return Ok(false),
             Deletion::Mark(new) if new == old => return Ok(false),
             Deletion::Mark(new) => {

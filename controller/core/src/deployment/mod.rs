@@ -249,6 +249,7 @@ impl<'a> Sync<'a> {
                 self.plan.actions.push(Action::Delete {
                     target: Target::of(kinds::replica_set(), &set.metadata),
                     uid: set.metadata.uid.clone(),
+                    told: None,
                     note: None,
                 });
             }

@@ -197,6 +197,7 @@ fn delete(slice: &Observed<EndpointSlice>) -> Action {
     Action::Delete {
         target: Target::of(kinds::endpoint_slice(), &slice.metadata),
         uid: slice.metadata.uid.clone(),
+        told: None,
         note: None,
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Resident {
     pub(super) labels: Labels,
     pub(super) deleting: bool,
     pub(super) priority: i32,
+    /// When its node began with it; not yet if there is none.
+    pub(super) started: Option<Timestamp>,
     pub(super) amount: Amount,
     ports: Vec<HostPort>,
     /// Only if it is about other pods.
@@ -89,6 +91,7 @@ impl Resident {
             labels: pod.metadata.labels.clone(),
             deleting: pod.metadata.is_deleting(),
             priority: pod.spec.priority,
+            started: pod.status.start_time,
             amount: Amount::of(pod),
             ports: HostPort::of(pod),
             affinity: (pod.spec.affinity.as_ref())

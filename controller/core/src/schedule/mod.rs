@@ -10,6 +10,7 @@ mod images;
 mod peers;
 mod preempt;
 mod score;
+mod spread;
 
 use std::collections::BTreeMap;
 
@@ -145,7 +146,7 @@ pub fn place(cluster: &Cluster, pod: &Pod) -> Verdict {
     if candidates.iter().any(|one| one.name == nominated) {
         return Verdict::Bind(nominated.to_owned());
     }
-    if let Some(name) = score::best(&candidates) {
+    if let Some(name) = score::best(&candidates, &peers) {
         return Verdict::Bind(name.to_owned());
     }
     if refusals.is_empty() {
@@ -259,6 +260,11 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
                 "nominatedNodeName": node});
             let nominated = json!({"status": status});
             plan.actions.push(patch(nominated, Durability::Soft, None));
+            let scheduler = match pod.spec.scheduler_name.as_str() {
+                "" => NAME,
+                name => name,
+            };
+            let why = format!("{scheduler}: preempting to accommodate a higher priority pod");
             for victim in victims {
                 let target = Target {
                     kind: kinds::pod(),
@@ -276,6 +282,7 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
                 plan.actions.push(Action::Delete {
                     target,
                     uid: victim.uid,
+                    told: Some(conditions::disruption("PreemptionByScheduler", &why, now)),
                     note: Some(Note {
                         regarding,
                         warning: false,

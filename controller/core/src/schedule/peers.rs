@@ -6,29 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bramble_api::view::{Labels, Node, Pod, PodTerm, Selector, SpreadConstraint};
+use bramble_api::view::{Labels, Node, Pod, PodTerm, Selector};
 
 use super::cluster::{Cluster, Resident};
-use super::filter::{self, Reason};
+use super::filter::Reason;
+use super::spread::{self, Hard, Soft};
 
 /// Counts by value of a label.
-type Counts = BTreeMap<String, i64>;
+pub(super) type Counts = BTreeMap<String, i64>;
 
 /// A term or constraint with its counts.
 #[derive(Debug)]
 struct Counted {
     key: String,
     counts: Counts,
-}
-
-#[derive(Debug)]
-struct Spread {
-    key: String,
-    max_skew: i64,
-    counts: Counts,
-    least: i64,
-    /// Whether the pod itself is counted.
-    itself: i64,
 }
 
 /// What other pods mean for this one.
@@ -41,8 +32,8 @@ pub(super) struct Peers {
     away: Vec<Counted>,
     /// Places that other pods keep it out of.
     closed: BTreeSet<(String, String)>,
-    hard: Vec<Spread>,
-    soft: Vec<Spread>,
+    hard: Vec<Hard>,
+    soft: Vec<Soft>,
     /// Weight by place.
     wishes: BTreeMap<(String, String), i64>,
 }
@@ -75,11 +66,11 @@ fn means(
         && !term.mismatch_label_keys.iter().filter(known).any(alike)
 }
 
-fn selects(selector: Option<&Selector>, labels: &Labels) -> bool {
+pub(super) fn selects(selector: Option<&Selector>, labels: &Labels) -> bool {
     selector.is_some_and(|selector| selector.matches(labels))
 }
 
-fn value<'a>(node: &'a Node, key: &str) -> Option<&'a String> {
+pub(super) fn value<'a>(node: &'a Node, key: &str) -> Option<&'a String> {
     node.metadata.labels.get(key)
 }
 
@@ -95,7 +86,17 @@ impl Peers {
                 }),
             };
             let required = &affinity.pod_affinity.required;
-            peers.beside = required.iter().map(count).collect();
+            // As upstream: company is a pod that all of the terms mean.
+            let company = |resident: &Resident| {
+                let (namespace, labels) = (&resident.namespace, &resident.labels);
+                (required.iter()).all(|term| means(cluster, term, own, namespace, labels))
+            };
+            peers.beside = (required.iter())
+                .map(|term| Counted {
+                    key: term.topology_key.clone(),
+                    counts: cluster.count(&term.topology_key, company),
+                })
+                .collect();
             peers.away = (affinity.pod_anti_affinity.required.iter())
                 .map(count)
                 .collect();
@@ -118,13 +119,7 @@ impl Peers {
             }
         }
         peers.hear_residents(cluster, own);
-        for constraint in &pod.spec.topology_spread_constraints {
-            let spread = Spread::of(cluster, pod, constraint);
-            match constraint.when_unsatisfiable.as_str() {
-                "ScheduleAnyway" => peers.soft.push(spread),
-                _ => peers.hard.push(spread),
-            }
-        }
+        (peers.hard, peers.soft) = spread::constraints(cluster, pod);
         peers
     }
 
@@ -163,12 +158,9 @@ impl Peers {
     /// Why a node may not have the pod, if so.
     pub(super) fn refuses(&self, node: &Node) -> Option<Reason> {
         for spread in &self.hard {
-            let Some(value) = value(node, &spread.key) else {
-                return Some(Reason::SpreadLabel);
-            };
-            let here = spread.counts.get(value).copied().unwrap_or(0);
-            if here + spread.itself - spread.least > spread.max_skew {
-                return Some(Reason::Spread);
+            let reason = spread.refuses(node);
+            if reason.is_some() {
+                return reason;
             }
         }
         let count = |term: &Counted| {
@@ -197,63 +189,8 @@ impl Peers {
             .sum()
     }
 
-    /// How many of the pods that are to be spread are here; fewer is better. `None`: none are.
-    pub(super) fn crowd(&self, node: &Node) -> Option<i64> {
-        if self.soft.is_empty() {
-            return None;
-        }
-        let here = |spread: &Spread| match value(node, &spread.key) {
-            Some(value) => spread.counts.get(value).copied().unwrap_or(0),
-            // Behind every place that there is.
-            None => spread.counts.values().max().copied().unwrap_or(0) + 1,
-        };
-        Some(self.soft.iter().map(here).sum())
-    }
-}
-
-impl Spread {
-    fn of(cluster: &Cluster, pod: &Pod, constraint: &SpreadConstraint) -> Self {
-        let key = &constraint.topology_key;
-        let own = &pod.metadata.labels;
-        let counted = |labels: &Labels| {
-            let keys = constraint.match_label_keys.iter();
-            let mut keys = keys.filter(|key| own.contains_key(*key));
-            selects(constraint.label_selector.as_ref(), labels)
-                && keys.all(|key| labels.get(key) == own.get(key))
-        };
-        let mut counts = Counts::new();
-        for (_, place, node) in cluster.nodes() {
-            let Some(value) = value(node, key) else {
-                continue;
-            };
-            let barred = (constraint.node_affinity_policy != "Ignore"
-                && !filter::matches_selector(pod, node))
-                || (constraint.node_taints_policy == "Honor"
-                    && filter::untolerated(pod, node).is_some());
-            if barred {
-                continue;
-            }
-            let same = |resident: &&Resident| {
-                !resident.deleting
-                    && resident.namespace == pod.metadata.namespace
-                    && counted(&resident.labels)
-            };
-            let here = place.residents.values().filter(same).count();
-            *counts.entry(value.clone()).or_default() += i64::try_from(here).unwrap_or(i64::MAX);
-        }
-        let domains = i64::try_from(counts.len()).unwrap_or(i64::MAX);
-        let few = (constraint.min_domains).is_some_and(|fewest| domains < fewest);
-        let least = if few {
-            0
-        } else {
-            counts.values().min().copied().unwrap_or(0)
-        };
-        Self {
-            key: key.clone(),
-            max_skew: constraint.max_skew,
-            least,
-            itself: i64::from(counted(own)),
-            counts,
-        }
+    /// How well each of these nodes spreads the pods, in hundredths of points; `None`: nobody asked.
+    pub(super) fn spreads(&self, nodes: &[&Node]) -> Option<Vec<i64>> {
+        (!self.soft.is_empty()).then(|| spread::points(&self.soft, nodes))
     }
 }

@@ -3,6 +3,9 @@
 //! As upstream: only pods of lower priority, as few and as unimportant as possible, and none while
 //! pods that were told to go for this one are still going.
 
+use std::cmp::Reverse;
+
+use bramble_api::time::Timestamp;
 use bramble_api::view::Pod;
 
 use super::Amount;
@@ -38,6 +41,48 @@ pub enum Preemption {
     Helpless,
 }
 
+/// What a node's victims are worth; the node where that is least is taken. The order of the fields is
+/// upstream's (`pickOneNodeForPreemption`).
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cost {
+    highest: i32,
+    /// Of all priorities, each as if the lowest there is were 0: more pods are worth more.
+    sum: i64,
+    count: usize,
+    /// When the first of the highest priority started: the least work is lost with the latest.
+    since: Reverse<Started>,
+}
+
+impl Cost {
+    fn of(victims: &[(&str, &Resident)]) -> Self {
+        let priorities = victims.iter().map(|(_, one)| one.priority);
+        let highest = priorities.clone().max().unwrap_or(i32::MIN);
+        let most = victims.iter().filter(|(_, one)| one.priority == highest);
+        let since = most.map(|(_, one)| Started::of(one)).min();
+        Self {
+            highest,
+            sum: priorities
+                .map(|one| i64::from(one) - i64::from(i32::MIN))
+                .sum(),
+            count: victims.len(),
+            since: Reverse(since.unwrap_or(Started::NotYet)),
+        }
+    }
+}
+
+/// When a pod started; one that has not starts now at the earliest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Started {
+    At(Timestamp),
+    NotYet,
+}
+
+impl Started {
+    fn of(one: &Resident) -> Self {
+        one.started.map_or(Self::NotYet, Self::At)
+    }
+}
+
 /// Looks for room for a pod that no node can take. `refusals` says why each node can't.
 pub(super) fn find(
     cluster: &Cluster,
@@ -53,7 +98,7 @@ pub(super) fn find(
     if nominated.is_some_and(|place| place.residents.values().any(leaves)) {
         return Preemption::Waiting;
     }
-    let mut best: Option<((i32, usize), &str, Vec<Victim>)> = None;
+    let mut best: Option<(Cost, &str, Vec<Victim>)> = None;
     let concerns_peers = |reason: &Reason| {
         matches!(
             reason,
@@ -87,8 +132,7 @@ pub(super) fn find(
         let Some(victims) = found else {
             continue;
         };
-        let highest = victims.iter().map(|(_, one)| one.priority).max();
-        let cost = (highest.unwrap_or(i32::MIN), victims.len());
+        let cost = Cost::of(&victims);
         if best.as_ref().is_none_or(|(other, ..)| cost < *other) {
             let victims = (victims.into_iter())
                 .map(|(uid, one)| Victim {
@@ -137,7 +181,8 @@ fn victims<'a>(
         .filter(|(_, one)| one.priority < pod.spec.priority && !one.deleting)
         .map(|(uid, one)| (uid.as_str(), one))
         .collect();
-    lower.sort_by_key(|(uid, one)| (one.priority, *uid));
+    // As upstream's `MoreImportantPod`: of the same priority the older one.
+    lower.sort_by_key(|(uid, one)| (one.priority, Reverse(Started::of(one)), *uid));
     let reserved = place.reserved_before(pod);
     let mut gone: Vec<&str> = lower.iter().map(|(uid, _)| *uid).collect();
     let mut fits = |gone: &[&str]| {

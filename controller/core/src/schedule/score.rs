@@ -23,10 +23,10 @@ const ROOM: i64 = 1;
 /// What is known of one node.
 pub(super) struct Candidate<'a> {
     pub(super) name: &'a str,
+    node: &'a Node,
     taints: i64,
     node_wishes: i64,
     pod_wishes: i64,
-    crowd: Option<i64>,
     siblings: i64,
     room: i64,
 }
@@ -37,7 +37,7 @@ impl<'a> Candidate<'a> {
         pod: &Pod,
         wants: Amount,
         place: &Place,
-        node: &Node,
+        node: &'a Node,
         peers: &Peers,
     ) -> Self {
         let siblings = (pod.metadata.controller())
@@ -61,7 +61,7 @@ impl<'a> Candidate<'a> {
             taints: i64::try_from(soft.count()).unwrap_or(i64::MAX),
             node_wishes,
             pod_wishes: peers.wished(node),
-            crowd: peers.crowd(node),
+            node,
             siblings: siblings.into(),
             room: free(wants, place),
         }
@@ -69,17 +69,18 @@ impl<'a> Candidate<'a> {
 }
 
 /// The best of them; ties go to the first name.
-pub(super) fn best<'a>(candidates: &[Candidate<'a>]) -> Option<&'a str> {
+pub(super) fn best<'a>(candidates: &[Candidate<'a>], peers: &Peers) -> Option<&'a str> {
     let few = |of: fn(&Candidate<'_>) -> i64| Scale::of(candidates.iter().map(of));
     let taints = few(|one| one.taints);
     let node_wishes = few(|one| one.node_wishes);
     let pod_wishes = few(|one| one.pod_wishes);
-    let crowd = few(|one| one.crowd.unwrap_or(0));
+    let nodes: Vec<&Node> = candidates.iter().map(|one| one.node).collect();
+    let spreads = peers.spreads(&nodes);
     let siblings = few(|one| one.siblings);
     let mut best: Option<(i64, &'a str)> = None;
-    for one in candidates {
-        let unasked = match one.crowd {
-            Some(here) => WISHES * (10_000 - crowd.points(here)),
+    for (at, one) in candidates.iter().enumerate() {
+        let unasked = match &spreads {
+            Some(points) => WISHES * points[at],
             None => SIBLINGS * (10_000 - siblings.points(one.siblings)),
         };
         let score = TAINTS * (10_000 - taints.points(one.taints))

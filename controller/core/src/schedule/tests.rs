@@ -9,6 +9,7 @@ mod plan;
 mod preempt;
 mod properties;
 mod score;
+mod terms;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const GI: u64 = 1 << 30;

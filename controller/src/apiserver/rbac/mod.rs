@@ -10,6 +10,7 @@ mod impersonate;
 mod index;
 mod nodes;
 mod reviews;
+mod selectors;
 #[cfg(test)]
 mod speed;
 

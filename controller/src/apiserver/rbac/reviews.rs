@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::super::Context;
 use super::super::authn::Identity;
 use super::super::request::Info;
+use super::selectors::{Of, Selector};
 
 /// `spec` of the reviews that ask about one right.
 #[derive(Debug, Default, Deserialize)]
@@ -38,22 +39,9 @@ struct ResourceAttributes {
     subresource: Option<String>,
     name: Option<String>,
     #[serde(rename = "fieldSelector")]
-    field_selector: Option<FieldSelector>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct FieldSelector {
-    raw_selector: Option<String>,
-    requirements: Option<Vec<Requirement>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Requirement {
-    key: Option<String>,
-    operator: Option<String>,
-    values: Option<Vec<String>>,
+    field_selector: Option<Selector>,
+    #[serde(rename = "labelSelector")]
+    label_selector: Option<Selector>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,27 +53,6 @@ struct PathAttributes {
 
 fn text(value: &Option<String>) -> &str {
     value.as_deref().unwrap_or_default()
-}
-
-impl FieldSelector {
-    /// The node whose pods it selects, and nothing but that node's.
-    fn node(&self) -> Option<&str> {
-        let requirements = self.requirements.iter().flatten();
-        let mut exact = requirements.filter_map(|r| match (text(&r.key), text(&r.operator)) {
-            ("spec.nodeName", "In") => match r.values.as_deref() {
-                Some([one]) => Some(one.as_str()),
-                _ => None,
-            },
-            _ => None,
-        });
-        let raw = self.raw_selector.as_deref().unwrap_or_default();
-        exact.next().or_else(|| {
-            raw.split(',').find_map(|term| {
-                let value = term.strip_prefix("spec.nodeName=")?;
-                Some(value.strip_prefix('=').unwrap_or(value))
-            })
-        })
-    }
 }
 
 /// Answers one of the reviews of `authorization.k8s.io`.
@@ -189,6 +156,14 @@ fn check(info: &Info, object: &Value, spec: &Spec) -> Result<(), Status> {
             ));
         }
     }
+    if let Some(attributes) = &spec.resource_attributes {
+        for (selector, of) in [
+            (&attributes.field_selector, Of::Fields),
+            (&attributes.label_selector, Of::Labels),
+        ] {
+            causes.extend(selector.iter().flat_map(|selector| selector.check(of)));
+        }
+    }
     if causes.is_empty() {
         Ok(())
     } else {
@@ -197,6 +172,7 @@ fn check(info: &Info, object: &Value, spec: &Spec) -> Result<(), Status> {
 }
 
 fn decided(ctx: &Context, subject: &Identity, spec: &Spec) -> Value {
+    let mut ignored = Vec::new();
     let decision = match (&spec.resource_attributes, &spec.non_resource_attributes) {
         (Some(r), _) => {
             let target = Resource {
@@ -206,7 +182,16 @@ fn decided(ctx: &Context, subject: &Identity, spec: &Spec) -> Value {
                 namespace: text(&r.namespace),
                 name: text(&r.name),
             };
-            let selected = r.field_selector.as_ref().and_then(FieldSelector::node);
+            let fields = r.field_selector.as_ref().map(|one| one.read(Of::Fields));
+            let labels = r.label_selector.as_ref().map(|one| one.read(Of::Labels));
+            // Selectors narrow: the authorizers look at that of a node's pods alone.
+            let selected = fields.as_ref().and_then(|read| read.exact("spec.nodeName"));
+            ignored.extend(
+                fields
+                    .iter()
+                    .chain(&labels)
+                    .filter_map(|read| read.ignored()),
+            );
             let attributes = Attributes::resource(text(&r.verb), target);
             ctx.rbac.decide(subject, &attributes, selected)
         }
@@ -219,6 +204,9 @@ fn decided(ctx: &Context, subject: &Identity, spec: &Spec) -> Value {
     let mut status = json!({"allowed": decision.allowed});
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();
+    }
+    if !ignored.is_empty() {
+        status["evaluationError"] = ignored.join("; ").into();
     }
     status
 }

@@ -116,6 +116,7 @@ fn victims_are_deleted_and_told_why() {
         Action::Delete {
             target,
             uid,
+            told: Some(told),
             note: Some(note),
         },
         Action::Event(failed),
@@ -125,6 +126,9 @@ fn victims_are_deleted_and_told_why() {
     };
     assert_eq!(patch["status"]["nominatedNodeName"], "a");
     assert_eq!((target.name.as_str(), uid.as_str()), ("1", "1"));
+    let told = (told.kind.as_str(), told.reason.as_str(), &*told.message);
+    let why = "default-scheduler: preempting to accommodate a higher priority pod";
+    assert_eq!(told, ("DisruptionTarget", "PreemptionByScheduler", why));
     assert_eq!(note.reason, "Preempted");
     assert_eq!(note.message, "Preempted by pod p on node a");
     assert_eq!(failed.reason, "FailedScheduling");
