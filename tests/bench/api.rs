@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use bramble_tests::local::Guard;
 use serde_json::{Value, json};
 
+use crate::budget::Budgets;
 use crate::http::{Access, Client};
 
 /// Connections that ask at the same time.
@@ -17,11 +18,14 @@ const CLIENTS: usize = 8;
 /// Nodes that the pods are bound to.
 const NODES: usize = 100;
 const WATCHERS: usize = 200;
+/// What the controller may have resident: at first, and with the nodes and a thousand pods.
+const IDLE_MB: f64 = 32.0;
+const THOUSAND_PODS_MB: f64 = 64.0;
 /// Changes that every watcher is told of.
 const CHANGES: usize = 100;
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
-pub(crate) fn run(pods: usize) -> Result<()> {
+pub(crate) fn run(pods: usize, budgets: &Budgets) -> Result<()> {
     let cluster = Guard::prepare(1)?;
     cluster.up()?;
     let data = cluster.options().dir.join("controller");
@@ -29,7 +33,7 @@ pub(crate) fn run(pods: usize) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(measure(&cluster, &access, pods))?;
+        .block_on(measure(&cluster, &access, pods, budgets))?;
     cold(&cluster)
 }
 
@@ -63,11 +67,10 @@ fn pod(number: usize) -> Value {
     })
 }
 
-async fn measure(cluster: &Guard, access: &Access, pods: usize) -> Result<()> {
-    println!(
-        "\nAPI, {CLIENTS} clients; controller resident {:.1} MB with no pods",
-        resident(cluster)?
-    );
+async fn measure(cluster: &Guard, access: &Access, pods: usize, budgets: &Budgets) -> Result<()> {
+    let idle = resident(cluster)?;
+    println!("\nAPI, {CLIENTS} clients; controller resident {idle:.1} MB with no pods");
+    budgets.check("controller resident, no pods", idle, IDLE_MB, "MB");
     let mut client = access.connect().await?;
     for number in 0..NODES {
         let name = format!("bench-{number:03}");
@@ -76,10 +79,10 @@ async fn measure(cluster: &Guard, access: &Access, pods: usize) -> Result<()> {
     }
     let thousand = 1000.min(pods);
     create(access, 0, thousand).await?;
-    println!(
-        "resident with {NODES} nodes and {thousand} pods: {:.1} MB",
-        resident(cluster)?
-    );
+    let busy = resident(cluster)?;
+    println!("resident with {NODES} nodes and {thousand} pods: {busy:.1} MB");
+    let what = format!("controller resident, {NODES} nodes and {thousand} pods");
+    budgets.check(&what, busy, THOUSAND_PODS_MB, "MB");
     create(access, thousand, pods).await?;
     println!("resident with {pods} pods: {:.1} MB", resident(cluster)?);
     load(access, "get", 4000, move |number| {

@@ -36,7 +36,7 @@ fn main() -> Result<()> {
         node::measure(scope, &budgets)?;
     }
     if wanted("api") {
-        api::run(pods)?;
+        api::run(pods, &budgets)?;
     }
     let over = budgets.over();
     if !over.is_empty() {
