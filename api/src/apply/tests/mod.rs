@@ -1,5 +1,6 @@
 //! Cases of structured-merge-diff and apimachinery, told with served kinds; and properties.
 
+mod items;
 mod ownership;
 mod properties;
 mod sets;
