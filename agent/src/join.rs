@@ -15,17 +15,16 @@ use bramble_wire::name::NodeName;
 use ed25519_dalek::Signer;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use sha2::{Digest, Sha256};
 
 use crate::facts;
 use crate::identity;
 use crate::state::{Keys, Membership};
+use crate::tls::{Proof, verifier};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -210,7 +209,7 @@ fn post(
         .with_safe_default_protocol_versions()
         .map_err(Error::NotTheController)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned { ca_sha256 }))
+        .with_custom_certificate_verifier(pinned(ca_sha256))
         .with_no_client_auth();
     let address = controller.resolve().map_err(Error::Network)?;
     let mut tcp = TcpStream::connect_timeout(&address, CONNECT).map_err(Error::Network)?;
@@ -290,23 +289,12 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Believes a server whose chain ends in the CA that the token names.
-#[derive(Debug)]
-struct Pinned {
-    ca_sha256: [u8; 32],
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let ca = intermediates
+fn pinned(ca_sha256: [u8; 32]) -> Arc<dyn ServerCertVerifier> {
+    verifier(Proof::Demanded, move |shown| {
+        let ca = shown
+            .intermediates
             .iter()
-            .find(|certificate| sha256(certificate) == self.ca_sha256)
+            .find(|certificate| sha256(certificate) == ca_sha256)
             .ok_or_else(|| {
                 rustls::Error::General("it does not have the CA that the token names".into())
             })?;
@@ -315,34 +303,15 @@ impl ServerCertVerifier for Pinned {
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+            .verify_server_cert(
+                shown.end_entity,
+                shown.intermediates,
+                shown.server_name,
+                shown.ocsp_response,
+                shown.now,
+            )?;
+        Ok(())
+    })
 }
 
 #[cfg(test)]

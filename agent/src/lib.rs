@@ -20,6 +20,7 @@ pub mod state;
 pub mod status;
 pub mod streams;
 mod threads;
+mod tls;
 mod tree;
 pub mod usage;
 
