@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bramble_tests::local::{Cluster, Guard};
 use serde_json::Value;
 
+use crate::said::ended;
 use crate::{get, list, name, text, wait_for};
 
 /// How often the agent is killed, unless `BRAMBLE_ADOPTION_ROUNDS` says otherwise.
@@ -115,7 +116,6 @@ spec:
 /// The pod ended as it should, having lived once, and its log is whole.
 fn check_once(cluster: &Cluster, round: u32) -> Result<()> {
     let (name, code, _) = once(round);
-    let ended = |pod: &Value| matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
     let pod = wait_for(cluster, "pod", &name, "to end", ended)?;
     let status = &pod["status"]["containerStatuses"][0];
     let end = &status["state"]["terminated"];
@@ -183,7 +183,7 @@ fn root_an_agent_that_is_killed_over_and_over_loses_no_container_log_or_exit_cod
     for round in 0..rounds {
         let (_, _, manifest) = once(round);
         cluster.apply(&manifest)?;
-        // Any moment of the pod's making, life and end.
+        // Any moment of the pod's making, life and end: the pause stands for no condition, it is drawn.
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         std::thread::sleep(Duration::from_millis(u64::from(random >> 16) % 500));
         cluster.kill("board-1")?;

@@ -4,16 +4,11 @@ use anyhow::{Context, Result, ensure};
 use bramble_tests::local::{Cluster, Guard, wait_until};
 use serde_json::Value;
 
+use crate::said::{condition, is, succeeded};
 use crate::{LIMIT, get, list, name, text, wait_for};
 
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    let list = object["status"]["conditions"].as_array()?;
-    list.iter().find(|condition| condition["type"] == kind)
-}
-
 fn says(object: &Value, kind: &str, status: &str, reason: &str) -> bool {
-    let found = condition(object, kind);
-    found.is_some_and(|c| text(c, "/status") == status && text(c, "/reason") == reason)
+    is(object, kind, status) && condition(object, kind)["reason"] == reason
 }
 
 /// A quantity of plain or `Ki` units.
@@ -28,7 +23,7 @@ fn root_a_node_says_what_it_is_and_is_tainted_while_cordoned() -> Result<()> {
     let first = name(&list(&cluster, &["nodes"])?[0]).to_owned();
     let told = |node: &Value| {
         let images = node["status"]["images"].to_string();
-        images.contains("bramble.test/busybox") && condition(node, "PIDPressure").is_some()
+        images.contains("bramble.test/busybox") && condition(node, "PIDPressure").is_object()
     };
     let node = wait_for(&cluster, "node", &first, "to say what it has", told)?;
     let status = &node["status"];
@@ -123,23 +118,19 @@ fn root_a_pods_steps_are_conditions_and_events_told_once() -> Result<()> {
     cluster.apply(STEPS)?;
     let waits = |pod: &Value| {
         says(pod, "Initialized", "False", "ContainersNotInitialized")
-            && condition(pod, "PodReadyToStartContainers").is_some_and(|c| c["status"] == "True")
+            && is(pod, "PodReadyToStartContainers", "True")
             && pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object()
     };
     let pod = wait_for(&cluster, "pod", "steps", "to be at its first step", waits)?;
-    let message = condition(&pod, "Initialized").map(|c| text(c, "/message").to_owned());
-    ensure!(
-        message.as_deref() == Some("containers with incomplete status: [first]"),
-        "{message:?}"
-    );
-    let unready = condition(&pod, "ContainersReady").map(|c| text(c, "/message").to_owned());
-    ensure!(
-        unready.as_deref() == Some("containers with unready status: [main]"),
-        "{unready:?}"
-    );
+    for (kind, message) in [
+        ("Initialized", "containers with incomplete status: [first]"),
+        ("ContainersReady", "containers with unready status: [main]"),
+    ] {
+        let found = condition(&pod, kind);
+        ensure!(found["message"] == message, "{kind}: {found:#}");
+    }
     cluster.kubectl(&["exec", "steps", "-c", "first", "--", "touch", "/tmp/go"])?;
-    let done = |pod: &Value| text(pod, "/status/phase") == "Succeeded";
-    let pod = wait_for(&cluster, "pod", "steps", "to be done", done)?;
+    let pod = wait_for(&cluster, "pod", "steps", "to be done", succeeded)?;
     for kind in ["Initialized", "Ready", "ContainersReady"] {
         let status = if kind == "Initialized" {
             "True"

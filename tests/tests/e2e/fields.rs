@@ -6,13 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bramble_tests::local::{Cluster, Guard};
-use serde_json::Value;
 
+use crate::said::ended;
 use crate::{text, wait_for};
-
-fn ended(pod: &Value) -> bool {
-    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
-}
 
 /// What a container of a pod printed before the pod ended.
 fn told(cluster: &Cluster, pod: &str, container: &str) -> Result<String> {

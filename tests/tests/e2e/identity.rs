@@ -1,38 +1,27 @@
 //! Who pods are, and what their namespace lets them be: tokens in files, `restricted` namespaces, and
 //! containers that come to help.
 
-use std::time::Instant;
-
 use anyhow::{Context as _, Result, ensure};
-use bramble_tests::local::{Cluster, Guard};
+use bramble_tests::local::{Cluster, Guard, wait_until};
 use serde_json::Value;
 
+use crate::said::{ended, running};
 use crate::tokens::{kubectl_as, refused, whoami};
 use crate::{LIMIT, get, text, wait_for};
 
-fn running(pod: &Value) -> bool {
-    text(pod, "/status/phase") == "Running"
-}
-
-fn ended(pod: &Value) -> bool {
-    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
-}
-
 /// What a container has printed, once it has printed so many lines.
 fn lines(cluster: &Cluster, args: &[&str], count: usize) -> Result<Vec<String>> {
-    let mut last = String::new();
-    let until = Instant::now() + LIMIT;
-    loop {
+    let (mut last, mut lines) = (String::new(), Vec::new());
+    let printed = wait_until(LIMIT, || {
+        // Until the container has started there is no log to ask for.
         if let Ok(out) = cluster.kubectl(&[&["logs"], args].concat()) {
             last = out.stdout;
         }
-        let lines: Vec<String> = last.lines().map(str::to_owned).collect();
-        if lines.len() >= count {
-            return Ok(lines);
-        }
-        ensure!(Instant::now() < until, "waited for {count} lines in {last}");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+        lines = last.lines().map(str::to_owned).collect();
+        Ok(lines.len() >= count)
+    })?;
+    ensure!(printed, "waited for {count} lines in {last}");
+    Ok(lines)
 }
 
 const SPEAKING: &str = r#"

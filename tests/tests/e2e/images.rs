@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use bramble_tests::local::{Cluster, Guard, wait_until};
 use serde_json::Value;
 
-use crate::{LIMIT, list, text, wait_for};
+use crate::said::wait_for_event;
+use crate::{LIMIT, text, wait_for};
 
 #[path = "../../../agent/tests/support/registry.rs"]
 mod registry;
@@ -173,22 +174,6 @@ fn succeeded(cluster: &Cluster, pod: &str) -> Result<Value> {
     })
 }
 
-/// Waits for an Event of a pod.
-fn event(cluster: &Cluster, pod: &str, reason: &str, part: &str) -> Result<()> {
-    let selector = format!("involvedObject.name={pod}");
-    let mut seen = Vec::new();
-    let found = wait_until(LIMIT, || {
-        seen = list(cluster, &["events", "--field-selector", &selector])?
-            .iter()
-            .map(|event| format!("{}: {}", text(event, "/reason"), text(event, "/message")))
-            .collect();
-        let fits = |event: &String| event.starts_with(reason) && event.contains(part);
-        Ok(seen.iter().any(fits))
-    })?;
-    ensure!(found, "no event {reason} with {part:?} in {seen:#?}");
-    Ok(())
-}
-
 fn make_secret(bench: &Bench, password: &str) -> Result<()> {
     let team = bench.name.trim_end_matches("/busybox:1");
     let server = format!("--docker-server={team}");
@@ -225,25 +210,25 @@ fn root_images_are_pulled_with_the_pods_secrets() -> Result<()> {
     let pod = wait_for(cluster, "pod", "locked-out", "to back off", backed_off)?;
     let text = format!("Back-off pulling image \"{image}\": ErrImagePull: failed to resolve");
     ensure!(waiting(&pod, "message").starts_with(&text), "{pod:#}");
-    event(cluster, "locked-out", "Failed", "Failed to pull image")?;
-    event(cluster, "locked-out", "BackOff", "Back-off pulling image")?;
+    wait_for_event(cluster, "locked-out", "Failed", "Failed to pull image")?;
+    wait_for_event(cluster, "locked-out", "BackOff", "Back-off pulling image")?;
     // The pod that fails holds nobody up, and the secret lets the next one in.
     make_secret(&bench, PASSWORD)?;
     let secret = "imagePullSecrets: [{ name: key }]";
     bench.apply("let-in", secret, "IfNotPresent")?;
     succeeded(cluster, "let-in")?;
     let pulled = format!("Successfully pulled image \"{image}\" in ");
-    event(
+    wait_for_event(
         cluster,
         "let-in",
         "Pulling",
         &format!("Pulling image \"{image}\""),
     )?;
-    event(cluster, "let-in", "Pulled", &pulled)?;
+    wait_for_event(cluster, "let-in", "Pulled", &pulled)?;
     // Now it is here, for the one that waited too.
     succeeded(cluster, "locked-out")?;
     let present = format!("Container image \"{image}\" already present on machine");
-    event(cluster, "locked-out", "Pulled", &present)?;
+    wait_for_event(cluster, "locked-out", "Pulled", &present)?;
     // A large one costs the agent no memory: another process pulls it.
     let agent = cluster.pid(&cluster.layout.boards[0].node);
     let agent = agent.context("no agent")?;
@@ -284,11 +269,11 @@ fn root_policy_always_asks_and_a_board_without_its_registry_goes_on() -> Result<
     bench.apply("second", "hostname: x", "Always")?;
     succeeded(&bench.cluster, "second")?;
     let pulled = "Successfully pulled image";
-    event(&bench.cluster, "second", "Pulled", pulled)?;
+    wait_for_event(&bench.cluster, "second", "Pulled", pulled)?;
     bench.registry = None;
     bench.apply("third", "hostname: x", "Always")?;
     succeeded(&bench.cluster, "third")?;
-    event(
+    wait_for_event(
         &bench.cluster,
         "third",
         "RegistryUnreachable",

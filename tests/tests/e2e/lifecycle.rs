@@ -1,47 +1,14 @@
 //! The life of a pod's containers: their order, their probes and hooks, how they end and start again.
 
 use anyhow::{Context, Result, ensure};
-use bramble_tests::local::{Cluster, Guard, wait_until};
+use bramble_tests::local::{Cluster, Guard};
 use serde_json::Value;
 
-use crate::{LIMIT, get, list, text, wait_for};
-
-fn ended(pod: &Value) -> bool {
-    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
-}
+use crate::said::{container, ended, is, wait_for_event};
+use crate::{get, text, wait_for};
 
 fn ready(pod: &Value) -> bool {
-    condition(pod, "Ready") == "True"
-}
-
-fn condition<'a>(pod: &'a Value, kind: &str) -> &'a str {
-    let all = pod["status"]["conditions"].as_array();
-    let mut all = all.into_iter().flatten();
-    all.find(|condition| condition["type"] == kind)
-        .map_or("", |condition| text(condition, "/status"))
-}
-
-fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
-    ["containerStatuses", "initContainerStatuses"]
-        .iter()
-        .filter_map(|list| pod["status"][list].as_array())
-        .flatten()
-        .find(|status| status["name"] == name)
-        .unwrap_or(&Value::Null)
-}
-
-/// Waits until an Event with this reason and text is there.
-fn wait_for_event(cluster: &Cluster, pod: &str, reason: &str, message: &str) -> Result<()> {
-    let field = format!("involvedObject.name={pod},reason={reason}");
-    let mut said = Vec::new();
-    let found = wait_until(LIMIT, || {
-        said = list(cluster, &["events", "--field-selector", &field])?;
-        Ok(said
-            .iter()
-            .any(|event| text(event, "/message").contains(message)))
-    })?;
-    ensure!(found, "no {reason} of {pod} says {message:?}: {said:#?}");
-    Ok(())
+    is(pod, "Ready", "True")
 }
 
 #[test]
@@ -88,7 +55,7 @@ spec:
         !container(pod, "last")["state"]["running"].is_null()
     })?;
     ensure!(text(&waiting, "/status/phase") == "Pending", "{waiting:#}");
-    ensure!(condition(&waiting, "Initialized") == "False", "{waiting:#}");
+    ensure!(is(&waiting, "Initialized", "False"), "{waiting:#}");
     let main = container(&waiting, "main");
     ensure!(
         text(main, "/state/waiting/reason") == "PodInitializing",

@@ -17,6 +17,7 @@ mod offline;
 mod pods;
 mod rbac;
 mod rights;
+mod said;
 mod sharing;
 mod streams;
 mod tokens;

@@ -1,14 +1,11 @@
 //! What a container gets from its manifest, and what kubectl shows of its end.
 
 use anyhow::{Result, ensure};
-use bramble_tests::local::{Cluster, Guard, wait_until};
+use bramble_tests::local::Guard;
 use serde_json::Value;
 
-use crate::{LIMIT, name, text, wait_for};
-
-fn terminated(pod: &Value) -> bool {
-    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
-}
+use crate::said::{ended, wait_for_event};
+use crate::{name, text, wait_for};
 
 #[test]
 fn root_config_and_secret_reach_a_container_and_its_exit_code_comes_back() -> Result<()> {
@@ -43,7 +40,7 @@ spec:
       command: [sh, -c, 'echo "$LINE $KEY"; exit 7']
 "#,
     )?;
-    let pod = wait_for(&cluster, "pod", "once", "to end", terminated)?;
+    let pod = wait_for(&cluster, "pod", "once", "to end", ended)?;
     ensure!(text(&pod, "/status/phase") == "Failed", "{pod:#}");
     let state = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
     ensure!(
@@ -115,8 +112,8 @@ spec:
         status["lastState"]["terminated"]["exitCode"] == 3,
         "{status:#}"
     );
-    wait_for_event(&cluster, "crash", "Started")?;
-    wait_for_event(&cluster, "crash", "BackOff")?;
+    wait_for_event(&cluster, "crash", "Started", "")?;
+    wait_for_event(&cluster, "crash", "BackOff", "")?;
 
     let reason = waiting("CreateContainerConfigError");
     let waits = wait_for(&cluster, "pod", "waits", "to miss its ConfigMap", reason)?;
@@ -130,8 +127,8 @@ spec:
     wait_for(&cluster, "pod", "waits", "to run", |pod| {
         text(pod, "/status/phase") == "Running"
     })?;
-    wait_for_event(&cluster, "waits", "Failed")?;
-    wait_for_event(&cluster, "waits", "Started")?;
+    wait_for_event(&cluster, "waits", "Failed", "")?;
+    wait_for_event(&cluster, "waits", "Started", "")?;
 
     let silent = cluster.kubectl(&["logs", "waits"])?;
     ensure!(
@@ -178,19 +175,5 @@ spec:
         message.contains("0/1 nodes are available: 1 Insufficient memory"),
         "{message}"
     );
-    Ok(())
-}
-
-/// Waits until `kubectl describe` would show an event of a pod with this reason.
-fn wait_for_event(cluster: &Cluster, pod: &str, reason: &str) -> Result<()> {
-    let selector = format!("--field-selector=involvedObject.name={pod},reason={reason}");
-    let mut last = String::new();
-    let told = wait_until(LIMIT, || {
-        if let Ok(answer) = cluster.kubectl(&["get", "events", "-o", "name", &selector]) {
-            last = answer.stdout;
-        }
-        Ok(!last.is_empty())
-    })?;
-    ensure!(told, "waited for the event {reason} of pod {pod}");
     Ok(())
 }

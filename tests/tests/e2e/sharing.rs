@@ -2,13 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bramble_tests::local::Guard;
-use serde_json::Value;
 
+use crate::said::ended;
 use crate::{get, text, wait_for};
-
-fn ended(pod: &Value) -> bool {
-    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
-}
 
 /// The value after `name=` in what was printed.
 fn said<'a>(out: &'a str, name: &str) -> Result<&'a str> {

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use bramble_tests::local::{Cluster, Guard, http_get, wait_until};
 
-use crate::{LIMIT, text, wait_for};
+use crate::said::succeeded;
+use crate::{LIMIT, wait_for};
 
 /// A container that stays, with a web server on the pod's loopback address only.
 const POD: &str = r#"
@@ -50,6 +51,24 @@ impl Running {
         Ok(Self(child))
     }
 
+    /// The next bytes that it prints.
+    fn read_exact(&mut self, bytes: &mut [u8]) -> Result<()> {
+        let stdout = self.0.stdout.as_mut().context("no pipe")?;
+        Ok(stdout.read_exact(bytes)?)
+    }
+
+    /// The port of this machine that it forwards, as its first line says.
+    fn forwarded(&mut self) -> Result<u16> {
+        let mut line = String::new();
+        let stdout = self.0.stdout.as_mut().context("no pipe")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        let port = line
+            .strip_prefix("Forwarding from 127.0.0.1:")
+            .and_then(|rest| rest.split_once(' '))
+            .with_context(|| format!("kubectl printed {line:?}"))?;
+        Ok(port.0.parse()?)
+    }
+
     /// Exit code, when it ends in time, and what it printed as errors.
     fn end(mut self) -> Result<(i32, String)> {
         let mut code = None;
@@ -70,6 +89,14 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Runs a pod that does nothing but end.
+fn run_to_end(cluster: &Cluster, name: &str) -> Result<()> {
+    let image = "--image=bramble.test/busybox:1";
+    cluster.kubectl(&["run", name, image, "--restart=Never", "--", "true"])?;
+    wait_for(cluster, "pod", name, "to end", succeeded)?;
+    Ok(())
 }
 
 fn kubectl(cluster: &Cluster) -> Command {
@@ -172,17 +199,7 @@ fn root_exec_has_input_outputs_exit_codes_and_a_terminal() -> Result<()> {
         "/dev/pts/",
     )?;
 
-    cluster.kubectl(&[
-        "run",
-        "ended",
-        "--image=bramble.test/busybox:1",
-        "--restart=Never",
-        "--",
-        "true",
-    ])?;
-    wait_for(&cluster, "pod", "ended", "to end", |pod| {
-        text(pod, "/status/phase") == "Succeeded"
-    })?;
+    run_to_end(&cluster, "ended")?;
     expect(
         &cluster,
         "kubectl exec ended -- true",
@@ -226,11 +243,7 @@ fn root_a_client_that_does_not_read_costs_nothing_but_its_own_stream() -> Result
     for _ in 0..4 {
         let mut one = Running::start(&cluster, &["exec", "one", "--", "cat", "/dev/zero"])?;
         let mut first = [0];
-        one.0
-            .stdout
-            .as_mut()
-            .context("no pipe")?
-            .read_exact(&mut first)?;
+        one.read_exact(&mut first)?;
         stalled.push(one);
     }
     expect(
@@ -240,17 +253,7 @@ fn root_a_client_that_does_not_read_costs_nothing_but_its_own_stream() -> Result
         "already serves 4 streams",
     )?;
     // The loop goes on: another pod starts and ends meanwhile.
-    cluster.kubectl(&[
-        "run",
-        "other",
-        "--image=bramble.test/busybox:1",
-        "--restart=Never",
-        "--",
-        "true",
-    ])?;
-    wait_for(&cluster, "pod", "other", "to end", |pod| {
-        text(pod, "/status/phase") == "Succeeded"
-    })?;
+    run_to_end(&cluster, "other")?;
     for (before, (now, name)) in before.into_iter().zip(
         pids()?
             .map(resident_kb)
@@ -278,14 +281,7 @@ fn root_ports_of_a_pods_loopback_address_are_forwarded() -> Result<()> {
     for what in ["pod/one", "svc/one"] {
         let port = if what == "svc/one" { ":80" } else { ":8080" };
         let mut forward = Running::start(&cluster, &["port-forward", what, port])?;
-        let mut line = String::new();
-        let stdout = forward.0.stdout.as_mut().context("no pipe")?;
-        BufReader::new(stdout).read_line(&mut line)?;
-        let port = line
-            .strip_prefix("Forwarding from 127.0.0.1:")
-            .and_then(|rest| rest.split_once(' '))
-            .with_context(|| format!("kubectl printed {line:?}"))?;
-        let port: u16 = port.0.parse()?;
+        let port = forward.forwarded()?;
         // Several at once, and one after another.
         let asks: Vec<_> = (0..8)
             .map(|_| std::thread::spawn(move || http_get(Ipv4Addr::LOCALHOST, port)))
@@ -299,13 +295,7 @@ fn root_ports_of_a_pods_loopback_address_are_forwarded() -> Result<()> {
         }
     }
     let mut forward = Running::start(&cluster, &["port-forward", "pod/one", ":9"])?;
-    let mut line = String::new();
-    let stdout = forward.0.stdout.as_mut().context("no pipe")?;
-    BufReader::new(stdout).read_line(&mut line)?;
-    let rest = line
-        .strip_prefix("Forwarding from 127.0.0.1:")
-        .unwrap_or_default();
-    let port: u16 = rest.split(' ').next().unwrap_or_default().parse()?;
+    let port = forward.forwarded()?;
     ensure!(
         http_get(Ipv4Addr::LOCALHOST, port).is_err(),
         "nothing listens there"
@@ -328,11 +318,7 @@ fn root_streams_end_with_their_agent_and_their_node() -> Result<()> {
             &["exec", "one", "--", "sh", "-c", "echo up; sleep 1000"],
         )?;
         let mut first = [0; 3];
-        one.0
-            .stdout
-            .as_mut()
-            .context("no pipe")?
-            .read_exact(&mut first)?;
+        one.read_exact(&mut first)?;
         Ok(one)
     };
     let running = begin()?;
@@ -404,9 +390,7 @@ spec:
     let line =
         "(sleep 1; echo one; sleep 1; echo end) | script -qec 'kubectl attach -it talks' /dev/null";
     expect(&cluster, line, 0, "heard one")?;
-    wait_for(&cluster, "pod", "talks", "to end", |pod| {
-        text(pod, "/status/phase") == "Succeeded"
-    })?;
+    wait_for(&cluster, "pod", "talks", "to end", succeeded)?;
     Ok(())
 }
 
@@ -483,12 +467,7 @@ spec:
     // A follower hears the rest and ends with the container.
     let mut follower = Running::start(&cluster, &["logs", "-f", "talks", "-c", "side"])?;
     let mut line = [0; 10];
-    follower
-        .0
-        .stdout
-        .as_mut()
-        .context("no pipe")?
-        .read_exact(&mut line)?;
+    follower.read_exact(&mut line)?;
     cluster.kubectl(&["delete", "pod", "talks", "--wait=false"])?;
     match follower.end()? {
         (0, _) => Ok(()),
