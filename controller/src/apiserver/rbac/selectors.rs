@@ -180,12 +180,9 @@ fn fields(raw: &str) -> Option<Vec<(String, String)>> {
     let mut equal = Vec::new();
     for term in raw.split(',').filter(|term| !term.is_empty()) {
         let (key, rest) = term.split_once('=')?;
-        match key.strip_suffix('!') {
-            Some(_) => {}
-            None => {
-                let value = rest.strip_prefix('=').unwrap_or(rest);
-                equal.push((key.to_owned(), value.to_owned()));
-            }
+        if !key.ends_with('!') {
+            let value = rest.strip_prefix('=').unwrap_or(rest);
+            equal.push((key.to_owned(), value.to_owned()));
         }
     }
     Some(equal)
