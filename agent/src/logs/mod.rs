@@ -7,14 +7,13 @@
 
 mod tail;
 
-pub(crate) use tail::timestamp;
-
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use bramble_agent_core::time::timestamp;
 use bramble_wire::limits::STREAM_FRAME_MAX;
 use tokio::sync::{mpsc, watch};
 
@@ -82,7 +81,7 @@ pub fn spawn(
 ) -> mpsc::Receiver<io::Result<Vec<u8>>> {
     let (pieces, receiver) = mpsc::channel(QUEUE);
     tokio::task::spawn_blocking(move || {
-        let since = options.since_unix_s.map(tail::timestamp);
+        let since = options.since_unix_s.map(timestamp);
         let left = options.limit_bytes.unwrap_or(u64::MAX);
         let out = Out {
             pieces,

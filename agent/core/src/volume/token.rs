@@ -5,7 +5,7 @@ use bramble_wire::object::{Pod, Projection, VolumeSource};
 use bramble_wire::report::Condition;
 
 use crate::desired::Desired;
-use crate::time::Moment;
+use crate::time::{Moment, timestamp};
 
 /// Condition of a pod whose token is near its end or has ended.
 pub const TOKEN_EXPIRING: &str = "bramble.dev/TokenExpiring";
@@ -51,13 +51,18 @@ pub fn expiring(desired: &Desired, pod: &Pod, now: Moment) -> (Option<Condition>
         let distance = u64::try_from(distance_ms).unwrap_or(0).saturating_add(1000);
         Some(now.boot_ms.saturating_add(distance))
     };
+    let end = format!("{}Z", timestamp(end_s));
     let (reason, message, wake) = if left_ms <= 0 {
-        let message = "a service account token of this pod has ended and could not be replaced: \
-                       the node has not heard from its controller";
+        let message = format!(
+            "a service account token of this pod ended at {end} and could not be replaced: the node \
+             has not heard from its controller"
+        );
         ("TokenExpired", message, None)
     } else if left_ms <= near_ms {
-        let message = "a service account token of this pod ends soon and could not be replaced \
-                       yet: the node has not heard from its controller";
+        let message = format!(
+            "a service account token of this pod ends at {end} and could not be replaced yet: the \
+             node has not heard from its controller"
+        );
         ("TokenExpiring", message, at(left_ms))
     } else {
         return (None, at(left_ms - near_ms));
@@ -66,7 +71,7 @@ pub fn expiring(desired: &Desired, pod: &Pod, now: Moment) -> (Option<Condition>
         kind: TOKEN_EXPIRING.into(),
         status: Some(true),
         reason: reason.into(),
-        message: message.into(),
+        message,
     };
     (Some(condition), wake)
 }
