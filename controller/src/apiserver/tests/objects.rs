@@ -242,6 +242,34 @@ async fn tables_have_upstreams_columns() {
 }
 
 #[tokio::test]
+async fn preconditions_and_finalizers_hold_a_deletion_back() {
+    let cluster = Cluster::start().await;
+    let mut object = config_map("a");
+    object["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    cluster.post(CONFIG_MAPS, &object).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    let wrong = json!({"preconditions": {"uid": "00000000-0000-4000-8000-000000000000"}});
+    let refused = cluster.delete(&path, &wrong).await.expect(409);
+    assert!(
+        refused.message().starts_with(
+            "Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition"
+        ),
+        "{}",
+        refused.message()
+    );
+
+    let marked = cluster.delete(&path, &json!({})).await.expect(200).json();
+    assert!(marked["metadata"]["deletionTimestamp"].is_string());
+    cluster.get(&path).await.expect(200);
+    let release = json!({"metadata": {"finalizers": null}});
+    cluster
+        .patch(&path, "merge-patch", &release)
+        .await
+        .expect(200);
+    cluster.get(&path).await.expect(404);
+}
+
+#[tokio::test]
 async fn scale_and_binding_change_the_object() {
     let cluster = Cluster::start().await;
     cluster

@@ -1,7 +1,7 @@
 //! Who may do what, with real client certificates.
 
+mod handing_on;
 mod nodes;
-mod reviews;
 
 use bramble_link::tls::Identity;
 use rustls_pki_types::PrivateKeyDer;
@@ -280,153 +280,195 @@ async fn a_viewer_of_a_namespace_reads_it_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_binding_to_a_role_that_is_not_there_is_told() {
+async fn reviews_say_who_may_what() {
     let cluster = Cluster::start().await;
     let ann = person(&cluster, "ann", &[]);
-    cluster.bind("default", "nothing", "ann").await;
+    cluster.bind("default", "view", "ann").await;
+    let pods = |verb: &str, namespace: &str| json!({"resourceAttributes": {"verb": verb, "resource": "pods", "namespace": namespace}});
+    let this = "SelfSubjectAccessReview";
+    let by =
+        "RBAC: allowed by RoleBinding \"ann-view/default\" of ClusterRole \"view\" to User \"ann\"";
     assert_eq!(
-        cluster.get_as(&ann, PODS).await.expect(403).message(),
-        "pods is forbidden: User \"ann\" cannot list resource \"pods\" in API group \"\" in the namespace \
-         \"default\": RBAC: clusterrole.rbac.authorization.k8s.io \"nothing\" not found"
+        cluster.review(&ann, this, pods("list", "default")).await,
+        (true, by.to_owned())
     );
-}
-
-#[tokio::test]
-async fn an_object_that_a_put_makes_needs_the_right_to_create() {
-    let cluster = Cluster::start().await;
-    let ann = person(&cluster, "ann", &[]);
-    let rules = json!([{"verbs": ["get", "update"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}]);
-    let path = format!("{RBAC}/clusterroles");
-    cluster
-        .post(&path, &role("ClusterRole", "updater", rules))
-        .await
-        .expect(201);
-    cluster.bind("default", "updater", "ann").await;
-    let lease = json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "l"}, "spec": {}});
-    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
-    let reply = cluster.put_as(&ann, path, &lease).await;
-    assert!([403, 404].contains(&reply.code), "{}", reply.code);
-}
-
-#[tokio::test]
-async fn nobody_hands_on_what_they_do_not_have() {
-    let cluster = Cluster::start().await;
-    let ann = person(&cluster, "ann", &["people"]);
-    cluster.bind("default", "admin", "ann").await;
-    let roles = format!("{RBAC}/namespaces/default/roles");
-    let own = role("Role", "own", json!([on(&["get"], &["pods"])]));
-    cluster.post_as(&ann, &roles, &own).await.expect(201);
-    let nodes = role("Role", "nodes", json!([on(&["list", "get"], &["nodes"])]));
-    let refused = cluster.post_as(&ann, &roles, &nodes).await.expect(403);
-    let missing = "is attempting to grant RBAC permissions not currently held:\n\
-                   {APIGroups:[\"\"], Resources:[\"nodes\"], Verbs:[\"list\" \"get\"]}";
     assert_eq!(
-        refused.message(),
-        format!(
-            "roles.rbac.authorization.k8s.io \"nodes\" is forbidden: user \"ann\" \
-             (groups=[\"people\" \"system:authenticated\"]) {missing}"
-        )
+        cluster.review(&ann, this, pods("create", "default")).await,
+        (false, String::new())
     );
-    // Nor by changing one, by patch or by PUT.
-    let path = format!("{roles}/own");
-    let more = json!({"rules": [on(&["get"], &["nodes"])]});
-    cluster.patch_as(&ann, &path, &more).await.expect(403);
+    assert_eq!(
+        cluster.review(&ann, this, pods("list", "x")).await,
+        (false, String::new())
+    );
+    let path = json!({"nonResourceAttributes": {"verb": "get", "path": "/apis/x"}});
+    assert!(cluster.review(&ann, this, path).await.0);
+    let admin = cluster.admin();
+    assert!(cluster.review(&admin, this, pods("nothing", "")).await.0);
+
+    // About others, for who may ask.
+    let mut of_ann = pods("list", "default");
+    of_ann["user"] = "ann".into();
+    assert!(
+        cluster
+            .review(&admin, "SubjectAccessReview", of_ann.clone())
+            .await
+            .0
+    );
+    let body = json!({"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": of_ann});
     cluster
-        .put_as(&ann, &path, &role("Role", "own", more["rules"].clone()))
+        .post_as(&ann, &format!("{REVIEWS}/subjectaccessreviews"), &body)
         .await
         .expect(403);
-    // Nor by binding.
-    let to_all = binding("RoleBinding", "b", "ClusterRole", "cluster-admin", "ann");
-    let refused = cluster
-        .post_as(&ann, &bindings("default"), &to_all)
-        .await
-        .expect(403)
-        .message();
+    let local = format!("{REVIEWS}/namespaces/default/localsubjectaccessreviews");
+    let body = json!({"kind": "LocalSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": of_ann});
+    let reply = cluster.post(&local, &body).await.expect(201).json();
+    assert_eq!(reply["status"]["allowed"], true);
+    let mut elsewhere = body.clone();
+    elsewhere["spec"]["resourceAttributes"]["namespace"] = "x".into();
+    let refused = cluster.post(&local, &elsewhere).await.expect(422).message();
     assert!(
-        refused
-            .starts_with("rolebindings.rbac.authorization.k8s.io \"b\" is forbidden: user \"ann\""),
+        refused.contains("must match metadata.namespace"),
         "{refused}"
     );
-    let to_none = binding("RoleBinding", "b", "ClusterRole", "none", "ann");
+    let empty =
+        json!({"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": {}});
     let refused = cluster
-        .post_as(&ann, &bindings("default"), &to_none)
+        .post(&format!("{REVIEWS}/subjectaccessreviews"), &empty)
         .await
-        .expect(404)
+        .expect(422)
         .message();
-    assert_eq!(
-        refused,
-        "clusterroles.rbac.authorization.k8s.io \"none\" not found"
+    assert!(
+        refused.contains(
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        ),
+        "{refused}"
     );
-    let to_view = binding("RoleBinding", "b", "ClusterRole", "view", "bob");
-    cluster
-        .post_as(&ann, &bindings("default"), &to_view)
-        .await
-        .expect(201);
-    // Cluster roles are not a namespace administrator's.
-    let any = role("ClusterRole", "any", json!([]));
-    cluster
-        .post_as(&ann, &format!("{RBAC}/clusterroles"), &any)
-        .await
-        .expect(403);
+    assert!(
+        refused.contains("at least one of user or group must be specified"),
+        "{refused}"
+    );
 
-    // Who may `bind` or `escalate` may.
-    let group = json!(["rbac.authorization.k8s.io"]);
-    let more = json!([
-        {"verbs": ["bind"], "apiGroups": group, "resources": ["clusterroles"], "resourceNames": ["cluster-admin"]},
-        {"verbs": ["escalate"], "apiGroups": group, "resources": ["roles"]},
-    ]);
-    cluster
-        .post(
-            &format!("{RBAC}/clusterroles"),
-            &role("ClusterRole", "more", more),
-        )
-        .await
-        .expect(201);
-    cluster.bind("default", "more", "ann").await;
-    cluster.post_as(&ann, &roles, &nodes).await.expect(201);
-    let mut to_all = to_all;
-    to_all["metadata"]["name"] = "all".into();
-    cluster
-        .post_as(&ann, &bindings("default"), &to_all)
-        .await
-        .expect(201);
-    // Everything in a namespace is not everything.
-    cluster.get_as(&ann, "/api/v1/nodes").await.expect(403);
-    cluster
-        .get_as(&ann, "/api/v1/namespaces/default/secrets")
-        .await
-        .expect(200);
+    // Everything at once.
+    let path = format!("{REVIEWS}/selfsubjectrulesreviews");
+    let body = json!({"kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1", "spec": {"namespace": "default"}});
+    let status = cluster.post_as(&ann, &path, &body).await.expect(201).json()["status"].clone();
+    assert_eq!(status["incomplete"], false);
+    let rules = status["resourceRules"].as_array().unwrap();
+    assert!(
+        rules.iter().any(|r| r["resources"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("pods/log"))),
+        "{status}"
+    );
+    assert!(
+        status["nonResourceRules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|r| r["nonResourceURLs"][0] == "/api")
+    );
+    let nowhere = json!({"kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1", "spec": {}});
+    cluster.post_as(&ann, &path, &nowhere).await.expect(400);
 }
 
 #[tokio::test]
-async fn only_who_has_everything_gathers_roles() {
+async fn an_administrator_acts_as_others_and_nobody_else_does() {
     let cluster = Cluster::start().await;
     let ann = person(&cluster, "ann", &[]);
-    let path = format!("{RBAC}/clusterroles");
-    let all =
-        json!([{"verbs": ["*"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["*"]}]);
-    let mut manager = role("ClusterRole", "manager", all);
-    // `*` would be `escalate` as well.
-    manager["rules"][0]["verbs"] = json!(["get", "create", "update", "patch", "delete"]);
-    cluster.post(&path, &manager).await.expect(201);
-    cluster.bind("", "manager", "ann").await;
-    let mut gathers = role("ClusterRole", "gathers", json!([]));
-    cluster.post_as(&ann, &path, &gathers).await.expect(201);
-    gathers["metadata"]["name"] = "more".into();
-    gathers["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]});
+    cluster.bind("default", "view", "bob").await;
+    let as_bob: &[(&str, &str)] = &[("impersonate-user", "bob")];
+    cluster.send("GET", PODS, as_bob, "").await.expect(200);
     assert_eq!(
         cluster
-            .post_as(&ann, &path, &gathers)
+            .send("GET", "/api/v1/nodes", as_bob, "")
             .await
             .expect(403)
             .message(),
-        "clusterroles.rbac.authorization.k8s.io \"more\" is forbidden: must have cluster-admin privileges \
-         to use the aggregationRule"
+        "nodes is forbidden: User \"bob\" cannot list resource \"nodes\" in API group \"\" at the cluster scope"
     );
-    // Loosening or dropping one is the same.
-    let drop = json!({"aggregationRule": null, "rules": []});
-    cluster
-        .patch_as(&ann, &format!("{path}/edit"), &drop)
+    let who = |headers: Vec<(&'static str, &'static str)>| {
+        let cluster = &cluster;
+        async move {
+            let mut all = vec![("content-type", "application/json")];
+            all.extend(headers);
+            let body =
+                json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+            let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+            let reply = cluster.send("POST", path, &all, body.to_string()).await;
+            reply.expect(201).json()["status"]["userInfo"].clone()
+        }
+    };
+    let account = who(vec![("impersonate-user", "system:serviceaccount:x:bot")]).await;
+    assert_eq!(
+        account,
+        json!({"username": "system:serviceaccount:x:bot", "groups":
+            ["system:serviceaccounts", "system:serviceaccounts:x", "system:authenticated"]})
+    );
+    let full = who(vec![
+        ("impersonate-user", "bob"),
+        ("impersonate-group", "ops"),
+        ("impersonate-group", "dev"),
+        ("impersonate-uid", "u-1"),
+        ("impersonate-extra-acme.com%2fproject", "p"),
+    ])
+    .await;
+    assert_eq!(
+        full,
+        json!({"username": "bob", "uid": "u-1", "groups": ["ops", "dev", "system:authenticated"],
+               "extra": {"acme.com/project": ["p"]}})
+    );
+    // A group without a user is nobody.
+    let lone: &[(&str, &str)] = &[("impersonate-group", "ops")];
+    cluster.send("GET", PODS, lone, "").await.expect(500);
+
+    // Ann may be nobody else, until she may be bob; but not with any group.
+    let refused = cluster
+        .send_as(Some(ann.clone()), "GET", PODS, as_bob, "")
         .await
         .expect(403);
+    assert_eq!(
+        refused.message(),
+        "users \"bob\" is forbidden: User \"ann\" cannot impersonate resource \"users\" in API group \"\" \
+         at the cluster scope"
+    );
+    let rules = json!([{"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["bob"]}]);
+    cluster
+        .post(
+            &format!("{RBAC}/clusterroles"),
+            &role("ClusterRole", "be-bob", rules),
+        )
+        .await
+        .expect(201);
+    cluster.bind("", "be-bob", "ann").await;
+    cluster
+        .send_as(Some(ann.clone()), "GET", PODS, as_bob, "")
+        .await
+        .expect(200);
+    let masters: &[(&str, &str)] = &[
+        ("impersonate-user", "bob"),
+        ("impersonate-group", "system:masters"),
+    ];
+    let refused = cluster
+        .send_as(Some(ann.clone()), "GET", PODS, masters, "")
+        .await
+        .expect(403);
+    assert!(
+        refused
+            .message()
+            .starts_with("groups \"system:masters\" is forbidden"),
+        "{}",
+        refused.message()
+    );
+    for header in ["impersonate-uid", "impersonate-extra-scopes"] {
+        let headers: &[(&str, &str)] = &[("impersonate-user", "bob"), (header, "x")];
+        cluster
+            .send_as(Some(ann.clone()), "GET", PODS, headers, "")
+            .await
+            .expect(403);
+    }
+    cluster
+        .send_as(None, "GET", PODS, as_bob, "")
+        .await
+        .expect(401);
 }
