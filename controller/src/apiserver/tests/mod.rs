@@ -4,7 +4,9 @@ mod admission;
 mod apply;
 mod attacks;
 mod bad_input;
+mod bindings;
 mod client;
+mod collections;
 mod fields;
 mod kinds;
 mod limits;
@@ -18,6 +20,7 @@ mod unread;
 mod upgraded;
 mod usage;
 mod verbs;
+mod watch_edges;
 mod watches;
 
 use client::{Cluster, Reply};
