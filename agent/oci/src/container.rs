@@ -75,7 +75,10 @@ pub(crate) fn exec(args: &Args) -> Result<i32, Failure> {
         });
     }
     // The kernel sacrifices a command as it would its container, not as the shim that we come from.
-    if let Some(score) = container.pid().and_then(|pid| process::oom_score(pid.as_raw())) {
+    if let Some(score) = container
+        .pid()
+        .and_then(|pid| process::oom_score(pid.as_raw()))
+    {
         process::set_oom_score(score);
     }
     let spec = specification(container.bundle())?;

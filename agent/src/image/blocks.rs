@@ -51,7 +51,6 @@ impl<R: Read> Read for Blocks<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::image::Limits;
     use crate::image::layer::{Used, unpack};
 

@@ -249,6 +249,6 @@ pub fn node_note(node: &Node) -> Note {
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod disruption_tests;
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::said::wait_for_event;
 use crate::{LIMIT, text, wait_for};
 
-#[path = "../../../agent/tests/support/registry.rs"]
+#[path = "../../../agent/tests/node/support/registry.rs"]
 mod registry;
 
 use registry::{PASSWORD, Registry, Setup, USER};

@@ -344,7 +344,10 @@ fn a_token_that_ends_is_told_in_time() {
     assert_eq!(at(10_000), (Some("TokenExpired".into()), None));
     let (told, _) = expiring(&with_tokens(10_000), &pod, Moment::new(0, 9_700_000));
     let message = told.map(|condition| condition.message).unwrap_or_default();
-    assert!(message.contains("ends at 1970-01-01T02:46:40Z"), "{message}");
+    assert!(
+        message.contains("ends at 1970-01-01T02:46:40Z"),
+        "{message}"
+    );
     let none = expiring(&desired(), &pod, Moment::new(0, 0));
     assert_eq!(none, (None, None));
 }

@@ -1,8 +1,6 @@
 //! The program itself, with a document on disk and no controller or broker anywhere: needs root.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -24,8 +22,8 @@ use bramble_wire::object::{
 use bramble_wire::version::{HistoryId, Version};
 use rcgen::{CertificateParams, KeyPair};
 
-use support::archive::{docker, layer_of};
-use support::{Board, NodeNamespace, eventually, program, uid};
+use crate::support::archive::{docker, layer_of};
+use crate::support::{Board, NodeNamespace, eventually, program, uid};
 
 const IMAGE: &str = "bramble.test/busybox:1";
 

@@ -1,8 +1,6 @@
 //! What one pod does, or what happens to it, is no other pod's trouble: needs root.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,8 +15,8 @@ use bramble_wire::report::ContainerState;
 use bramble_wire::shim::{ShimRecord, path};
 use rustix::process::{Pid, Signal, kill_process};
 
-use support::node::{self, Node, is_running, pod_object};
-use support::{Board, NodeNamespace, eventually, pod, uid};
+use crate::support::node::{self, Node, is_running, pod_object};
+use crate::support::{Board, NodeNamespace, eventually, pod, uid};
 
 fn shim_of(board: &Board, uid: PodUid) -> Pid {
     let file = board

@@ -1,15 +1,13 @@
 //! Bridge, links and addresses in real network namespaces: needs root.
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
-mod support;
-
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bramble_agent::network::{Address, Network};
 use bramble_agent::runtime::{ContainerFact, Runtime};
 
-use support::{Board, NodeNamespace, eventually, pod, uid};
+use crate::support::{Board, NodeNamespace, eventually, pod, uid};
 
 fn address(last: u8, prefix: u8) -> Address {
     Address {

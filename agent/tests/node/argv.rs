@@ -1,14 +1,12 @@
 //! What is executed in a container is not for the board's users to read: needs root.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use bramble_agent::runtime::{ExecConfig, Runtime};
 
-use support::{Board, pod, uid};
+use crate::support::{Board, pod, uid};
 
 #[tokio::test]
 async fn a_command_is_not_on_the_command_line_of_its_helper() {

@@ -2,8 +2,6 @@
 //! Protocol 1 is written out in bytes here, so that nobody can change it by accident.
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command};
@@ -14,7 +12,7 @@ use bramble_agent::runtime::{ContainerFact, Error, ExecConfig, KernelRuntime, Ru
 use bramble_wire::object::PodUid;
 use bramble_wire::stream::Stdio;
 
-use support::{Board, eventually, pod, uid};
+use crate::support::{Board, eventually, pod, uid};
 
 /// Bytes of protocol 1, by hand: numbers are varints, signed ones in zig-zag, texts have their length
 /// before them.

@@ -202,7 +202,7 @@ fn bombs_and_escapes_are_bounded_and_leave_nothing() {
     };
     let evil: Vec<Vec<Entry>> = vec![
         vec![file("../../evil", b"x")],
-        vec![support::archive::hard_link("a", "/etc/passwd")],
+        vec![crate::support::archive::hard_link("a", "/etc/passwd")],
     ];
     let mut cases = vec![(bomb, "unpacks to more than 1000000 bytes")];
     cases.extend(evil.iter().map(|entries| (vec![layer(entries)], "")));

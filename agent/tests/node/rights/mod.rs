@@ -3,9 +3,6 @@
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
 mod seccomp;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +14,7 @@ use bramble_wire::object::{PodUid, Seccomp};
 use bramble_wire::shim::ExitRecord;
 use tokio::io::AsyncReadExt as _;
 
-use support::{Board, eventually, pod, uid};
+use crate::support::{Board, eventually, pod, uid};
 
 async fn exit(runtime: &KernelRuntime, pod: PodUid, id: &str) -> ExitRecord {
     eventually(|| async {
@@ -260,7 +257,7 @@ async fn sysctls_are_the_pods_own_and_others_are_refused() {
     let board = Board::new();
     let runtime = board.runtime().await;
     for name in ["kernel.core_pattern", "vm.swappiness", "kernel.sysrq"] {
-        let mut config = support::pod(uid());
+        let mut config = crate::support::pod(uid());
         config.sysctls = vec![own(name, "1")];
         let error = runtime.ensure_pod(&config).await.unwrap_err().to_string();
         assert!(error.contains("not of a namespace of the pod"), "{error}");
@@ -291,7 +288,7 @@ async fn a_fork_bomb_stays_in_its_pod() {
     .await;
     let neighbour = uid();
     pod.runtime
-        .ensure_pod(&support::pod(neighbour))
+        .ensure_pod(&crate::support::pod(neighbour))
         .await
         .unwrap();
     let calm = pod

@@ -1,8 +1,6 @@
 //! Real containers from a busybox root: needs root, cgroups and overlayfs.
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
-mod support;
-
 use std::time::Duration;
 
 use bramble_agent::runtime::{
@@ -12,7 +10,7 @@ use bramble_agent::runtime::{
 use bramble_wire::object::PodUid;
 use bramble_wire::shim::{ExitRecord, FailureKind};
 
-use support::{Board, eventually, pod, uid};
+use crate::support::{Board, eventually, pod, uid};
 
 async fn fact(runtime: &KernelRuntime, pod: PodUid, id: &str) -> Option<ContainerFact> {
     let pods = runtime.observe().await;

@@ -2,8 +2,6 @@
 //! (unless it says otherwise) and each shown to be closed. Needs root, cgroups and overlayfs.
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -14,7 +12,7 @@ use bramble_agent::runtime::{
 };
 use bramble_wire::object::{PodUid, Seccomp};
 
-use support::{Board, eventually, pod, program, uid};
+use crate::support::{Board, eventually, pod, program, uid};
 
 /// One board with one pod.
 struct Cage {
@@ -375,7 +373,7 @@ async fn calls_that_escapes_begin_with_are_refused() {
         return;
     }
     let cage = Cage::new().await;
-    let table = include_str!("../oci/src/seccomp/syscalls.txt");
+    let table = include_str!("../../oci/src/seccomp/syscalls.txt");
     let number = |name: &str| {
         let row = table
             .lines()

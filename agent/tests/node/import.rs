@@ -1,8 +1,6 @@
 //! Archives that appear, in a folder and on a stick (a loop device with a label). Needs root.
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -11,8 +9,8 @@ use std::time::Duration;
 use bramble_agent::image::Store;
 use bramble_agent::image::import::{watch_folder, watch_label};
 
-use support::archive::{docker, file, layer};
-use support::eventually;
+use crate::support::archive::{docker, file, layer};
+use crate::support::eventually;
 
 fn store(dir: &Path) -> Arc<Store> {
     let program = Path::new(env!("CARGO_BIN_EXE_bramble-agent"));
@@ -126,7 +124,7 @@ async fn a_stick_with_the_label_is_read_and_let_go() {
     eventually(|| async {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let mounted = mounts.contains(text(&at));
-        (!mounted).then_some(()).ok_or(format!("{mounts}"))
+        (!mounted).then_some(()).ok_or(mounts)
     })
     .await;
     assert!(!watching.is_finished());

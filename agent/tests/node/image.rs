@@ -1,8 +1,6 @@
 //! Image archives, good and hostile, through the real unpacker: needs root for owners and whiteouts.
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -13,7 +11,7 @@ use bramble_agent::image::platform::of_machine;
 use bramble_agent::image::{Error, Limits, Store};
 use tar::EntryType;
 
-use support::archive::{
+use crate::support::archive::{
     Entry, Platform, dir, docker, entry, file, gzip, hard_link, layer, oci, symlink, zstd,
 };
 

@@ -3,8 +3,6 @@
 //! version is mounted.
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +10,7 @@ use std::time::Duration;
 use bramble_agent::runtime::{ContainerFact, KernelRuntime, Runtime};
 use bramble_wire::object::PodUid;
 
-use support::{Board, eventually, pod, uid};
+use crate::support::{Board, eventually, pod, uid};
 
 /// Counts on; deaf to TERM, and with a child that a kill of the first process alone would leave.
 const BEATS: &str =

@@ -1,8 +1,6 @@
 //! Commands in real containers and clients attached to them: needs root, cgroups and overlayfs.
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use bramble_agent::runtime::{
@@ -13,7 +11,7 @@ use bramble_wire::shim::{ContainerRecord, ExitRecord};
 use bramble_wire::stream::Stdio;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use support::{Board, eventually, pod, uid};
+use crate::support::{Board, eventually, pod, uid};
 
 const IDLE: &str = "trap 'exit 0' TERM; while true; do sleep 0.05; done";
 const ALL: Stdio = Stdio {

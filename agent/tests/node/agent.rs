@@ -1,8 +1,6 @@
 //! The loop on a real kernel, with documents as if accepted and nobody to talk to: needs root.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -17,9 +15,9 @@ use bramble_wire::object::{
 use bramble_wire::report::{ContainerState, Phase, PodReport};
 use bramble_wire::seal::{SealingSecret, seal};
 
-use support::archive::{docker, file, layer};
-use support::node::{Node, binding, container, is_running, name, pod, pod_object};
-use support::{NodeNamespace, eventually, uid};
+use crate::support::archive::{docker, file, layer};
+use crate::support::node::{Node, binding, container, is_running, name, pod, pod_object};
+use crate::support::{NodeNamespace, eventually, uid};
 
 /// `statfs` of a file system in memory.
 const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;

@@ -1,8 +1,6 @@
 //! The local socket, as a blocking client without a runtime sees it.
 #![allow(missing_docs, clippy::unwrap_used)] // tests and their helpers
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,7 +16,7 @@ use bramble_link::tls::FloorClock;
 use bramble_wire::local::{Ask, Reply, Request, Status, VERSION};
 use tokio::sync::watch;
 
-use support::archive::{docker, file, layer};
+use crate::support::archive::{docker, file, layer};
 
 struct Agent {
     dir: tempfile::TempDir,

@@ -4,9 +4,6 @@
 
 mod hostile;
 mod place;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +14,14 @@ use bramble_agent::image::platform::of_machine;
 use bramble_agent::image::registry::{Order, Outcome, Progress, PullError, Pulled, pull};
 use serde_json::json;
 
+use crate::support::archive::{Entry, config, dir, file, gzip, layer, sha, zstd};
+use crate::support::registry::{
+    Cutter, PASSWORD, Registry, Scripted, Setup, USER, answer, registries,
+};
 use place::{
     INDEX, LIST, MANIFEST, Made, Place, SCHEMA2, login, made, names, noise, plain, plain_http,
     push, push_blobs,
 };
-use support::archive::{Entry, config, dir, file, gzip, layer, sha, zstd};
-use support::registry::{Cutter, PASSWORD, Registry, Scripted, Setup, USER, answer, registries};
 
 #[test]
 fn tags_digests_and_every_compression() {
