@@ -2,6 +2,7 @@
 //! version must decode to the same value for ever. `BRAMBLE_BLESS=1` writes the samples of messages
 //! that have none yet; an existing one is never overwritten.
 
+mod shim;
 mod values;
 
 use std::collections::BTreeMap;
