@@ -296,13 +296,12 @@ fn what_is_not_supported_is_refused_by_name_or_warned_about() {
 }
 
 #[test]
-fn limits_on_storage_are_warned_about() {
+fn limits_on_storage_are_a_resource_like_memory() {
     let rest = json!({"resources": {"limits": {"ephemeral-storage": "1Gi"}}});
-    let (_, warnings) = created("pods", pod(container(rest))).unwrap();
-    assert_eq!(
-        warnings[0].text,
-        "spec.containers[0].resources.limits[ephemeral-storage]: not supported by this release"
-    );
+    let (made, warnings) = created("pods", pod(container(rest))).unwrap();
+    assert!(warnings.is_empty(), "{}", warnings[0].text);
+    let resources = &made["spec"]["containers"][0]["resources"];
+    assert_eq!(resources["requests"]["ephemeral-storage"], "1Gi");
 }
 
 #[test]

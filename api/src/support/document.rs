@@ -46,8 +46,7 @@ fn document() -> String {
     }
     out.push_str(
         "\nMetadata of every kind, and the pod in every template, follow the Pod's list.\n\n\
-         In `resources`, `cpu` and `memory` are honoured; `ephemeral-storage` is warned about; other resources are refused.\n\
-         `emptyDir.sizeLimit` is honoured in memory and warned about on disk.\n\
+         In `resources`, `cpu`, `memory` and `ephemeral-storage` are honoured; other resources are refused.\n\
          `fieldRef` knows `metadata.name`, `metadata.namespace`, `metadata.uid`, `metadata.labels['KEY']`,\n\
          `metadata.annotations['KEY']`, `spec.nodeName`, `spec.serviceAccountName`, `status.podIP` and `status.hostIP`.\n",
     );

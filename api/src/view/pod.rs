@@ -209,6 +209,9 @@ pub struct ContainerSummary {
     pub name: String,
     /// Image.
     pub image: String,
+    /// `Always` makes an init container a sidecar.
+    #[serde(rename = "restartPolicy", deserialize_with = "super::nullable")]
+    pub restart_policy: String,
     /// Requests and limits.
     #[serde(deserialize_with = "super::nullable")]
     pub resources: Resources,

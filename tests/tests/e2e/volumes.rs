@@ -322,6 +322,17 @@ spec:
       command: [sh, -c, 'dd if=/dev/zero of=/e/big bs=1024 count=1024; sleep 1000']
       volumeMounts: [{ name: e, mountPath: /e }]
   volumes: [{ name: e, emptyDir: { sizeLimit: 2Mi } }]
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: hoarder }
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: bramble.test/busybox:1
+      command: [sh, -c, 'dd if=/dev/zero of=/tmp/big bs=1024 count=3072; sleep 1000']
+      resources: { limits: { ephemeral-storage: 2Mi } }
 "#;
 
 #[test]
@@ -344,6 +355,14 @@ fn root_a_pod_over_the_limit_of_its_volume_is_evicted() -> Result<()> {
     let volumes = cluster.options().dir.join("board-1/volumes").join(uid);
     let freed = wait_until(Duration::from_secs(10), || Ok(!volumes.exists()))?;
     ensure!(freed, "{} is still there", volumes.display());
+    // What is written beside volumes counts too.
+    let pod = wait_for(&cluster, "pod", "hoarder", "to be evicted", ended)?;
+    let message = "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ";
+    ensure!(
+        text(&pod, "/status/reason") == "Evicted" && text(&pod, "/status/message") == message,
+        "{:#}",
+        pod["status"]
+    );
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::quantity::Quantity;
 use crate::support::NOT_SUPPORTED;
 use serde_json::Value;
 
-/// What this release accounts for; `ephemeral-storage` with a warning.
+/// What this release accounts for.
 const CARRIED_OUT: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
 pub(super) fn validate(container: &Value, path: &str, errors: &mut Errors) {

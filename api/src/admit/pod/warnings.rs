@@ -6,7 +6,6 @@
 use super::super::Warning;
 use super::{MAX_CONTAINERS, list, number, text};
 use crate::quantity::Quantity;
-use crate::support::NOT_SUPPORTED;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -212,11 +211,6 @@ fn amounts(container: &Value, path: &str, out: &mut Out) {
     for set in ["limits", "requests"] {
         let amounts = container.get("resources").and_then(|r| r.get(set));
         let Some(amounts) = amounts else { continue };
-        if amounts.get("ephemeral-storage").is_some() {
-            out.push(format!(
-                "{path}.resources.{set}[ephemeral-storage]: {NOT_SUPPORTED}"
-            ));
-        }
         for name in ["memory", "ephemeral-storage"] {
             let amount = text(amounts, name);
             if Quantity::parse(amount).is_ok_and(|q| !q.is_whole()) {

@@ -178,5 +178,8 @@ pub(super) fn lacking(wants: Amount, used: Amount, has: Amount) -> Vec<Reason> {
     if lacks(wants.memory, used.memory, has.memory) {
         reasons.push(Reason::Insufficient("memory"));
     }
+    if lacks(wants.storage, used.storage, has.storage) {
+        reasons.push(Reason::Insufficient("ephemeral-storage"));
+    }
     reasons
 }

@@ -38,12 +38,15 @@ pub struct Amount {
     pub cpu_milli: u64,
     /// Bytes.
     pub memory: u64,
+    /// Bytes of the node's own disk (`ephemeral-storage`).
+    pub storage: u64,
     /// Pods.
     pub pods: u64,
 }
 
 impl Amount {
-    /// What a pod asks for: the sum of its containers, or its largest init container if that is more.
+    /// What a pod asks for: the sum of its containers and sidecars, or what its largest init container needs
+    /// beside the sidecars that were started before it, if that is more (upstream's `PodRequests`).
     pub fn of(pod: &Pod) -> Self {
         let request = |resource: &str, milli: bool| {
             let amount = |c: &bramble_api::view::ContainerSummary| {
@@ -65,18 +68,20 @@ impl Amount {
                 .iter()
                 .map(amount)
                 .fold(0, u64::saturating_add);
-            let init = pod
-                .spec
-                .init_containers
-                .iter()
-                .map(amount)
-                .max()
-                .unwrap_or(0);
-            sum.max(init)
+            let (mut sidecars, mut init) = (0u64, 0);
+            for container in &pod.spec.init_containers {
+                let needs = sidecars.saturating_add(amount(container));
+                if container.restart_policy == "Always" {
+                    sidecars = needs;
+                }
+                init = needs.max(init);
+            }
+            sum.saturating_add(sidecars).max(init)
         };
         Self {
             cpu_milli: request("cpu", true),
             memory: request("memory", false),
+            storage: request("ephemeral-storage", false),
             pods: 1,
         }
     }
@@ -87,6 +92,7 @@ impl Amount {
         Self {
             cpu_milli: list.milli("cpu").unwrap_or(0),
             memory: list.units("memory").unwrap_or(0),
+            storage: list.units("ephemeral-storage").unwrap_or(0),
             pods: list.units("pods").unwrap_or(0),
         }
     }
@@ -95,6 +101,7 @@ impl Amount {
         Self {
             cpu_milli: self.cpu_milli.saturating_add(other.cpu_milli),
             memory: self.memory.saturating_add(other.memory),
+            storage: self.storage.saturating_add(other.storage),
             pods: self.pods.saturating_add(other.pods),
         }
     }
@@ -103,6 +110,7 @@ impl Amount {
         Self {
             cpu_milli: self.cpu_milli.saturating_sub(other.cpu_milli),
             memory: self.memory.saturating_sub(other.memory),
+            storage: self.storage.saturating_sub(other.storage),
             pods: self.pods.saturating_sub(other.pods),
         }
     }

@@ -123,7 +123,8 @@ fn requests_are_summed_and_the_largest_init_container_counts() {
             Amount {
                 cpu_milli,
                 memory,
-                pods: 1
+                pods: 1,
+                storage: 0,
             },
             "{spec}"
         );

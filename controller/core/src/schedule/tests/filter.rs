@@ -169,6 +169,30 @@ fn a_pod_goes_only_where_there_is_room() {
 }
 
 #[test]
+fn disk_is_room_too_and_sidecars_stay() {
+    let disk = json!({"status": {"allocatable": {"ephemeral-storage": "10Gi"}}});
+    let container = |name: &str, resource: &str, amount: &str, restart: Value| {
+        json!({"name": name, "restartPolicy": restart,
+               "resources": {"requests": {resource: amount}}})
+    };
+    let storage = |amount: &str| json!({"spec": {"containers": [container("c", "ephemeral-storage", amount, Value::Null)]}});
+    let nodes = [node("n", disk)];
+    check(&nodes, &[], &pod("p", storage("10Gi")), "→ n");
+    let want = "0/1 nodes are available: 1 Insufficient ephemeral-storage.";
+    check(&nodes, &[], &pod("p", storage("10737418241")), want);
+    // A sidecar is there beside the containers and beside what is started after it.
+    let cpu = |sidecar: &str, init: &str, main: &str| {
+        json!({"spec": {"containers": [container("c", "cpu", main, Value::Null)],
+            "initContainers": [container("first", "cpu", "1", Value::Null),
+                container("s", "cpu", sidecar, "Always".into()), container("i", "cpu", init, Value::Null)]}})
+    };
+    let want = "0/1 nodes are available: 1 Insufficient cpu.";
+    check(&nodes, &[], &pod("p", cpu("400m", "600m", "600m")), "→ n");
+    check(&nodes, &[], &pod("p", cpu("400m", "601m", "100m")), want);
+    check(&nodes, &[], &pod("p", cpu("400m", "100m", "601m")), want);
+}
+
+#[test]
 fn a_pod_holds_its_room_until_it_has_ended() {
     let bound = json!({"nodeName": "n", "containers": asks("1", "0")["containers"]});
     let newcomer = pod("p", json!({"spec": asks("1", "0")}));
