@@ -8,7 +8,7 @@ use bramble_wire::stream::{Out, Stdio, StreamError, channel};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Turn};
 use super::sender::{Gone, Sender};
 use crate::runtime::{Error, Input, Output, Session, Terminal};
 
@@ -121,8 +121,13 @@ async fn feed(mut to: Option<Input>, inbox: Arc<Inbox>, sender: Arc<Sender>) {
         {
             return;
         }
-        match inbox.next().await {
-            Ok(Some(bytes)) => {
+        match inbox.turn().await {
+            Ok(Turn::Credit(credit)) => {
+                if sender.tell(credit).await.is_err() {
+                    return;
+                }
+            }
+            Ok(Turn::Bytes(bytes)) => {
                 if let Some(input) = &mut to
                     && (input.write_all(&bytes).await.is_err() || input.flush().await.is_err())
                 {
@@ -131,7 +136,7 @@ async fn feed(mut to: Option<Input>, inbox: Arc<Inbox>, sender: Arc<Sender>) {
             }
             // Half-close: the command reads the end. The same when part was lost: going on would
             // be worse.
-            Ok(None) | Err(_) => {
+            Ok(Turn::End) | Err(_) => {
                 if let Some(mut input) = to.take() {
                     let _ = input.shutdown().await;
                 }

@@ -24,7 +24,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Turn};
 use super::{Frame, raise};
 
 /// A connection within the board is there at once or never.
@@ -198,8 +198,9 @@ async fn feed(mut to: OwnedWriteHalf, inbox: &Inbox, teller: &Teller) {
         if let Some(credit) = inbox.credit() {
             teller.tell(credit).await;
         }
-        match inbox.next().await {
-            Ok(Some(bytes)) if to.write_all(&bytes).await.is_ok() => {}
+        match inbox.turn().await {
+            Ok(Turn::Credit(credit)) => teller.tell(credit).await,
+            Ok(Turn::Bytes(bytes)) if to.write_all(&bytes).await.is_ok() => {}
             _ => break,
         }
     }

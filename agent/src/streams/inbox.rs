@@ -2,10 +2,25 @@
 //! given for it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bramble_wire::stream::Out;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
+
+/// How often credit is said again while nothing comes: one that was lost would hold the input up for ever.
+const REPEAT: Duration = Duration::from_secs(15);
+
+/// What comes next of a channel.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Input.
+    Bytes(Bytes),
+    /// To be said again.
+    Credit(Out),
+    /// There is no more.
+    End,
+}
 
 /// See the module.
 pub(super) struct Inbox {
@@ -85,8 +100,20 @@ impl Inbox {
         Some(Out::Credit { channel, credit })
     }
 
+    /// The next bytes, or after a while without any the credit that was given.
+    pub(super) async fn turn(&self) -> Result<Turn, Broken> {
+        tokio::select! {
+            biased;
+            next = self.next() => Ok(next?.map_or(Turn::End, Turn::Bytes)),
+            () = tokio::time::sleep(REPEAT) => {
+                let (channel, credit) = (self.channel, self.lock().granted);
+                Ok(Turn::Credit(Out::Credit { channel, credit }))
+            }
+        }
+    }
+
     /// The next bytes; `None` at the end.
-    pub(super) async fn next(&self) -> Result<Option<Bytes>, Broken> {
+    async fn next(&self) -> Result<Option<Bytes>, Broken> {
         loop {
             {
                 let mut state = self.lock();
@@ -126,6 +153,22 @@ mod tests {
         inbox.end(5);
         assert_eq!(inbox.next().await.unwrap().unwrap(), "e");
         assert_eq!(inbox.next().await, Ok(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credit_is_said_again_while_nothing_comes() {
+        let inbox = Inbox::new(3, 8);
+        let credit = |credit| Out::Credit { channel: 3, credit };
+        assert_eq!(inbox.credit(), Some(credit(8)));
+        for _ in 0..2 {
+            let begun = tokio::time::Instant::now();
+            assert_eq!(inbox.turn().await, Ok(Turn::Credit(credit(8))));
+            assert_eq!(begun.elapsed(), REPEAT);
+        }
+        inbox.receive(0, b"a");
+        inbox.end(1);
+        assert_eq!(inbox.turn().await, Ok(Turn::Bytes("a".into())));
+        assert_eq!(inbox.turn().await, Ok(Turn::End));
     }
 
     #[tokio::test]
