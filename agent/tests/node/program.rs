@@ -259,13 +259,13 @@ fn a_board_that_has_not_joined_says_how() {
     let output = command(&board, &[]).output().unwrap();
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(error.contains("--join ADDR --token TOKEN"), "{error}");
+    assert!(error.contains("--join ADDR and BRAMBLE_TOKEN"), "{error}");
 }
 
 #[test]
 fn a_chroot_is_no_place_for_containers() {
     let board = Board::new();
-    let root = board.dir.join("root");
+    let root = board.dir.join("chroot");
     fs::create_dir(&root).unwrap();
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c"])

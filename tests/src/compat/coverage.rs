@@ -100,7 +100,7 @@ mod tests {
             path: "/".into(),
         };
         let cases = super::super::case::parse(
-            "$ kubectl get pods\n$ kubectl runs\n$ kubectl api-versions\n@ 1.20\n% runs\n",
+            "$ kubectl get pods\n= x\n$ kubectl runs\n= x\n$ kubectl api-versions\n= x\n@ 1.20\n% runs\n",
         );
         assert_eq!(
             missing(&client, &names, &cases.unwrap()),

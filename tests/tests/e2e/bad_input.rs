@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 use bramble_tests::local::{Cluster, Guard};
 
+use crate::said::wait_for_event;
 use crate::{get, wait_for};
 
 fn refused(cluster: &Cluster, manifest: &str, expected: &[&str]) -> Result<()> {
@@ -135,5 +136,66 @@ fn root_a_hostile_image_writes_nothing_outside_and_the_pod_says_why() -> Result<
         pod["status"]["phase"] == "Running"
     })?;
     ensure!(get(&cluster, "pod", "hostile")?["status"]["phase"] == "Pending");
+    Ok(())
+}
+
+const CANNOT_START: &str = r#"
+apiVersion: v1
+kind: List
+items:
+- { apiVersion: v1, kind: Pod, metadata: { name: nocmd }, spec: { containers: [{ name: c, image: "bramble.test/busybox:1", command: [/nope] }] } }
+- { apiVersion: v1, kind: Pod, metadata: { name: noexec }, spec: { restartPolicy: Never, containers: [{ name: c, image: "bramble.test/busybox:1", command: [/etc/passwd] }] } }
+- { apiVersion: v1, kind: Pod, metadata: { name: never }, spec: { containers: [{ name: c, image: "bramble.test/none:1", imagePullPolicy: Never }] } }
+- { apiVersion: v1, kind: Pod, metadata: { name: badimage }, spec: { containers: [{ name: c, image: "UPPER//x" }] } }
+- { apiVersion: v1, kind: Pod, metadata: { name: asroot }, spec: { securityContext: { runAsNonRoot: true }, containers: [{ name: c, image: "bramble.test/busybox:1" }] } }
+- { apiVersion: v1, kind: Pod, metadata: { name: nopath }, spec: { containers: [{ name: c, image: "bramble.test/busybox:1", volumeMounts: [{ name: v, mountPath: /v }] }], volumes: [{ name: v, hostPath: { path: /nope, type: Directory } }] } }
+"#;
+
+#[test]
+fn root_what_cannot_start_says_why() -> Result<()> {
+    let cluster = Guard::prepare(1)?;
+    cluster.up()?;
+    let out = cluster.kubectl_with_input(&["apply", "-f", "-"], CANNOT_START)?;
+    ensure!(out.code == 0, "{}", out.stderr);
+    let status = |pod: &serde_json::Value| pod["status"]["containerStatuses"][0].clone();
+    for (pod, reason) in [
+        ("nocmd", "CrashLoopBackOff"),
+        ("never", "ErrImageNeverPull"),
+        ("badimage", "InvalidImageName"),
+        ("asroot", "CreateContainerConfigError"),
+    ] {
+        wait_for(&cluster, "pod", pod, reason, |pod| {
+            status(pod)["state"]["waiting"]["reason"] == reason
+        })?;
+    }
+    let nocmd = status(&get(&cluster, "pod", "nocmd")?);
+    let ended = &nocmd["lastState"]["terminated"];
+    ensure!(
+        ended["reason"] == "StartError" && ended["exitCode"] == 128,
+        "{nocmd:#}"
+    );
+    let noexec = wait_for(&cluster, "pod", "noexec", "to fail", |pod| {
+        pod["status"]["phase"] == "Failed"
+    })?;
+    let ended = status(&noexec)["state"]["terminated"].clone();
+    ensure!(ended["reason"] == "StartError", "{ended:#}");
+    for (pod, reason, message) in [
+        ("nocmd", "Failed", "stat /nope: no such file or directory"),
+        ("noexec", "Failed", "\"/etc/passwd\": permission denied"),
+        (
+            "never",
+            "ErrImageNeverPull",
+            "not present with pull policy of Never",
+        ),
+        (
+            "badimage",
+            "InspectFailed",
+            "couldn't parse image name \"UPPER//x\"",
+        ),
+        ("asroot", "Failed", "image will run as root"),
+        ("nopath", "FailedMount", "/nope is not a directory"),
+    ] {
+        wait_for_event(&cluster, pod, reason, message)?;
+    }
     Ok(())
 }

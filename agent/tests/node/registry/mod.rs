@@ -175,7 +175,7 @@ fn tls_is_believed_only_as_the_board_says() {
     let error = place.pull(&place.order(&format!("{name}/app:1"), &order));
     let error = error.unwrap_err();
     assert!(
-        matches!(&error, PullError::Invalid(text) if text.contains("NotValidForName")),
+        matches!(&error, PullError::Invalid(text) if text.contains("not valid for name \"127.0.0.2\"")),
         "{error:?}"
     );
     // One that speaks no TLS is not spoken to without.
