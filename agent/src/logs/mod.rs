@@ -173,6 +173,10 @@ impl Stream {
 
     /// Reads whole lines to the end of a file; half a line stays for the next time.
     fn read(&mut self, reader: &mut BufReader<File>) -> Result<(), Stop> {
+        // A log that took too much of the memory was emptied: what comes now begins at its start.
+        if reader.get_ref().metadata()?.len() < reader.stream_position()? {
+            reader.seek(SeekFrom::Start(0))?;
+        }
         let mut line = Vec::new();
         loop {
             line.clear();

@@ -161,6 +161,13 @@ async fn following_survives_rotation_and_ends_with_the_container() {
         append(&log, &[&line(n + 10)]);
         wait_for(&format!("line {n}\nline {}\n", n + 10)).await;
     }
+    fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(&log)
+        .unwrap();
+    append(&log, &[&line(9)]);
+    wait_for("line 9\n").await;
     append(&log, &[&line(20)]);
     running.send(false).unwrap();
     wait_for("line 20\n").await;

@@ -281,7 +281,9 @@ impl Runtime for KernelRuntime {
         let client = self.shims.client(pod).ok_or(Error::ShimGone { pod })?;
         let (id, own) = (id.to_owned(), config.clone());
         let start = async move { open::exec(client, pod, &id, &own).await };
-        let begun = self.turns.begin(pod, start).await;
+        let begun = self.turns.begin(pod, config.limit, start).await;
+        let limit = config.limit.unwrap_or_default();
+        let begun = begun.ok_or(Error::TooLate { limit })?;
         let started = async {
             let gone = |_| Err(Error::ShimGone { pod });
             begun.result.await.unwrap_or_else(gone)

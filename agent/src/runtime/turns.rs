@@ -44,15 +44,21 @@ impl Turns {
         }
     }
 
-    /// Waits for a turn and begins the start. Whoever gives up waiting for its result leaves it to
+    /// Waits for a turn and begins the start; `None` when the pod's own turn is still another's after
+    /// [`HOLD`] and the limit: what asked for it has failed then. Whoever gives up waiting for its result leaves it to
     /// itself: it keeps its pod's turn until it is done.
     pub(super) async fn begin<T: Send + 'static>(
         &self,
         pod: PodUid,
+        limit: Option<Duration>,
         start: impl Future<Output = T> + Send + 'static,
-    ) -> Begun<T> {
+    ) -> Option<Begun<T>> {
         // Neither is ever closed.
-        let own = self.of_pod(pod).acquire_owned().await;
+        let own = self.of_pod(pod).acquire_owned();
+        let own = match limit {
+            Some(limit) => tokio::time::timeout(HOLD + limit, own).await.ok()?,
+            None => own.await,
+        };
         let board = Arc::clone(&self.board).acquire_owned().await;
         let (done, result) = oneshot::channel();
         tokio::spawn(async move {
@@ -67,10 +73,10 @@ impl Turns {
             // Nobody may wait for it any more.
             let _ = done.send(result);
         });
-        Begun {
+        Some(Begun {
             since: Instant::now(),
             result,
-        }
+        })
     }
 
     fn of_pod(&self, pod: PodUid) -> Arc<Semaphore> {
@@ -99,10 +105,10 @@ mod tests {
         let turns = Turns::new();
         for n in 0..8 {
             // Nobody waits for their results, as a probe that is out of time.
-            turns.begin(pod(n), pending::<()>()).await;
+            turns.begin(pod(n), None, pending::<()>()).await;
         }
         let asked = Instant::now();
-        let begun = turns.begin(pod(100), async { 7 }).await;
+        let begun = turns.begin(pod(100), None, async { 7 }).await.unwrap();
         assert!(asked.elapsed() <= HOLD);
         assert_eq!(begun.result.await, Ok(7));
     }
@@ -111,15 +117,19 @@ mod tests {
     async fn a_pod_starts_one_command_at_a_time() {
         let turns = Turns::new();
         let (end, ended) = oneshot::channel::<()>();
-        let first = turns.begin(pod(1), ended).await;
+        let first = turns.begin(pod(1), None, ended).await;
         // Given up: it is being started all the same.
         drop(first);
         let hour = Duration::from_secs(3600);
-        let second = turns.begin(pod(1), async { 7 });
+        // What has a limit fails by it, and not when the first is done.
+        let (asked, limit) = (Instant::now(), Duration::from_secs(1));
+        let late = turns.begin(pod(1), Some(limit), async { 7 }).await;
+        assert!(late.is_none() && asked.elapsed() == HOLD + limit);
+        let second = turns.begin(pod(1), None, async { 7 });
         tokio::pin!(second);
         assert!(tokio::time::timeout(hour, &mut second).await.is_err());
         end.send(()).unwrap();
-        let second = second.await;
+        let second = second.await.unwrap();
         assert_eq!(
             second.since,
             Instant::now(),

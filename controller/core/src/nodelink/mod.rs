@@ -322,7 +322,10 @@ impl NodeLink {
 
     /// Takes a node of the key table in, or its new keys (which end its session).
     pub fn set_node(&mut self, node: &NodeName, keys: NodeKeys, now: Millis) {
-        if self.nodes.get(node).is_some_and(|known| known.keys == keys) {
+        if let Some(known) = self.nodes.get_mut(node)
+            && known.keys == keys
+        {
+            known.leaving = false;
             return;
         }
         let before = self.nodes.remove(node);
@@ -339,6 +342,14 @@ impl NodeLink {
         }
         self.nodes.insert(node.clone(), known);
         self.expect_life(node, now);
+    }
+
+    /// A node left the key table and is still to get its last document: until it is removed, no future that
+    /// it claims to know begins an epoch.
+    pub fn set_leaving(&mut self, node: &NodeName) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.leaving = true;
+        }
     }
 
     /// A node left the key table: nothing is sent to it any more and nothing believed of it.

@@ -36,6 +36,8 @@ pub(super) struct Node {
     pub(super) converged: Option<Version>,
     /// It has said everything that it runs, marked by a document of this epoch.
     pub(super) confirmed: bool,
+    /// It is no member any more and only told its last document: it starts nothing.
+    pub(super) leaving: bool,
     pub(super) presence: Presence,
     pub(super) watch: Watch,
     /// When the head is said again to a node that does not hold it.
@@ -150,6 +152,7 @@ impl Node {
             accepted: None,
             converged: None,
             confirmed: false,
+            leaving: false,
             presence: Presence::Unknown,
             watch: Watch::Off,
             head_due: Millis::NEVER,

@@ -184,6 +184,9 @@ impl NodeLink {
     }
 
     pub(super) fn raise(&mut self, name: &NodeName, seen: Version, now: Millis) {
+        if self.nodes.get(name).is_some_and(|node| node.leaving) {
+            return;
+        }
         if seen.epoch > self.config.epoch.saturating_add(EPOCH_JUMP_MAX) {
             self.count(Some(name.clone()), Drop::Limit, now);
             return;
@@ -266,5 +269,13 @@ mod tests {
             ),
             "{events:?}"
         );
+        // Who was removed begins none.
+        link.set_leaving(&name);
+        let seen = Version {
+            epoch: 20,
+            ..Version::default()
+        };
+        link.raise(&name, seen, now);
+        assert!(link.poll(now).is_none());
     }
 }

@@ -14,6 +14,16 @@ use super::Task;
 
 impl Task {
     pub(super) fn handle_event(&mut self, event: Event) {
+        // Of a board that leaves nothing counts any more; the machine sees for itself what it holds.
+        let of = match &event {
+            Event::Presence { node, presence } => (*presence == Presence::Ready).then_some(node),
+            Event::Facts { node, .. } | Event::StreamOut { node, .. } => Some(node),
+            Event::Report(report) => Some(&report.node),
+            Event::RaiseEpoch { .. } | Event::Dropped { .. } => None,
+        };
+        if of.is_some_and(|node| self.leaving.contains_key(node)) {
+            return;
+        }
         match event {
             Event::Presence {
                 node,
@@ -151,7 +161,7 @@ impl Task {
         }
     }
 
-    fn tell_of_node(&mut self, written: Result<Vec<Note>, reports::Error>) {
+    pub(super) fn tell_of_node(&mut self, written: Result<Vec<Note>, reports::Error>) {
         match written {
             Ok(notes) => {
                 let now = crate::object::now();

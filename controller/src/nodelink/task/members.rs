@@ -1,6 +1,7 @@
 //! Who belongs to the cluster, and boards that leave it.
 //!
-//! A Node that was deleted is no member from that moment: nothing that its board says counts. A board
+//! A Node that was deleted is no member from that moment: nothing that its board says counts, but that it
+//! holds its last document. A board
 //! that is there is told to run nothing any more before it is forgotten, so that nothing stays behind
 //! on it that nobody sees; one that is not goes on with what it has (`bramble uninstall` ends that).
 
@@ -12,7 +13,7 @@ use bramble_wire::name::NodeName;
 
 use super::super::desired::{Desired, Membership};
 use super::super::watch::Source;
-use super::super::{control, documents, gates};
+use super::super::{control, documents, gates, presence};
 use super::Task;
 use crate::join::{FAREWELL, NodeKey};
 use crate::store::{Entry, EventKind};
@@ -20,15 +21,14 @@ use crate::store::{Entry, EventKind};
 impl Task {
     /// Starts from a snapshot: the machine learns of all members, and forgets who left meanwhile.
     pub(super) fn begin(&mut self, entries: Vec<(Source, Arc<Entry>)>) {
-        let before: Vec<NodeName> = self.desired.members().map(|key| key.node.clone()).collect();
+        let before: Vec<NodeKey> = self.desired.members().cloned().collect();
         self.desired = Desired::default();
         for (source, entry) in entries {
             self.apply(source, EventKind::Added, &entry);
         }
-        for node in before {
-            if !self.desired.members().any(|key| key.node == node) {
-                self.parts.machine.remove_node(&node);
-                self.forget(&node);
+        for member in before {
+            if !self.desired.members().any(|key| key.node == member.node) {
+                self.dismiss(&member);
             }
         }
     }
@@ -73,6 +73,7 @@ impl Task {
         match (self.parts.machine).set_document(node, objects, revision, now) {
             Ok(()) => {
                 tracing::info!(%node, "the node was removed; its board is told to stop everything");
+                self.parts.machine.set_leaving(node);
                 let until = Instant::now() + FAREWELL;
                 self.leaving.insert(node.clone(), until);
             }
@@ -87,6 +88,7 @@ impl Task {
     pub(super) fn let_go(&mut self) {
         let now = Instant::now();
         let machine = &mut self.parts.machine;
+        let mut gone = Vec::new();
         self.leaving.retain(|node, until| {
             let waits = machine.node(node).is_some_and(|state| {
                 state.presence == Presence::Ready && state.accepted != state.version
@@ -95,9 +97,16 @@ impl Task {
             if !stays {
                 tracing::info!(%node, told = !waits, "the removed node is forgotten");
                 machine.remove_node(node);
+                gone.push(node.clone());
             }
             stays
         });
+        for node in gone {
+            self.forget(&node);
+            // A finalizer may still hold the Node: it is not there, and gets no pods.
+            let written = presence::write_presence(&*self.store, &node, Presence::Stopped);
+            self.tell_of_node(written);
+        }
     }
 
     /// When [`Task::let_go`] has something to do without the boards doing anything.

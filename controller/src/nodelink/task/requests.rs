@@ -18,6 +18,10 @@ impl Task {
         what: What,
         reply: oneshot::Sender<Result<(Writer, Reader), streams::Error>>,
     ) {
+        if self.leaving.contains_key(&node) {
+            let _ = reply.send(Err(streams::Error::Offline(node)));
+            return;
+        }
         let forward = matches!(what, What::Forward(_));
         let opened = self.streams.open(&node, forward, Instant::now());
         let opened = opened.and_then(|(id, writer, reader)| {

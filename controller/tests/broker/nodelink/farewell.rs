@@ -5,16 +5,19 @@ use super::*;
 impl World {
     /// What the API does for `kubectl delete node n1`.
     fn delete_node(&self) {
-        let keys = [
+        self.delete(&[
             Key::new(GROUP, NODE_KEYS, "", "n1"),
             Key::new("", "nodes", "", "n1"),
-        ];
-        let ops = keys.map(|key| Op::Delete {
-            key,
+        ]);
+    }
+
+    fn delete(&self, keys: &[Key]) {
+        let ops = keys.iter().map(|key| Op::Delete {
+            key: key.clone(),
             expect: Expect::Any,
             durability: Durability::Hard,
         });
-        let _ = self.store.commit(ops.into()).unwrap();
+        let _ = self.store.commit(ops.collect()).unwrap();
     }
 }
 
@@ -61,4 +64,19 @@ async fn the_board_of_a_deleted_node_is_told_to_stop_everything_and_is_a_strange
     assert!(world.store.get(&Key::new("", "nodes", "", "n1")).is_none());
     link.stop().await;
     assert!(world.store.get(&Key::new("", "nodes", "", "n1")).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_node_that_something_holds_is_not_there() {
+    let world = World::new().await;
+    let link = world.start().await;
+    let mut board = world.board(1).await;
+    board.born().await;
+    let (version, _) = board.pull().await;
+    board.report(version, vec![running()]).await;
+    world.node_ready("True").await;
+    // A finalizer holds the Node; the membership has ended.
+    world.delete(&[Key::new(GROUP, NODE_KEYS, "", "n1")]);
+    world.node_ready("False").await;
+    link.stop().await;
 }
