@@ -153,8 +153,7 @@ items:
 
 #[test]
 fn root_what_cannot_start_says_why() -> Result<()> {
-    let cluster = Guard::prepare(1)?;
-    cluster.up()?;
+    let cluster = Guard::start(1)?;
     let out = cluster.kubectl_with_input(&["apply", "-f", "-"], CANNOT_START)?;
     ensure!(out.code == 0, "{}", out.stderr);
     let status = |pod: &serde_json::Value| pod["status"]["containerStatuses"][0].clone();

@@ -28,7 +28,6 @@ fn warned_fields() -> Value {
         "containers": [{
             "name": "c", "image": "i:1",
             "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}],
-            "resources": {"limits": {"ephemeral-storage": "1Gi"}},
         }],
     })
 }
@@ -45,10 +44,6 @@ fn all_warned(reply: &Reply, prefix: &str) {
     for path in WARNED {
         warned_of(reply, &format!("{prefix}.{path}"));
     }
-    warned_of(
-        reply,
-        &format!("{prefix}.containers[0].resources.limits[ephemeral-storage]"),
-    );
 }
 
 #[tokio::test]
