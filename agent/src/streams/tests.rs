@@ -202,7 +202,7 @@ async fn a_silent_controller_ends_a_stream_and_one_that_forgot_is_told() {
     tokio::time::advance(SILENCE - Duration::from_secs(1)).await;
     // Nothing but what is said again.
     while let Ok(frame) = frames.try_recv() {
-        assert!(matches!(frame.out, Out::Credit { .. }), "{frame:?}");
+        assert!(matches!(frame.out, Out::Credit { .. }), "{:?}", frame.out);
     }
     for expected in [id, StreamId(2)] {
         streams.handle_in(StreamId(2), In::Close);
