@@ -10,7 +10,8 @@ arch=$1
 folder=$2
 case $arch in
     amd64 | arm64) image=linux-image-$arch ;;
-    armhf) image=linux-image-armmp ;;
+    # The one that reaches devices above 4 GiB, where the emulated machine has its bus.
+    armhf) image=linux-image-armmp-lpae ;;
     *) echo "board-parts: no architecture '$arch' (amd64, arm64, armhf)" >&2; exit 1 ;;
 esac
 rm -rf "$folder.new"

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use bramble_tests::emulated::{Board, Kind, Options, checks::CHECKS};
 
 const USAGE: &str = "\
-Usage: bramble-board --machine amd64|arm64 --kernel FILE --initramfs FILE [--memory MIB] [--only TEXT]
+Usage: bramble-board --machine amd64|arm64|armhf --kernel FILE --initramfs FILE [--memory MIB] [--only TEXT]
 
   Boots the machine with a controller of its own on this one and prints a line for each check. Exit code
   1 when one fails, with the board's console.";

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::{Board, NODE};
 use crate::local::wait_until;
@@ -117,11 +117,22 @@ fn pod_runs(board: &Board) -> Result<String> {
 }
 
 fn seccomp(board: &Board) -> Result<String> {
-    let profile = "    securityContext: {seccompProfile: {type: RuntimeDefault}}\n";
-    let (log, _) = run_to_end(board, "seccomp", "grep Seccomp: /proc/self/status", profile)?;
-    let mode = log.split_whitespace().nth(1).context("no Seccomp line")?;
-    ensure!(mode == "2", "mode {mode}");
-    Ok(log.trim().to_owned())
+    // A number that is another call on this processor would let it pass.
+    let script = "grep Seccomp: /proc/self/status; unshare -U true && echo made || echo refused";
+    let profile =
+        |name: &str| format!("    securityContext: {{seccompProfile: {{type: {name}}}}}\n");
+    let (log, _) = run_to_end(board, "seccomp", script, &profile("RuntimeDefault"))?;
+    let words: Vec<_> = log.split_whitespace().collect();
+    ensure!(words.starts_with(&["Seccomp:", "2"]), "filtered: {log}");
+    ensure!(
+        log.contains("Operation not permitted") && log.contains("refused"),
+        "a user namespace was made: {log}"
+    );
+    // Nothing but the filter was in the way.
+    let (open, _) = run_to_end(board, "open", script, &profile("Unconfined"))?;
+    let words: Vec<_> = open.split_whitespace().collect();
+    ensure!(words == ["Seccomp:", "0", "made"], "unconfined: {open}");
+    Ok(log.trim().replace('\n', ", "))
 }
 
 fn memory(board: &Board) -> Result<String> {

@@ -33,6 +33,8 @@ pub enum Kind {
     Amd64,
     /// QEMU's `virt` with a Cortex-A53, as in a Pi 3 or Zero 2 W.
     Arm64,
+    /// QEMU's `virt` with a Cortex-A15: 32 bits (ARMv7), as a Pi 2 or a 32-bit system on a later one.
+    Armhf,
 }
 
 impl Kind {
@@ -44,7 +46,8 @@ impl Kind {
         match name {
             "amd64" => Ok(Self::Amd64),
             "arm64" => Ok(Self::Arm64),
-            _ => bail!("no machine `{name}`: amd64 or arm64"),
+            "armhf" => Ok(Self::Armhf),
+            _ => bail!("no machine `{name}`: amd64, arm64 or armhf"),
         }
     }
 
@@ -56,6 +59,7 @@ impl Kind {
                 &["-M", "q35", "-accel", "tcg", "-cpu", "max"],
             ),
             Self::Arm64 => ("qemu-system-aarch64", &["-M", "virt", "-cpu", "cortex-a53"]),
+            Self::Armhf => ("qemu-system-arm", &["-M", "virt", "-cpu", "cortex-a15"]),
         };
         let mut command = Command::new(program);
         command.args(args);
@@ -65,7 +69,7 @@ impl Kind {
     fn console(self) -> &'static str {
         match self {
             Self::Amd64 => "ttyS0",
-            Self::Arm64 => "ttyAMA0",
+            Self::Arm64 | Self::Armhf => "ttyAMA0",
         }
     }
 }
