@@ -183,13 +183,13 @@ spec:
     )?;
     let is_ready = |pod: &Value, name: &str| container(pod, name)["ready"] == true;
     let some = wait_for(&cluster, "pod", "probed", "to be ready in part", |pod| {
-        is_ready(pod, "tcp") && is_ready(pod, "grpc")
+        let running = text(pod, "/status/phase") == "Running";
+        running && is_ready(pod, "tcp") && is_ready(pod, "grpc")
     })?;
     ensure!(
         !is_ready(&some, "http") && !is_ready(&some, "exec"),
         "{some:#}"
     );
-    ensure!(text(&some, "/status/phase") == "Running", "{some:#}");
     let failed = "Readiness probe failed: HTTP probe failed with statuscode: 404";
     wait_for_event(&cluster, "probed", "Unhealthy", failed)?;
     wait_for_event(
