@@ -305,7 +305,7 @@ fn field_selector(bytes: &[u8]) {
     };
     for kind in KINDS {
         match FieldSelector::parse(kind, text) {
-            Ok(selector) => drop(selector.matches(&stored())),
+            Ok(selector) => drop(selector.matches(stored().to_string().as_bytes())),
             Err(status) => refused(&status, bytes),
         }
     }

@@ -1,11 +1,13 @@
-//! Labels out of an object's bytes, without reading the rest: a list by labels looks at every object
-//! of its kind, and most of an object comes after its metadata.
+//! Labels and fields out of an object's bytes, without making anything of the rest: a list by a
+//! selector looks at every object of its kind. Labels come early in an object, and nothing after them
+//! is read.
 //!
 //! In: JSON. Out: its labels, or nothing when the bytes are not as we write them; then they are to be
-//! parsed as a whole.
+//! parsed as a whole. Or an object with nothing but the fields that were asked for.
 
 use serde::Deserializer as _;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -89,9 +91,132 @@ impl<'de> Visitor<'de> for Below<'_, 'de> {
     }
 }
 
+/// The object with the fields at `paths` (keys with dots between them) and nothing else; `None` when it
+/// can't be read to its end.
+pub(super) fn fields(json: &[u8], paths: Vec<&str>) -> Option<Value> {
+    let mut parser = serde_json::Deserializer::from_slice(json);
+    let object = Fields(paths).deserialize(&mut parser).ok()?;
+    parser.end().ok()?;
+    Some(object)
+}
+
+struct Fields<'p>(Vec<&'p str>);
+
+impl<'de> DeserializeSeed<'de> for Fields<'_> {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// Nothing is below what is no object.
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut found = Map::new();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let below = |path: &&str| match path.split_once('.') {
+                Some((first, _)) => first == key,
+                None => *path == key,
+            };
+            let wanted: Vec<&str> = self.0.iter().copied().filter(below).collect();
+            let value = if wanted.is_empty() {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            } else if wanted.contains(&&*key) {
+                map.next_value()?
+            } else {
+                let rest = wanted
+                    .iter()
+                    .filter_map(|path| Some(path.split_once('.')?.1));
+                map.next_value_seed(Fields(rest.collect()))?
+            };
+            found.insert(key.into_owned(), value);
+        }
+        Ok(Value::Object(found))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Null)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fields_are_read_and_nothing_is_made_of_the_rest() {
+        let object = json!({
+            "kind": "Pod", "metadata": {"name": "a", "x": [1, {"y": null}]},
+            "spec": {"nodeName": "n", "deep": {"nodeName": "no", "flag": true}, "list": ["n"]},
+            "status": "none", "type": 1.5,
+        });
+        for (paths, want) in [
+            (vec![], json!({})),
+            (vec!["spec.nodeName"], json!({"spec": {"nodeName": "n"}})),
+            (
+                vec!["spec.deep.flag", "spec.nodeName", "type"],
+                json!({"spec": {"nodeName": "n", "deep": {"flag": true}}, "type": 1.5}),
+            ),
+            (
+                vec!["spec.deep.flag", "spec.deep"],
+                json!({"spec": {"deep": object["spec"]["deep"]}}),
+            ),
+            (
+                vec![
+                    "status.phase",
+                    "spec.list.x",
+                    "spec.deep.flag.x",
+                    "type.x",
+                    "none",
+                ],
+                json!({"status": null, "spec": {"list": null, "deep": {"flag": null}}, "type": null}),
+            ),
+        ] {
+            let bytes = object.to_string();
+            assert_eq!(
+                fields(bytes.as_bytes(), paths.clone()),
+                Some(want),
+                "{paths:?}"
+            );
+            let cut = &bytes[..bytes.len() - 1];
+            assert_eq!(fields(cut.as_bytes(), paths), None);
+            assert_eq!(fields(format!("{bytes}x").as_bytes(), vec![]), None);
+        }
+    }
 
     fn get(json: &str, key: &str) -> Option<Option<String>> {
         let labels = Labels::of(json.as_bytes());

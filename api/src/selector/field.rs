@@ -1,5 +1,6 @@
 //! Field selectors: a fixed list of fields per kind, as upstream.
 
+use super::early;
 use crate::convert;
 use crate::kind::Kind;
 use crate::status::Status;
@@ -120,12 +121,25 @@ impl FieldSelector {
             .map(|t| t.value.as_str())
     }
 
-    /// Whether the object fulfils every condition.
-    pub fn matches(&self, object: &Value) -> bool {
-        self.terms
-            .iter()
-            .all(|term| (lookup(object, &term.field) == term.value) == term.equal)
+    /// Whether an object fulfils every condition. Of its bytes only the fields are read that are asked
+    /// for; what is no JSON fulfils nothing.
+    pub fn matches(&self, json: &[u8]) -> bool {
+        let paths = self.terms.iter().flat_map(|term| read(&term.field));
+        let holds =
+            |term: &Term, object: &Value| (lookup(object, &term.field) == term.value) == term.equal;
+        self.terms.is_empty()
+            || early::fields(json, paths.collect())
+                .is_some_and(|object| self.terms.iter().all(|term| holds(term, &object)))
     }
+}
+
+/// Paths that [`lookup`] reads for a field.
+fn read(field: &str) -> impl Iterator<Item = &str> {
+    let (path, or) = match field {
+        "source" => ("source.component", Some("reportingComponent")),
+        other => (other, None),
+    };
+    std::iter::once(path).chain(or)
 }
 
 /// The field's text; absent is empty, except where the field is a truth value or a number.
@@ -231,7 +245,9 @@ mod tests {
             (r"metadata.name=a\,b", false),
         ] {
             assert_eq!(
-                FieldSelector::parse(kind, text).unwrap().matches(&pod),
+                FieldSelector::parse(kind, text)
+                    .unwrap()
+                    .matches(pod.to_string().as_bytes()),
                 want,
                 "{text}"
             );
@@ -252,7 +268,7 @@ mod tests {
         assert!(
             FieldSelector::parse(kind, selector)
                 .unwrap()
-                .matches(&event)
+                .matches(event.to_string().as_bytes())
         );
     }
 
@@ -266,15 +282,15 @@ mod tests {
         assert!(
             parse("events.k8s.io", "events", selector)
                 .unwrap()
-                .matches(&stored)
+                .matches(stored.to_string().as_bytes())
         );
         assert!(parse("", "events", selector).is_err());
         let pod = json!({"spec": {"nodeName": "n"}, "status": {"podIPs": [{"ip": "10.0.0.1"}]}});
         let selector = parse("", "pods", "spec.host=n,status.podIPs=10.0.0.1").unwrap();
-        assert!(selector.matches(&pod));
+        assert!(selector.matches(pod.to_string().as_bytes()));
         let service = json!({"spec": {"type": "ClusterIP", "clusterIP": "None"}});
         let selector = parse("", "services", "spec.type=ClusterIP,spec.clusterIP!=None").unwrap();
-        assert!(!selector.matches(&service));
+        assert!(!selector.matches(service.to_string().as_bytes()));
         assert!(
             parse("", "nodes", "metadata.namespace=a").is_err(),
             "as upstream"

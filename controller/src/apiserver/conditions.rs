@@ -51,14 +51,12 @@ impl Selection {
             return false;
         }
         // Most objects are passed over by their labels, which come early in them.
-        let labels = (!self.labels.is_empty()).then(|| Labels::of(&entry.json));
-        match labels {
-            Some(Some(labels)) if !self.labels.matches_with(|key| labels.get(key)) => return false,
-            Some(Some(_)) | None if self.fields.is_empty() => return true,
-            _ => {}
-        }
-        serde_json::from_slice::<Value>(&entry.json)
-            .is_ok_and(|object| self.labels.matches(&object) && self.fields.matches(&object))
+        let labels = || match Labels::of(&entry.json) {
+            Some(labels) => self.labels.matches_with(|key| labels.get(key)),
+            None => serde_json::from_slice::<Value>(&entry.json)
+                .is_ok_and(|object| self.labels.matches(&object)),
+        };
+        (self.labels.is_empty() || labels()) && self.fields.matches(&entry.json)
     }
 }
 
