@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bramble_link::tls::provider;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -65,6 +65,19 @@ impl<F> fmt::Debug for Verifier<F> {
     }
 }
 
+impl<F> Verifier<F> {
+    /// Asks for the signature unless that is waived.
+    fn proven(
+        &self,
+        check: impl FnOnce(&WebPkiSupportedAlgorithms) -> Result<HandshakeSignatureValid, rustls::Error>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        match self.proof {
+            Proof::Waived => Ok(HandshakeSignatureValid::assertion()),
+            Proof::Demanded => check(&self.algorithms),
+        }
+    }
+}
+
 impl<F> ServerCertVerifier for Verifier<F>
 where
     F: Fn(&Shown<'_>) -> Result<(), rustls::Error> + Send + Sync,
@@ -93,10 +106,7 @@ where
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.proof == Proof::Waived {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        self.proven(|known| verify_tls12_signature(message, certificate, signature, known))
     }
 
     fn verify_tls13_signature(
@@ -105,10 +115,7 @@ where
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.proof == Proof::Waived {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        self.proven(|known| verify_tls13_signature(message, certificate, signature, known))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,7 +1,6 @@
 //! The program itself, with a document on disk and no controller or broker anywhere: needs root.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -13,16 +12,13 @@ use bramble_agent::identity;
 use bramble_agent::image::Store;
 use bramble_agent::state::{Change, Membership, State};
 use bramble_agent_core::plan::Durability;
-use bramble_agent_core::session::{Document, Stored};
-use bramble_wire::document::{Digest, Hash};
+use bramble_agent_core::session::Document;
 use bramble_wire::local::{Ask, Reply, Request, SOCKET, Status, VERSION};
-use bramble_wire::object::{
-    Cidr, Container, NodeConfig, Object, ObjectId, ObjectName, Pod, PodUid, Security,
-};
-use bramble_wire::version::{HistoryId, Version};
+use bramble_wire::object::{Container, Object, ObjectId, ObjectName, Pod, PodUid, Security};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::support::archive::{docker, layer_of};
+use crate::support::node;
 use crate::support::{Board, NodeNamespace, eventually, program, uid};
 
 const IMAGE: &str = "bramble.test/busybox:1";
@@ -54,38 +50,7 @@ fn document(uid: PodUid) -> Arc<Document> {
         }],
         ..Pod::default()
     };
-    let node = NodeConfig {
-        pod_cidr: Cidr {
-            address: [10, 42, 8, 0],
-            prefix: 24,
-        },
-        ..NodeConfig::default()
-    };
-    let objects = [
-        (ObjectId::Pod(uid), Object::Pod(pod)),
-        (ObjectId::Node, Object::Node(node)),
-    ];
-    Arc::new(Document {
-        version: Version {
-            epoch: 1,
-            term: 1,
-            rev: 1,
-        },
-        history: HistoryId::default(),
-        digest: Digest::default(),
-        objects: objects
-            .into_iter()
-            .map(|(id, object)| {
-                let stored = Stored {
-                    revision: 1,
-                    hash: Hash::default(),
-                    body: bramble_wire::encode(&object).into(),
-                };
-                (id, stored)
-            })
-            .collect(),
-        unclaimed: BTreeMap::new(),
-    })
+    node::document(1, 8, [(ObjectId::Pod(uid), Object::Pod(pod))])
 }
 
 /// A board that joined and accepted a document in an earlier life.

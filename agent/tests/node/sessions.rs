@@ -98,7 +98,7 @@ impl Fixture {
     }
 
     /// Processes of the container by the text of their command line.
-    fn processes(&self, text: &str) -> usize {
+    fn processes(&self, text: &str) -> Vec<String> {
         let own = std::fs::read_link(format!("/proc/{}/ns/pid", self.record.pid)).ok();
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         entries
@@ -107,12 +107,31 @@ impl Fixture {
                 let space = std::fs::read_link(e.path().join("ns/pid")).ok();
                 String::from_utf8_lossy(&line).contains(text) && space.is_some() && space == own
             })
-            .count()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// Waits until a process of the container waits for its output to be read.
+    async fn held_up(&self, command: &str) {
+        let waits =
+            |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+        eventually(|| async {
+            let found: Vec<_> = self
+                .processes(command)
+                .iter()
+                .map(|pid| waits(pid))
+                .collect();
+            if found.iter().any(|place| place.ends_with("pipe_write")) {
+                return Ok(());
+            }
+            Err(format!("{found:?}"))
+        })
+        .await;
     }
 
     async fn gone(&self, text: &str) {
         eventually(|| async {
-            match self.processes(text) {
+            match self.processes(text).len() {
                 0 => Ok(()),
                 n => Err(format!("{n} processes with {text}")),
             }
@@ -377,7 +396,7 @@ async fn a_command_ends_with_its_client_unless_it_is_to_outlive_it() {
             "trap '' TERM HUP; sleep 7771 & sleep 7771 & echo up; wait; wait; sleep 7771";
         let mut session = fixture.exec(stubborn, OUTPUT).await;
         read_until(&mut session, "up").await;
-        assert!(fixture.processes("7771") >= 2);
+        assert!(fixture.processes("7771").len() >= 2);
         drop(session);
         fixture.gone("7771").await;
         let mut session = fixture.exec(stubborn, TERMINAL).await;
@@ -418,7 +437,7 @@ async fn a_command_ends_with_its_client_unless_it_is_to_outlive_it() {
         }
     })
     .await;
-    assert_eq!(fixture.processes("7772"), 2, "sh and its sleep");
+    assert_eq!(fixture.processes("7772").len(), 2, "sh and its sleep");
     fixture.end().await;
 }
 
@@ -491,9 +510,8 @@ async fn input_that_is_open_once_ends_with_its_first_client_and_nothing_is_lost(
     let sent = bytes.clone();
     tokio::spawn(async move { input.write_all(&sent).await });
     let mut output = session.output.take().unwrap();
-    // A slow reader holds the container up, as upstream, and misses nothing. The pause stands for no
-    // condition: it is how slow the reader is.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // A slow reader holds the container up, as upstream, and misses nothing.
+    fixture.held_up("cat").await;
     let mut seen = Vec::new();
     output.read_to_end(&mut seen).await.unwrap();
     assert_eq!(seen.len(), bytes.len());

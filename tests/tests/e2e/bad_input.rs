@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use bramble_tests::local::{Cluster, Guard};
 
-use crate::said::wait_for_event;
+use crate::said::{container, ended, wait_for_event};
 use crate::{get, wait_for};
 
 fn refused(cluster: &Cluster, manifest: &str, expected: &[&str]) -> Result<()> {
@@ -156,7 +156,6 @@ fn root_what_cannot_start_says_why() -> Result<()> {
     let cluster = Guard::start(1)?;
     let out = cluster.kubectl_with_input(&["apply", "-f", "-"], CANNOT_START)?;
     ensure!(out.code == 0, "{}", out.stderr);
-    let status = |pod: &serde_json::Value| pod["status"]["containerStatuses"][0].clone();
     for (pod, reason) in [
         ("nocmd", "CrashLoopBackOff"),
         ("never", "ErrImageNeverPull"),
@@ -164,20 +163,19 @@ fn root_what_cannot_start_says_why() -> Result<()> {
         ("asroot", "CreateContainerConfigError"),
     ] {
         wait_for(&cluster, "pod", pod, reason, |pod| {
-            status(pod)["state"]["waiting"]["reason"] == reason
+            container(pod, "c")["state"]["waiting"]["reason"] == reason
         })?;
     }
-    let nocmd = status(&get(&cluster, "pod", "nocmd")?);
-    let ended = &nocmd["lastState"]["terminated"];
+    let nocmd = get(&cluster, "pod", "nocmd")?;
+    let nocmd = container(&nocmd, "c");
+    let last = &nocmd["lastState"]["terminated"];
     ensure!(
-        ended["reason"] == "StartError" && ended["exitCode"] == 128,
+        last["reason"] == "StartError" && last["exitCode"] == 128,
         "{nocmd:#}"
     );
-    let noexec = wait_for(&cluster, "pod", "noexec", "to fail", |pod| {
-        pod["status"]["phase"] == "Failed"
-    })?;
-    let ended = status(&noexec)["state"]["terminated"].clone();
-    ensure!(ended["reason"] == "StartError", "{ended:#}");
+    let noexec = wait_for(&cluster, "pod", "noexec", "to fail", ended)?;
+    let state = &container(&noexec, "c")["state"]["terminated"];
+    ensure!(state["reason"] == "StartError", "{state:#}");
     for (pod, reason, message) in [
         ("nocmd", "Failed", "stat /nope: no such file or directory"),
         ("noexec", "Failed", "\"/etc/passwd\": permission denied"),

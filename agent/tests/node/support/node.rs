@@ -52,6 +52,42 @@ pub fn sealing() -> SealingSecret {
     SealingSecret::from_seed(&[9; 32]).0
 }
 
+/// What a board is to run, its pods' addresses from 10.42.`range`.0/24.
+pub fn document(
+    rev: u64,
+    range: u8,
+    objects: impl IntoIterator<Item = (ObjectId, Object)>,
+) -> Arc<Document> {
+    let node = NodeConfig {
+        pod_cidr: Cidr {
+            address: [10, 42, range, 0],
+            prefix: 24,
+        },
+        ..NodeConfig::default()
+    };
+    let stored = |(id, object): (ObjectId, Object)| {
+        let stored = Stored {
+            revision: 1,
+            hash: Hash::default(),
+            body: bramble_wire::encode(&object).into(),
+        };
+        (id, stored)
+    };
+    let objects = objects.into_iter();
+    let objects = objects.chain([(ObjectId::Node, Object::Node(node))]);
+    Arc::new(Document {
+        version: Version {
+            epoch: 1,
+            term: 1,
+            rev,
+        },
+        history: HistoryId::default(),
+        digest: Digest::default(),
+        objects: objects.map(stored).collect(),
+        unclaimed: BTreeMap::new(),
+    })
+}
+
 impl Node {
     pub async fn new() -> Self {
         let mut node = Self {
@@ -148,37 +184,7 @@ impl Node {
 
     pub async fn accept(&mut self, objects: Vec<(ObjectId, Object)>) {
         self.rev += 1;
-        let rev = self.rev;
-        let node = NodeConfig {
-            pod_cidr: Cidr {
-                address: [10, 42, 7, 0],
-                prefix: 24,
-            },
-            ..NodeConfig::default()
-        };
-        let objects = objects
-            .into_iter()
-            .chain([(ObjectId::Node, Object::Node(node))]);
-        let document = Arc::new(Document {
-            version: Version {
-                epoch: 1,
-                term: 1,
-                rev,
-            },
-            history: HistoryId::default(),
-            digest: Digest::default(),
-            objects: objects
-                .map(|(id, object)| {
-                    let stored = Stored {
-                        revision: 1,
-                        hash: Hash::default(),
-                        body: bramble_wire::encode(&object).into(),
-                    };
-                    (id, stored)
-                })
-                .collect(),
-            unclaimed: BTreeMap::new(),
-        });
+        let document = document(self.rev, 7, objects);
         let change = Change::Document(Arc::clone(&document));
         let agent = self.agent();
         (agent.state.commit(vec![change], Durability::Hard).await).unwrap();

@@ -276,10 +276,7 @@ async fn what_a_client_makes_up_shows_and_ends_nothing() {
 #[tokio::test]
 async fn patches_hold_no_more_values_than_objects() {
     let cluster = Cluster::start().await;
-    cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201);
+    cluster.has_config_map("a").await;
     let many = format!("{{\"data\":[{}0]}}", "0,".repeat(400_000));
     let headers = &[("content-type", "application/merge-patch+json")];
     let reply = cluster

@@ -284,6 +284,14 @@ impl Cluster {
         .await
     }
 
+    /// Makes a ConfigMap; the object as it was stored.
+    pub(super) async fn has_config_map(&self, name: &str) -> Value {
+        let posted = self
+            .post(super::CONFIG_MAPS, &super::config_map(name))
+            .await;
+        posted.expect(201).json()
+    }
+
     pub(super) async fn put(&self, path: &str, body: &Value) -> Reply {
         self.send(
             "PUT",

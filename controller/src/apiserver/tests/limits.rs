@@ -218,10 +218,7 @@ async fn nothing_is_answered_before_it_is_durable() {
         }
         starting.await.unwrap()
     };
-    cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201);
+    cluster.has_config_map("a").await;
 
     let revision = other.store_revision();
     let body = config_map("a");

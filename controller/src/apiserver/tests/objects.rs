@@ -7,11 +7,7 @@ use super::*;
 #[tokio::test]
 async fn an_object_lives_and_dies() {
     let cluster = Cluster::start().await;
-    let made = cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201)
-        .json();
+    let made = cluster.has_config_map("a").await;
     let (uid, version) = (
         &made["metadata"]["uid"],
         &made["metadata"]["resourceVersion"],
@@ -107,10 +103,7 @@ async fn patches_of_all_three_kinds() {
 #[tokio::test]
 async fn patches_that_meet_are_tried_again() {
     let cluster = Cluster::start().await;
-    cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201);
+    cluster.has_config_map("a").await;
     let path = format!("{CONFIG_MAPS}/a");
     let one = json!({"data": {"x": "1"}});
     let two = json!({"data": {"y": "2"}});
@@ -139,10 +132,7 @@ async fn dry_runs_change_nothing() {
         .await
         .expect(422);
 
-    cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201);
+    cluster.has_config_map("a").await;
     let path = format!("{CONFIG_MAPS}/a");
     let patch = json!({"data": {"a": "2"}});
     let dry = cluster

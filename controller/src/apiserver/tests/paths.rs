@@ -162,10 +162,7 @@ async fn large_answers_and_bodies_may_be_packed() {
 #[tokio::test]
 async fn metrics_count_answers_watches_and_objects() {
     let cluster = Cluster::start().await;
-    cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201);
+    cluster.has_config_map("a").await;
     cluster.get(&format!("{CONFIG_MAPS}/b")).await.expect(404);
     let _watch = cluster.watch(&format!("{PODS}?watch=true")).await;
     let reply = cluster.get("/metrics").await.expect(200);

@@ -5,16 +5,10 @@ use super::*;
 #[tokio::test]
 async fn a_watch_goes_on_where_the_list_ended() {
     let cluster = Cluster::start().await;
-    cluster
-        .post(CONFIG_MAPS, &config_map("before"))
-        .await
-        .expect(201);
+    cluster.has_config_map("before").await;
     let list = cluster.get(CONFIG_MAPS).await.json();
     let version = list["metadata"]["resourceVersion"].as_str().unwrap();
-    cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201);
+    cluster.has_config_map("a").await;
     let mut events = cluster
         .watch(&format!(
             "{CONFIG_MAPS}?watch=true&resourceVersion={version}"
@@ -48,10 +42,7 @@ async fn a_watch_list_says_when_the_state_is_complete() {
     assert_eq!(events.brief().await, "ADDED a");
     assert_eq!(events.brief().await, "ADDED b");
     assert_eq!(events.brief().await, "BOOKMARK true");
-    cluster
-        .post(CONFIG_MAPS, &config_map("c"))
-        .await
-        .expect(201);
+    cluster.has_config_map("c").await;
     assert_eq!(events.brief().await, "ADDED c");
 
     let mut none = cluster
@@ -67,10 +58,7 @@ async fn a_watch_list_says_when_the_state_is_complete() {
 #[tokio::test]
 async fn a_watch_without_a_revision_starts_with_what_is() {
     let cluster = Cluster::start().await;
-    cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201);
+    cluster.has_config_map("a").await;
     for query in ["watch=true", "watch=true&resourceVersion=0"] {
         let mut events = cluster.watch(&format!("{CONFIG_MAPS}?{query}")).await;
         assert_eq!(events.brief().await, "ADDED a");

@@ -47,11 +47,7 @@ async fn a_put_may_create_what_upstream_lets_it() {
 #[tokio::test]
 async fn a_write_that_changes_nothing_is_none() {
     let cluster = Cluster::start().await;
-    let made = cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201)
-        .json();
+    let made = cluster.has_config_map("a").await;
     let before = cluster.objects();
     let path = format!("{CONFIG_MAPS}/a");
     for _ in 0..2 {
@@ -71,10 +67,7 @@ async fn a_write_that_changes_nothing_is_none() {
 #[tokio::test]
 async fn patches_that_don_t_apply() {
     let cluster = Cluster::start().await;
-    cluster
-        .post(CONFIG_MAPS, &config_map("a"))
-        .await
-        .expect(201);
+    cluster.has_config_map("a").await;
     let path = format!("{CONFIG_MAPS}/a");
     let test = json!([{"op": "test", "path": "/data/a", "value": "2"}]);
     let failed = cluster.patch(&path, "json-patch", &test).await.expect(422);
