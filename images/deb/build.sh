@@ -30,7 +30,10 @@ find "$root/etc" "$root/lib" "$root/usr/share" -type f -exec chmod 644 {} +
 # The board's token will stand in it.
 chmod 600 "$root/etc/default/bramble-agent"
 size=$(du -sk --exclude=DEBIAN "$root" | cut -f1)
-sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@SIZE@/$size/" "$here/control" > "$root/DEBIAN/control"
+# Programs for boards are static; others need a C library at least as new as the one they were linked with.
+needed=$(objdump -T "$root"/usr/lib/bramble/* 2> /dev/null | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
+libraries=${needed:+, libc6 (>= ${needed#GLIBC_}), libgcc-s1}
+sed -e "s/@VERSION@/$version/" -e "s/@LIBRARIES@/$libraries/" -e "s/@ARCH@/$arch/" -e "s/@SIZE@/$size/" "$here/control" > "$root/DEBIAN/control"
 chmod 644 "$root/DEBIAN/control" "$root/DEBIAN/conffiles"
 find "$root" -exec touch -h -d @0 {} +
 mkdir -p "$out"
