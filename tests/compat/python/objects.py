@@ -12,13 +12,18 @@ namespace = os.environ["NS"] + "-objects"
 core.create_namespace({"metadata": {"name": namespace}})
 try:
     seen = []
-    ready = threading.Event()
+    # The stream below asks for nothing before it is read. However late that is, it tells what happened
+    # after this list.
+    before = core.list_namespaced_config_map(namespace, label_selector="app=demo").metadata.resource_version
 
     def follow():
         stream = watch.Watch().stream(
-            core.list_namespaced_config_map, namespace, label_selector="app=demo", timeout_seconds=30
+            core.list_namespaced_config_map,
+            namespace,
+            label_selector="app=demo",
+            resource_version=before,
+            timeout_seconds=60,
         )
-        ready.set()
         for event in stream:
             seen.append(event["type"])
             if event["type"] == "DELETED":
@@ -26,7 +31,6 @@ try:
 
     follower = threading.Thread(target=follow)
     follower.start()
-    ready.wait(10)
     core.create_namespaced_config_map(
         namespace, {"metadata": {"name": "demo", "labels": {"app": "demo"}}, "data": {"colour": "green"}}
     )
@@ -45,7 +49,7 @@ try:
         print("conflict", error.status)
     core.delete_namespaced_config_map("demo", namespace)
     print("deleted")
-    follower.join(30)
+    follower.join(60)
     for kind in dict.fromkeys(seen):
         print("watched", kind)
 finally:
