@@ -109,18 +109,33 @@ impl Fetch {
         match judgement {
             Judgement::Newer if self.is_rejected(&head) => {}
             Judgement::Newer => match self.step {
-                Step::Idle => {
-                    self.step = Step::Index {
-                        head: None,
-                        entries: Vec::new(),
-                    }
-                }
+                Step::Idle => self.begin(),
+                // Asked for by its number the controller would answer with another document.
+                _ if self.is_another(&head) => self.begin(),
                 _ => self.hint = Some(head),
             },
             Judgement::Conflict(why) => self.rejected = Some((head, why.into())),
             Judgement::Same | Judgement::Older => {}
         }
         judgement
+    }
+
+    fn begin(&mut self) {
+        self.step = Step::Index {
+            head: None,
+            entries: Vec::new(),
+        };
+    }
+
+    /// Whether the document being pulled has the number of this one and another history or content:
+    /// the controller has lost the store that it came from.
+    fn is_another(&self, head: &Head) -> bool {
+        let begun = match &self.step {
+            Step::Idle | Step::Persisting(_) => None,
+            Step::Index { head, .. } => *head,
+            Step::Objects { head, .. } => Some(*head),
+        };
+        begun.is_some_and(|begun| begun.version == head.version && begun != *head)
     }
 
     fn is_rejected(&self, head: &Head) -> bool {
@@ -194,10 +209,7 @@ impl Fetch {
     fn restart(&mut self, have: Option<&Document>, head: &Head) -> Progress {
         match judge(have, head) {
             Judgement::Newer => {
-                self.step = Step::Index {
-                    head: None,
-                    entries: Vec::new(),
-                };
+                self.begin();
                 Progress::More
             }
             Judgement::Same => {

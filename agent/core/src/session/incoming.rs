@@ -8,7 +8,10 @@ use bramble_wire::topic::Topic;
 use bramble_wire::version::Boot;
 
 use super::fetch::{Judgement, Progress};
-use super::{ANNOUNCE_WITHIN_MS, Output, Retry, SUM_GATHER_MS, SUM_INTERVAL_MS, Session};
+use super::{
+    ANNOUNCE_WITHIN_MS, CONFLICT_ANNOUNCE_MS, Output, Retry, SUM_GATHER_MS, SUM_INTERVAL_MS,
+    Session,
+};
 
 impl Session {
     pub(super) fn dispatch(
@@ -148,6 +151,12 @@ impl Session {
             Judgement::Conflict(_) => {
                 self.counters.refused += 1;
                 self.document_changed(now);
+                // A birth says which history and content are held here: the controller begins a new
+                // epoch when it does not know them.
+                let due = now + self.random.jitter(CONFLICT_ANNOUNCE_MS);
+                if let Some(connection) = &mut self.connection {
+                    connection.birth_timer.due = connection.birth_timer.due.min(due);
+                }
             }
         }
         if self.is_welcomed() && self.asked.is_none() && self.ask_timer.due == Millis::NEVER {

@@ -177,6 +177,8 @@ impl Retry {
 
 /// Nodes announce themselves anew within this time when another controller process appears.
 const ANNOUNCE_WITHIN_MS: u64 = 30_000;
+/// Nodes announce themselves so long after a document that contradicts theirs.
+const CONFLICT_ANNOUNCE_MS: u64 = 60_000;
 /// Digests are compared at least so often.
 const SUM_INTERVAL_MS: u64 = 15 * 60_000;
 /// After a change, changes are gathered for so long before digests are compared.

@@ -110,6 +110,52 @@ fn an_index_of_several_pieces_that_changes_between_them_starts_again() {
     assert_eq!(bench.session.counters().invalid, 0);
 }
 
+/// The controller came back without what it had last: it counts the same numbers again.
+#[test]
+fn a_pull_does_not_go_on_into_another_document_of_the_same_version() {
+    let begun = wanted(2, 10, &[("a", 3, b"A"), ("b", 4, b"B")]);
+    let mut history = wanted(2, 10, &[("a", 3, b"A"), ("c", 4, b"C")]);
+    history.head.history = HistoryId([77; 16]);
+    let content = wanted(2, 10, &[("c", 4, b"C")]);
+    for (name, other) in [("another history", history), ("another content", content)] {
+        let mut bench = Bench::welcomed(1, None, &begun);
+        assert_eq!(bench.serve(&begun), index_ask(), "{name}");
+        let request = bench.request();
+        assert!(matches!(request.ask, Ask::Objects { .. }), "{name}");
+        // The question is answered by nobody: another life of the controller is greeted.
+        bench.session.handle_disconnected(bench.now);
+        let birth = bench.connect();
+        bench.welcome(&birth, &other);
+        assert_eq!(bench.serve(&other), index_ask(), "{name}");
+        bench.accept(&other);
+        let document = bench.session.document().unwrap();
+        assert_eq!(document.history, other.head.history, "{name}");
+        assert_eq!(bench.session.counters().refused, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_conflict_is_announced_once_a_minute() {
+    let held = wanted(2, 10, &[("a", 3, b"A")]);
+    let mut other = wanted(2, 10, &[("b", 3, b"B")]);
+    other.head.history = HistoryId([77; 16]);
+    let mut bench = Bench::settled(&held);
+    for _ in 0..3 {
+        let told = bench.now;
+        bench.head(&other);
+        bench.settle_reports();
+        while !bench.has(|said| matches!(said, Said::Birth(_))) {
+            bench.wait();
+        }
+        let waited = bench.now.0 - told.0;
+        assert!((45_000..=75_000).contains(&waited), "{waited}");
+        let birth = bench.birth();
+        assert_eq!(birth.have, Some((held.head.version, held.head.history)));
+        bench.welcome(&birth, &held);
+        bench.settle();
+    }
+}
+
 #[test]
 fn a_head_that_comes_while_a_document_is_written_is_looked_at_afterwards() {
     let first = wanted(1, 10, &[("a", 3, b"A")]);
