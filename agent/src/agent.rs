@@ -233,6 +233,10 @@ pub(crate) async fn drain(drain: Drain) -> anyhow::Result<()> {
     if !failures.is_empty() {
         bail!("left behind: {}", failures.join("; "));
     }
+    // An empty group is nobody's harm, and the next boot has none.
+    for error in Cgroups::discover(&places.cgroup_parent)?.remove_parent() {
+        tracing::warn!("{error}");
+    }
     Ok(())
 }
 

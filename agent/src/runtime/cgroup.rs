@@ -232,6 +232,18 @@ impl Cgroups {
         errors
     }
 
+    /// Removes what all pods' cgroups are in, for leaving a machine: when it is empty.
+    pub fn remove_parent(&self) -> Vec<String> {
+        let dirs = self.roots.iter().map(|root| root.path.join(&self.parent));
+        dirs.filter_map(|dir| match fs::remove_dir(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Some(format!("remove cgroup {}: {e}", dir.display()))
+            }
+            _ => None,
+        })
+        .collect()
+    }
+
     /// Pods that have a cgroup.
     pub fn pods(&self) -> Vec<String> {
         let mut out: Vec<String> = Vec::new();
@@ -376,6 +388,21 @@ mod tests {
             roots: parse_mounts(table),
             parent: "bramble".to_owned(),
         }
+    }
+
+    #[test]
+    fn the_parent_of_all_goes_only_when_it_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().display();
+        let found = cgroups(&format!("29 23 0:26 / {here} rw - cgroup2 cgroup2 rw\n"));
+        let pod = dir.path().join("bramble/pod-1");
+        fs::create_dir_all(&pod).unwrap();
+        let errors = found.remove_parent();
+        assert!(errors.len() == 1 && pod.exists(), "{errors:?}");
+        fs::remove_dir(&pod).unwrap();
+        assert_eq!(found.remove_parent(), Vec::<String>::new());
+        assert!(!dir.path().join("bramble").exists());
+        assert_eq!(found.remove_parent(), Vec::<String>::new());
     }
 
     #[test]
