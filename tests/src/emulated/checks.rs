@@ -108,8 +108,13 @@ fn pod_runs(board: &Board) -> Result<String> {
     board.kubectl(&["run", "hello", "--image=bramble.test/hello:v1"])?;
     let timeout = format!("--timeout={}s", PATIENCE.as_secs());
     board.kubectl(&["wait", "--for=condition=Ready", "pod/hello", &timeout])?;
-    let log = board.kubectl(&["logs", "hello"])?.stdout;
-    ensure!(log.contains("hello v1 listening"), "its log: {log}");
+    // It is Ready when it runs, and says so a moment later.
+    let mut log = String::new();
+    let said = wait_until(PATIENCE, || {
+        log = board.kubectl(&["logs", "hello"])?.stdout;
+        Ok(log.contains("hello v1 listening"))
+    })?;
+    ensure!(said, "its log: {log}");
     let node = board.kubectl(&["get", "pod", "hello", "-o", "jsonpath={.spec.nodeName}"])?;
     ensure!(node.stdout == NODE, "it is on {}", node.stdout);
     board.kubectl(&["delete", "pod", "hello", "--timeout=60s"])?;
