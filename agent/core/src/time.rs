@@ -1,5 +1,6 @@
 //! Time as the core sees it: always an argument.
 
+use bramble_wire::clock::civil;
 use bramble_wire::report::UnixMs;
 use serde::{Deserialize, Serialize};
 
@@ -37,17 +38,9 @@ impl Moment {
 /// What was before 1970 is 1970.
 #[must_use]
 pub fn timestamp(unix_s: i64) -> String {
-    let secs = unix_s.max(0);
+    let secs = unix_s.max(0).unsigned_abs();
     let (days, rest) = (secs / 86_400, secs % 86_400);
-    // Days since 1970-01-01 to a date of the Gregorian calendar (Hinnant's algorithm).
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let day = doy - (153 * mp + 2) / 5 + 1;
+    let (year, month, day) = civil(days);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }

@@ -17,7 +17,7 @@ const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Few places, and deadlines that no test waits for.
-fn few() -> Limits {
+pub(super) fn few() -> Limits {
     let long = Duration::from_secs(300);
     Limits {
         connections: 2,
@@ -35,7 +35,7 @@ async fn limited(limits: Limits) -> Cluster {
 }
 
 /// Waits until the server has closed it.
-async fn closed(stream: &mut (impl AsyncRead + Unpin)) {
+pub(super) async fn closed(stream: &mut (impl AsyncRead + Unpin)) {
     let mut rest = Vec::new();
     let end = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
     let _ = end.await.expect("closed by the server");

@@ -11,9 +11,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::strangers::{closed, few};
 use super::tokens::account;
 use super::*;
-use crate::apiserver::{Limits, LogRequest, LogStream, NoLogs, NodeStream, PodLogs};
+use crate::apiserver::{LogRequest, LogStream, NoLogs, NodeStream, PodLogs};
 use crate::nodelink::streams::Streams;
 use crate::store::MemoryStore;
 
@@ -52,27 +53,10 @@ async fn exec(cluster: &Cluster, token: &str) -> TlsStream<TcpStream> {
     stream
 }
 
-/// Waits until the server has closed it.
-async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
-    let mut rest = Vec::new();
-    let end = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
-    let _ = end.await.expect("closed by the server");
-}
-
 #[tokio::test]
 async fn an_upgraded_connection_goes_when_another_takes_its_place_and_idle_ones_go_first() {
-    let long = Duration::from_secs(300);
-    let limits = Limits {
-        connections: 2,
-        strangers: 4,
-        strangers_per_source: 2,
-        handshake: long,
-        header: long,
-        stranger_idle: long,
-        ..Limits::default()
-    };
     let node = Silent(Mutex::new(Streams::new(1, Arc::default())));
-    let cluster = Cluster::with(MemoryStore::default(), limits, Arc::new(node)).await;
+    let cluster = Cluster::with(MemoryStore::default(), few(), Arc::new(node)).await;
     let cluster = account(cluster).await;
     let binding = json!({
         "kind": "ClusterRoleBinding", "apiVersion": "rbac.authorization.k8s.io/v1",

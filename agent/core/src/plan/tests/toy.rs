@@ -90,6 +90,12 @@ pub(super) fn image() -> Image {
 }
 
 impl Toy {
+    /// The runtime knows no container of a pod.
+    pub(super) fn has_no_container(&mut self, pod: u8) {
+        let pod = self.observed.pods.get_mut(&uid(pod));
+        pod.expect("a pod that is observed").containers.clear();
+    }
+
     pub(super) fn new(pods: impl IntoIterator<Item = Pod>) -> Self {
         let mut toy = Self {
             desired: Some(Desired {

@@ -157,12 +157,7 @@ fn a_sandbox_that_fails_is_tried_again_later_and_says_why() {
 fn a_container_that_can_not_be_made_does_not_count_as_a_life() {
     let mut toy = Toy::new([pod(1)]);
     toy.settle();
-    toy.observed
-        .pods
-        .get_mut(&uid(1))
-        .expect("pod")
-        .containers
-        .clear();
+    toy.has_no_container(1);
     toy.started.clear();
     let at = toy.now;
     let key = (uid(1), "c".to_owned());
@@ -191,12 +186,7 @@ fn a_container_that_can_not_be_made_does_not_count_as_a_life() {
 fn a_program_that_can_not_be_started_is_a_failed_life() {
     let mut toy = Toy::new([with_policy(pod(1), Never)]);
     toy.settle();
-    toy.observed
-        .pods
-        .get_mut(&uid(1))
-        .expect("pod")
-        .containers
-        .clear();
+    toy.has_no_container(1);
     let at = toy.now;
     let key = (uid(1), "c".to_owned());
     let broke = failure(Step::Start { life: 1 }, at, 1);
