@@ -18,7 +18,8 @@ use crate::join::Cidr;
     version,
     after_help = "Examples:\n  bramble-controller --advertise 192.168.1.10\n  \
                   bramble-controller --data-dir /srv/bramble --listen 0.0.0.0:7443\n  \
-                  bramble-controller --broker mqtts://broker.lan:8883\n\n\
+                  bramble-controller --broker mqtts://broker.lan:8883\n  \
+                  bramble-controller --data-dir /srv/bramble --restored\n\n\
                   Log level: RUST_LOG=debug, or per part: RUST_LOG=info,bramble_controller::apiserver=debug"
 )]
 pub struct Config {
@@ -66,6 +67,12 @@ pub struct Config {
     /// included.
     #[arg(long, value_name = "ADDR")]
     pub advertise: Vec<String>,
+
+    /// Begins a new epoch and ends: to be run once after an older copy of --data-dir was put in its
+    /// place, before the controller is started. Nodes then keep what the copy does not know until a
+    /// person confirms that it may go.
+    #[arg(long)]
+    pub restored: bool,
 }
 
 /// Flags that don't fit each other.

@@ -14,7 +14,16 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    match run::until_stopped(&config) {
+    let outcome = match config.restored {
+        true => run::mark_restored(&config).map(|epoch| {
+            println!(
+                "epoch {epoch} begins; start the controller, look at what the nodes run, then confirm it: \
+                 the controller's log says how"
+            );
+        }),
+        false => run::until_stopped(&config),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bramble-controller: {error:#}");

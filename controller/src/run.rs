@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -21,6 +22,7 @@ use crate::broker::{self, Broker};
 use crate::config::Config;
 use crate::controllers;
 use crate::join::{FAREWELL, Joiner, NodeKey, NodeKeys, Settings};
+use crate::nodelink::control::Control;
 use crate::nodelink::{self, NodeLink};
 use crate::pki::{self, Pki};
 use crate::store::{self, EventKind, LedgerStore, Store};
@@ -32,11 +34,34 @@ use crate::tokens::{self, Tokens};
 /// What kept it from starting, or the end of the store.
 pub fn until_stopped(config: &Config) -> anyhow::Result<()> {
     config.check()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    runtime()?.block_on(life(config))
+}
+
+/// Begins a new epoch, durably, in a store that is an older copy: a store can't see of itself that
+/// later days are missing. Returns the epoch.
+///
+/// # Errors
+/// When there is no store, or one that a controller serves or that can't be written.
+pub fn mark_restored(config: &Config) -> anyhow::Result<u64> {
+    let directory = config.data_dir.join("store");
+    if !directory.is_dir() {
+        bail!("there is no store in {}", config.data_dir.display());
+    }
+    let store = open_store(&directory)?;
+    let epoch = runtime()?.block_on(Control::begin_epoch(&store))?;
+    Ok(epoch)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("starting the runtime")?;
-    runtime.block_on(life(config))
+        .context("starting the runtime")
+}
+
+fn open_store(directory: &Path) -> anyhow::Result<LedgerStore> {
+    LedgerStore::open(directory, store::Settings::default())
+        .with_context(|| format!("opening the store in {}", directory.display()))
 }
 
 async fn life(config: &Config) -> anyhow::Result<()> {
@@ -46,10 +71,7 @@ async fn life(config: &Config) -> anyhow::Result<()> {
 
     // The store first: its lock keeps a second controller from touching anything.
     pki::ensure_data_dir(&config.data_dir).context("preparing --data-dir")?;
-    let directory = config.data_dir.join("store");
-    let ledger = LedgerStore::open(&directory, store::Settings::default())
-        .with_context(|| format!("opening the store in {}", directory.display()))?;
-    let store: Arc<dyn Store> = Arc::new(ledger);
+    let store: Arc<dyn Store> = Arc::new(open_store(&config.data_dir.join("store"))?);
     let pki = Pki::open(&pki::Options {
         data_dir: config.data_dir.clone(),
         names: config.names(),

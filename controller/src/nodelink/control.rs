@@ -99,6 +99,16 @@ impl Control {
         Ok(control)
     }
 
+    /// A new epoch because the store is known to be an older copy; its number.
+    ///
+    /// # Errors
+    /// [`Error`]; the store is as it was.
+    pub async fn begin_epoch(store: &dyn Store) -> Result<u64, Error> {
+        let control = Control::start(store).await?;
+        let raised = (control.raise(store, control.epoch + 1, new_history()?)).await?;
+        Ok(raised.epoch)
+    }
+
     /// A new epoch with its history, durably, in the store's revisions too.
     ///
     /// # Errors
@@ -222,6 +232,19 @@ mod tests {
         let last = Control::start(&store).await.unwrap();
         assert_eq!((last.confirmed, last.hint()), (next.epoch, None));
         assert!(u64::from(store.revision().epoch()) >= next.epoch);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_called_restored_begins_an_epoch_each_time() {
+        let store = MemoryStore::default();
+        let first = Control::start(&store).await.unwrap();
+        for n in 1..3 {
+            assert_eq!(Control::begin_epoch(&store).await.unwrap(), first.epoch + n);
+        }
+        let next = Control::start(&store).await.unwrap();
+        assert_eq!(next.epoch, first.epoch + 2);
+        assert_ne!(next.history, first.history);
+        assert_eq!(next.confirmed, first.epoch);
     }
 
     #[tokio::test]
