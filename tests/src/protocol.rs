@@ -242,7 +242,10 @@ impl Both {
                 self.link.handle_epoch(epoch, history, self.now);
             }
             Event::Presence { presence, .. } => self.presences.push(presence),
-            Event::Facts { .. } | Event::StreamOut { .. } | Event::Dropped { .. } => {}
+            Event::Reconnected(_)
+            | Event::Facts { .. }
+            | Event::StreamOut { .. }
+            | Event::Dropped { .. } => {}
         }
     }
 

@@ -43,6 +43,9 @@ pub const STREAM_FRAME_MAX: usize = 8 * 1024;
 /// Credit a stream starts with and may hold at most, in bytes.
 pub const STREAM_CREDIT_MAX: u32 = 64 * 1024;
 
+/// Longest cursor of a followed log, in bytes; a longer one is not kept.
+pub const CURSOR_MAX: usize = 64;
+
 /// Connections at once in one forwarding stream; one more is refused with a reason.
 pub const STREAM_CHANNELS_MAX: usize = 64;
 

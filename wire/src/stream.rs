@@ -111,8 +111,32 @@ pub struct Logs {
     pub tail_lines: Option<u64>,
     /// Lines since, seconds of the Unix epoch.
     pub since_unix_s: Option<i64>,
-    /// End after so many bytes.
+    /// End after so many bytes; of a stream that goes on, after so many more.
     pub limit_bytes: Option<u64>,
+    /// Go on where an earlier stream of the same log broke off; `tail_lines` counts no more then.
+    pub resume: Option<Resume>,
+}
+
+/// Where a followed log goes on: after what its reader has. The node reads again from a cursor that it
+/// gave, and leaves out what had been sent since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// [`Mark::cursor`].
+    pub cursor: Vec<u8>,
+    /// Bytes of output after the cursor that the reader has.
+    pub skip: u64,
+    /// The reader's last line is not whole: it is ended before what is there, when its rest is not.
+    pub line_open: bool,
+}
+
+/// A place in a followed log to which its reader can come back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Bytes of the stream's output before it. Never more than were sent with it.
+    pub offset: u64,
+    /// The place, in the node's own words; at most [`crate::limits::CURSOR_MAX`] bytes. It holds for
+    /// later starts of the agent too, and says which life of the container the log is of.
+    pub cursor: Vec<u8>,
 }
 
 /// From the controller to the node (`cmd/<id>/in`).
@@ -218,9 +242,19 @@ pub enum Out {
         /// Exit code; 128 + signal for a signal.
         code: i32,
     },
-    /// What was asked for is there ([`What::Exec`], [`What::Attach`], [`What::Forward`]): comes
-    /// before everything else, unless the stream is refused by [`Out::End`].
+    /// What was asked for is there (everything but logs that are not followed): comes before
+    /// everything else, unless the stream is refused by [`Out::End`].
     Ready,
+    /// Output of a followed log, as [`Out::Data`], and where a later stream can go on. Without bytes
+    /// it is where this stream begins to read.
+    Log {
+        /// Offset of the first byte.
+        offset: u64,
+        /// At most [`crate::limits::STREAM_FRAME_MAX`] bytes.
+        bytes: Vec<u8>,
+        /// The newest place that the output has passed.
+        mark: Mark,
+    },
 }
 
 /// Why a stream ended early.
@@ -232,6 +266,9 @@ pub enum StreamError {
     Unavailable(String),
     /// Something broke.
     Failed(String),
+    /// The node serves the stream no more, though its source may go on: the agent was started anew, or
+    /// heard nothing of the controller.
+    Lost(String),
 }
 
 impl Message for Open {

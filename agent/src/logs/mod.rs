@@ -4,7 +4,11 @@
 //! In come a log file and options, out comes the text in pieces over a bounded channel: a reader
 //! who doesn't read holds up this stream and nothing else. Each stream is a blocking thread of the
 //! runtime's pool; there are few of them ([`bramble_wire::limits::STREAMS_MAX`]).
+//!
+//! With what a follower gets come places ([`Place`]) that outlive the agent: a later stream reads on from
+//! there, and leaves out what the follower has.
 
+mod place;
 mod tail;
 
 use std::fs::{self, File};
@@ -15,6 +19,9 @@ use std::time::Duration;
 
 pub(crate) use bramble_agent_core::time::timestamp;
 use bramble_wire::limits::STREAM_FRAME_MAX;
+use bramble_wire::stream::Mark;
+use place::FileId;
+pub use place::Place;
 use tokio::sync::{mpsc, watch};
 
 /// Pieces on their way to the reader of a stream.
@@ -37,63 +44,105 @@ pub struct Options {
     pub tail_lines: Option<u64>,
     /// Lines since, seconds of the Unix epoch.
     pub since_unix_s: Option<i64>,
-    /// End after so many bytes.
+    /// End after so many bytes; of a stream that goes on, after so many more.
     pub limit_bytes: Option<u64>,
+    /// Go on where another stream broke off; `tail_lines` counts no more then.
+    pub resume: Option<Resume>,
 }
 
-impl From<&bramble_wire::stream::Logs> for Options {
-    fn from(logs: &bramble_wire::stream::Logs) -> Self {
+/// Where a stream goes on, see [`bramble_wire::stream::Resume`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// From here it reads.
+    pub place: Place,
+    /// So many bytes of output from there on the reader has.
+    pub skip: u64,
+    /// The reader's last line is not whole.
+    pub line_open: bool,
+}
+
+impl Options {
+    /// What is asked for; the cursor it may begin at was understood by the caller.
+    pub fn new(logs: &bramble_wire::stream::Logs, place: Option<Place>) -> Self {
+        let resume = logs.resume.as_ref().zip(place);
         Self {
             follow: logs.follow,
             timestamps: logs.timestamps,
             tail_lines: logs.tail_lines,
             since_unix_s: logs.since_unix_s,
             limit_bytes: logs.limit_bytes,
+            resume: resume.map(|(resume, place)| Resume {
+                place,
+                skip: resume.skip,
+                line_open: resume.line_open,
+            }),
         }
     }
 }
 
-/// Log file of the current life of a container (or the one before), in a pod's log directory
-/// (`KernelRuntime`'s `Options::log_dir`). `None`: there is none.
-pub fn find(log_dir: &Path, container: &str, previous: bool) -> Option<PathBuf> {
-    // The name comes from outside and must stay one name.
-    if container.is_empty() || container.starts_with('.') || container.contains('/') {
-        return None;
-    }
-    let dir = log_dir.join(container);
+/// The log of one life of a container: a file, and its predecessors `.1`, `.2`, ….
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The newest file.
+    pub path: PathBuf,
+    /// Number of the life, from 1 on.
+    pub life: u32,
+}
+
+/// Logs of a container in a pod's log directory (`KernelRuntime`'s `Options::log_dir`). `None`: the name,
+/// which comes from outside, is not one.
+fn directory(log_dir: &Path, container: &str) -> Option<PathBuf> {
+    let name = !(container.is_empty() || container.starts_with('.') || container.contains('/'));
+    name.then(|| log_dir.join(container))
+}
+
+/// The log of one life of a container, of which at least a predecessor must be there.
+pub fn of_life(log_dir: &Path, container: &str, life: u32) -> Option<Log> {
+    let path = directory(log_dir, container)?.join(format!("{life}.log"));
+    let there = path.exists() || rotated(&path, 1).exists();
+    there.then_some(Log { path, life })
+}
+
+/// The log of the current life of a container, or the one before. `None`: there is none.
+pub fn find(log_dir: &Path, container: &str, previous: bool) -> Option<Log> {
+    let dir = directory(log_dir, container)?;
     let attempt = |name: String| name.strip_suffix(".log")?.parse::<u32>().ok();
     let entries = fs::read_dir(&dir).ok()?.flatten();
     let mut attempts: Vec<u32> = entries
         .filter_map(|e| attempt(e.file_name().into_string().ok()?))
         .collect();
     attempts.sort_unstable();
-    let wanted = attempts.iter().rev().nth(usize::from(previous))?;
-    Some(dir.join(format!("{wanted}.log")))
+    let life = *attempts.iter().rev().nth(usize::from(previous))?;
+    let path = dir.join(format!("{life}.log"));
+    Some(Log { path, life })
+}
+
+/// What a reader gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Output, at most [`STREAM_FRAME_MAX`] bytes; none when only the place is told.
+    pub bytes: Vec<u8>,
+    /// Where a later stream may go on; only a follower gets it.
+    pub mark: Option<Mark>,
 }
 
 /// Starts a stream. `alive` says whether the container still runs: a followed stream ends when it
 /// doesn't and everything has been read. The channel closes at the end; an error comes last.
 /// Dropping the receiver ends the thread.
 pub fn spawn(
-    log: PathBuf,
+    log: Log,
     options: Options,
     alive: watch::Receiver<bool>,
-) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+) -> mpsc::Receiver<io::Result<Piece>> {
     let (pieces, receiver) = mpsc::channel(QUEUE);
     tokio::task::spawn_blocking(move || {
         let since = options.since_unix_s.map(timestamp);
-        let left = options.limit_bytes.unwrap_or(u64::MAX);
-        let out = Out {
-            pieces,
-            buffer: Vec::new(),
-            left,
-        };
         let mut stream = Stream {
             log,
             options,
             since,
             alive,
-            out,
+            out: Out::new(pieces, &options),
             at_line_start: true,
         };
         match stream.run() {
@@ -122,7 +171,7 @@ impl From<io::Error> for Stop {
 }
 
 struct Stream {
-    log: PathBuf,
+    log: Log,
     options: Options,
     since: Option<String>,
     alive: watch::Receiver<bool>,
@@ -131,32 +180,54 @@ struct Stream {
     at_line_start: bool,
 }
 
+/// A file that is read.
+struct Source {
+    reader: BufReader<File>,
+    id: FileId,
+    /// Of the next line.
+    position: u64,
+}
+
+impl Source {
+    /// Goes on where the file stands.
+    fn new(mut file: File) -> io::Result<Self> {
+        Ok(Self {
+            id: FileId::of(&file)?,
+            position: file.stream_position()?,
+            reader: BufReader::with_capacity(STREAM_FRAME_MAX, file),
+        })
+    }
+}
+
 impl Stream {
     fn run(&mut self) -> Result<(), Stop> {
         // All files are opened before any is read: a rotation in between loses nothing.
-        let mut files = open_all(&self.log)?;
-        if let Some(lines) = self.options.tail_lines {
-            tail::seek(&mut files, lines)?;
-        }
+        let mut files = open_all(&self.log.path)?;
+        self.begin(&mut files)?;
         let mut current = None;
         for file in files {
-            let mut reader = BufReader::with_capacity(STREAM_FRAME_MAX, file);
-            self.read(&mut reader)?;
-            current = Some(reader);
+            let mut source = Source::new(file)?;
+            self.read(&mut source)?;
+            current = Some(source);
         }
         while self.options.follow {
             self.out.flush()?;
             // Asked before reading: what was written before the end is read in this round.
             let alive = *self.alive.borrow();
             match current.as_mut() {
-                Some(reader) => self.read(reader)?,
-                None => current = open(&self.log)?.map(BufReader::new),
+                Some(source) => self.read(source)?,
+                None => current = open(&self.log.path)?.map(Source::new).transpose()?,
             }
-            if let Some(reader) = current.as_ref() {
-                for file in newer(&self.log, reader.get_ref())? {
-                    let mut reader = BufReader::with_capacity(STREAM_FRAME_MAX, file);
-                    self.read(&mut reader)?;
-                    current = Some(reader);
+            if let Some(source) = current.as_mut() {
+                let files = newer(&self.log.path, source.reader.get_ref())?;
+                if !files.is_empty() {
+                    // What was written between the last look and the rotation.
+                    self.read(source)?;
+                }
+                for file in files {
+                    let mut source = Source::new(file)?;
+                    self.read(&mut source)?;
+                    current = Some(source);
                 }
             }
             self.out.flush()?;
@@ -171,11 +242,61 @@ impl Stream {
         self.out.flush()
     }
 
+    /// Drops files and seeks in the first that stays, and tells where that is.
+    fn begin(&mut self, files: &mut Vec<File>) -> Result<(), Stop> {
+        if let Some(resume) = self.options.resume {
+            self.resume(resume, files)?;
+        } else if let Some(lines) = self.options.tail_lines {
+            tail::seek(files, lines)?;
+        }
+        if !self.options.follow || self.out.skip > 0 {
+            // What the reader has holds the place.
+            return Ok(());
+        }
+        let mut place = Place {
+            life: self.log.life,
+            file: None,
+            offset: 0,
+            line_open: !self.at_line_start,
+        };
+        if let Some(file) = files.first_mut() {
+            place.file = Some(FileId::of(file)?);
+            place.offset = file.stream_position()?;
+        }
+        self.out.place = Some((self.out.written, place));
+        self.out.send()
+    }
+
+    /// Goes back to where the reader was; when that was rotated away, to the oldest line that is there.
+    fn resume(&mut self, resume: Resume, files: &mut Vec<File>) -> Result<(), Stop> {
+        let place = resume.place;
+        let index = match place.file {
+            Some(id) => place.find(id, files)?,
+            None => Some(0),
+        };
+        let Some(index) = index else {
+            if resume.line_open {
+                self.out.write(b"\n")?;
+            }
+            return Ok(());
+        };
+        self.out.skip = resume.skip;
+        files.drain(..index);
+        if let Some(file) = files.first_mut() {
+            file.seek(SeekFrom::Start(place.offset))?;
+        }
+        self.at_line_start = !place.line_open;
+        Ok(())
+    }
+
     /// Reads whole lines to the end of a file; half a line stays for the next time.
-    fn read(&mut self, reader: &mut BufReader<File>) -> Result<(), Stop> {
+    fn read(&mut self, source: &mut Source) -> Result<(), Stop> {
         // A log that took too much of the memory was emptied: what comes now begins at its start.
-        if reader.get_ref().metadata()?.len() < reader.stream_position()? {
+        let reader = &mut source.reader;
+        if reader.get_ref().metadata()?.len() < source.position {
             reader.seek(SeekFrom::Start(0))?;
+            source.position = 0;
+            source.id = FileId::of(reader.get_ref())?;
         }
         let mut line = Vec::new();
         loop {
@@ -189,6 +310,17 @@ impl Stream {
                 return Ok(());
             }
             self.line(&line)?;
+            source.position += n;
+            if !source.id.is_settled() {
+                source.id = FileId::of(reader.get_ref())?;
+            }
+            let place = Place {
+                life: self.log.life,
+                file: Some(source.id),
+                offset: source.position,
+                line_open: !self.at_line_start,
+            };
+            self.out.pass(place);
         }
     }
 
@@ -224,18 +356,50 @@ impl Stream {
 
 /// Gathers lines into pieces of the size that one message carries.
 struct Out {
-    pieces: mpsc::Sender<io::Result<Vec<u8>>>,
+    pieces: mpsc::Sender<io::Result<Piece>>,
     buffer: Vec<u8>,
+    /// Bytes that may still be written.
     left: u64,
+    /// Bytes that the reader has, of those that come next.
+    skip: u64,
+    /// Bytes written, without those that the reader had.
+    written: u64,
+    /// A reader that follows is told places.
+    follow: bool,
+    /// The newest place that was passed and not told, and how much was written before it.
+    place: Option<(u64, Place)>,
 }
 
 impl Out {
+    fn new(pieces: mpsc::Sender<io::Result<Piece>>, options: &Options) -> Self {
+        Self {
+            pieces,
+            buffer: Vec::new(),
+            left: options.limit_bytes.unwrap_or(u64::MAX),
+            skip: 0,
+            written: 0,
+            follow: options.follow,
+            place: None,
+        }
+    }
+
+    /// Everything before this place is written.
+    fn pass(&mut self, place: Place) {
+        if self.follow && self.skip == 0 {
+            self.place = Some((self.written, place));
+        }
+    }
+
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
+        let known = self.skip.min(bytes.len() as u64);
+        self.skip -= known;
+        bytes = &bytes[known as usize..];
         let cut = bytes.len() as u64 > self.left;
         if cut {
             bytes = &bytes[..self.left as usize];
         }
         self.left -= bytes.len() as u64;
+        self.written += bytes.len() as u64;
         while !bytes.is_empty() {
             let room = STREAM_FRAME_MAX - self.buffer.len();
             let (now, later) = bytes.split_at(bytes.len().min(room));
@@ -248,14 +412,22 @@ impl Out {
         if cut { Err(Stop::Limit) } else { Ok(()) }
     }
 
-    /// Waits for room: this is where back-pressure reaches the file.
     fn flush(&mut self) -> Result<(), Stop> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let piece = std::mem::take(&mut self.buffer);
+        self.send()
+    }
+
+    /// Waits for room: this is where back-pressure reaches the file.
+    fn send(&mut self) -> Result<(), Stop> {
+        let bytes = std::mem::take(&mut self.buffer);
+        let mark = self.place.take().map(|(offset, place)| Mark {
+            offset,
+            cursor: place.cursor(),
+        });
         self.pieces
-            .blocking_send(Ok(piece))
+            .blocking_send(Ok(Piece { bytes, mark }))
             .map_err(|_| Stop::Closed)
     }
 }
@@ -268,17 +440,22 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// The `n`th predecessor of a log file; 0 is itself.
+fn rotated(log: &Path, n: u32) -> PathBuf {
+    let mut path = log.as_os_str().to_owned();
+    if n > 0 {
+        path.push(format!(".{n}"));
+    }
+    PathBuf::from(path)
+}
+
 /// The log and its predecessors `.1`, `.2`, …, oldest first. A rotation while we look may show one
 /// file under two names; each counts once.
 fn open_all(log: &Path) -> io::Result<Vec<File>> {
     let mut files: Vec<File> = Vec::new();
     let mut seen = Vec::new();
     for n in 0..=100 {
-        let mut path = log.as_os_str().to_owned();
-        if n > 0 {
-            path.push(format!(".{n}"));
-        }
-        match open(Path::new(&path))? {
+        match open(&rotated(log, n))? {
             Some(file) => {
                 let inode = file.metadata()?.ino();
                 if !seen.contains(&inode) {

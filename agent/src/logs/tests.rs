@@ -1,6 +1,8 @@
 use super::*;
 use std::io::Write as _;
 
+mod resume;
+
 fn append(path: &Path, lines: &[&str]) {
     let mut file = File::options()
         .create(true)
@@ -17,12 +19,17 @@ fn line(n: u32) -> String {
     format!("2026-01-01T00:00:{n:02}.000000001Z stdout F line {n}")
 }
 
+fn life(path: &Path) -> Log {
+    let path = path.to_owned();
+    Log { path, life: 1 }
+}
+
 async fn collect(log: &Path, options: Options) -> String {
     let (_keep, alive) = watch::channel(false);
-    let mut pieces = spawn(log.to_owned(), options, alive);
+    let mut pieces = spawn(life(log), options, alive);
     let mut out = Vec::new();
     while let Some(piece) = pieces.recv().await {
-        out.extend(piece.unwrap());
+        out.extend(piece.unwrap().bytes);
     }
     String::from_utf8(out).unwrap()
 }
@@ -145,11 +152,11 @@ async fn following_survives_rotation_and_ends_with_the_container() {
         ..Options::default()
     };
     // It may begin before the first line is written.
-    let mut pieces = spawn(log.clone(), options, alive);
+    let mut pieces = spawn(life(&log), options, alive);
     let mut got = String::new();
     let mut wait_for = async |text: &str| {
         while !got.ends_with(text) {
-            got.push_str(&String::from_utf8(pieces.recv().await.unwrap().unwrap()).unwrap());
+            got.push_str(&String::from_utf8(pieces.recv().await.unwrap().unwrap().bytes).unwrap());
         }
         got.clone()
     };
@@ -181,10 +188,10 @@ async fn a_reader_that_stalls_holds_up_its_stream_only() {
     let long = format!("T stdout F {}", "x".repeat(10_000));
     append(&log, &vec![long.as_str(); 100]);
     let (_keep, alive) = watch::channel(false);
-    let mut pieces = spawn(log, Options::default(), alive);
+    let mut pieces = spawn(life(&log), Options::default(), alive);
     let mut total = 0;
     while let Some(piece) = pieces.recv().await {
-        let piece = piece.unwrap();
+        let piece = piece.unwrap().bytes;
         assert!(piece.len() <= STREAM_FRAME_MAX);
         assert!(pieces.len() <= QUEUE);
         total += piece.len();
@@ -201,11 +208,16 @@ fn the_current_and_the_previous_life_are_found() {
     }
     let found = |container: &str, previous| {
         find(dir.path(), container, previous)
-            .map(|p| p.file_name().unwrap().to_str().unwrap().to_owned())
+            .map(|log| log.path.file_name().unwrap().to_str().unwrap().to_owned())
     };
     assert_eq!(found("web", false).as_deref(), Some("10.log"));
     assert_eq!(found("web", true).as_deref(), Some("9.log"));
     for bad in ["", "db", "../web", "..", "a/b"] {
         assert_eq!(found(bad, false), None, "{bad:?}");
+    }
+    fs::write(dir.path().join("web/8.log.1"), "").unwrap();
+    for (number, there) in [(10, true), (9, true), (8, true), (7, false)] {
+        let log = of_life(dir.path(), "web", number);
+        assert_eq!(log.is_some(), there, "{number}");
     }
 }

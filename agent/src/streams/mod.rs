@@ -78,6 +78,7 @@ pub(crate) struct Frame {
 pub(crate) struct Streams {
     open: HashMap<StreamId, Stream>,
     pods: Arc<dyn Pods>,
+    /// Never marked as seen.
     observations: watch::Receiver<Observation>,
     frames: mpsc::Sender<Frame>,
 }
@@ -148,7 +149,7 @@ impl Streams {
                 () = served => {}
                 () = silent(silence) => {
                     let text = "the controller does not ask for more".to_owned();
-                    sender.end(Some(StreamError::Unavailable(text))).await;
+                    sender.end(Some(StreamError::Lost(text))).await;
                 }
             }
         });
@@ -211,7 +212,7 @@ impl Streams {
     /// The controller speaks of a stream that was another agent process's: it should know. When the
     /// link is busy it is told the next time.
     fn refuse(&mut self, id: StreamId) {
-        let error = Some(StreamError::Unavailable("the stream has ended".to_owned()));
+        let error = Some(StreamError::Lost("the stream has ended".to_owned()));
         let out = Out::End { offset: 0, error };
         let _ = self.frames.try_send(Frame { id, out });
     }
@@ -228,10 +229,15 @@ impl Streams {
 async fn serve(
     what: What,
     pods: Arc<dyn Pods>,
-    observations: watch::Receiver<Observation>,
+    mut observations: watch::Receiver<Observation>,
     sender: &Arc<Sender>,
     ends: command::Ends,
 ) {
+    // The first value is from before the loop has looked: it would say "no pods". Nobody marks later
+    // ones as seen, so this waits only for that look.
+    if observations.changed().await.is_err() {
+        return;
+    }
     match what {
         What::Logs(request) => {
             let source = {
@@ -239,7 +245,7 @@ async fn serve(
                 logs::find(&pods.log_dir(request.pod), &observation, &request)
             };
             match source {
-                Ok(path) => logs::serve(path, request, observations, sender).await,
+                Ok(log) => logs::serve(log, request, observations, sender).await,
                 Err(error) => sender.end(Some(error)).await,
             }
         }

@@ -1,7 +1,7 @@
 //! Sends a stream's output within the reader's credit.
 
 use bramble_wire::limits::STREAM_FRAME_MAX;
-use bramble_wire::stream::{Out, StreamError, channel};
+use bramble_wire::stream::{Mark, Out, StreamError, channel};
 use bramble_wire::topic::StreamId;
 use tokio::sync::{Mutex, mpsc, watch};
 
@@ -47,7 +47,33 @@ impl Sender {
 
     /// Sends output on [`channel::OUT`] or [`channel::ERR`]. Waits for credit as long as it takes: a
     /// reader who does not read holds up only himself.
-    pub(super) async fn data(&self, number: u16, mut bytes: &[u8]) -> Result<(), Gone> {
+    pub(super) async fn data(&self, number: u16, bytes: &[u8]) -> Result<(), Gone> {
+        self.send(number, bytes, None).await
+    }
+
+    /// Sends output of a log in the same way; with the last of it goes the place that it leads to. A
+    /// place alone costs nothing.
+    pub(super) async fn log(&self, bytes: &[u8], mut mark: Option<Mark>) -> Result<(), Gone> {
+        if let Some(mark) = mark.take_if(|_| bytes.is_empty()) {
+            let offset = self.state.lock().await.offsets[0];
+            let bytes = Vec::new();
+            return self
+                .tell(Out::Log {
+                    offset,
+                    bytes,
+                    mark,
+                })
+                .await;
+        }
+        self.send(channel::OUT, bytes, mark).await
+    }
+
+    async fn send(
+        &self,
+        number: u16,
+        mut bytes: &[u8],
+        mut mark: Option<Mark>,
+    ) -> Result<(), Gone> {
         while !bytes.is_empty() {
             let mut state = self.state.lock().await;
             let sent = state.sent;
@@ -56,7 +82,14 @@ impl Sender {
             let most = usize::try_from(credit).unwrap_or(usize::MAX);
             let (now, later) = bytes.split_at(bytes.len().min(most).min(STREAM_FRAME_MAX));
             let offset = &mut state.offsets[usize::from(number == channel::ERR)];
-            let out = data(number, *offset, now.to_vec());
+            let out = match mark.take_if(|_| later.is_empty()) {
+                Some(mark) => Out::Log {
+                    offset: *offset,
+                    bytes: now.to_vec(),
+                    mark,
+                },
+                None => data(number, *offset, now.to_vec()),
+            };
             *offset += now.len() as u64;
             state.sent += now.len() as u64;
             self.tell(out).await?;

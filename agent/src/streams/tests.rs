@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bramble_wire::report::{ContainerState, PodReport};
-use bramble_wire::stream::{Exec, Forward, Logs};
+use bramble_wire::stream::{Exec, Forward, Logs, Resume};
 
 use super::*;
 
@@ -20,6 +20,7 @@ fn request(container: &str) -> Open {
             tail_lines: None,
             since_unix_s: None,
             limit_bytes: None,
+            resume: None,
         }),
     }
 }
@@ -82,6 +83,8 @@ fn streams(directory: &Path) -> (Streams, mpsc::Receiver<Frame>, watch::Sender<O
     let (sender, observations) = watch::channel(Observation::default());
     let pods = Arc::new(Fake(directory.to_owned()));
     let (streams, frames) = Streams::new(pods, observations);
+    // The loop has looked, and saw nothing.
+    sender.send_replace(Observation::default());
     (streams, frames, sender)
 }
 
@@ -217,7 +220,7 @@ async fn a_silent_controller_ends_a_stream_and_one_that_forgot_is_told() {
         assert!(matches!(
             frame.out,
             Out::End {
-                error: Some(StreamError::Unavailable(_)),
+                error: Some(StreamError::Lost(_)),
                 ..
             }
         ));
@@ -328,6 +331,136 @@ async fn nothing_is_sent_beyond_the_credit() {
         }
     }
     assert_eq!(text, b"0123456789abcdef\n0123456789abcdef\n");
+}
+
+/// What comes of a followed log until it has so many bytes, or ends; the text, the newest cursor and what
+/// came after it, and the end.
+async fn follow(
+    frames: &mut mpsc::Receiver<Frame>,
+    until: usize,
+) -> (String, Resume, Option<Option<StreamError>>) {
+    assert_eq!(frames.recv().await.unwrap().out, Out::Ready);
+    let (mut text, mut mark, mut end) = (Vec::new(), None, None);
+    while text.len() < until && end.is_none() {
+        match frames.recv().await.unwrap().out {
+            Out::Data { bytes, .. } => text.extend(bytes),
+            Out::Log {
+                offset,
+                bytes,
+                mark: newest,
+            } => {
+                assert_eq!(offset, text.len() as u64);
+                text.extend(bytes);
+                assert!(newest.offset <= text.len() as u64);
+                mark = Some(newest);
+            }
+            Out::End { error, .. } => end = Some(error),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mark = mark.expect("a mark");
+    let resume = Resume {
+        cursor: mark.cursor,
+        skip: text.len() as u64 - mark.offset,
+        line_open: text.last().is_some_and(|last| *last != b'\n'),
+    };
+    (String::from_utf8(text).unwrap(), resume, end)
+}
+
+#[tokio::test]
+async fn a_follower_goes_on_with_another_agent_and_ends_with_its_life() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("c");
+    std::fs::create_dir(&folder).unwrap();
+    let line = |n: u32| format!("2026-01-02T03:04:0{n}.000000000Z stdout F line {n}\n");
+    let write = |life: u32, text: String| {
+        std::fs::write(folder.join(format!("{life}.log")), text).unwrap();
+    };
+    let wanted = |resume: Option<Resume>| {
+        let mut open = request("c");
+        let What::Logs(logs) = &mut open.what else {
+            unreachable!()
+        };
+        (logs.follow, logs.resume) = (true, resume);
+        open.credit = 10;
+        open
+    };
+    write(1, line(1) + &line(2));
+    let (mut streams, mut frames, observed_by) = streams(directory.path());
+    observed_by.send_replace(observed(running()));
+    streams.open(StreamId(1), wanted(None));
+    let (text, resume, end) = follow(&mut frames, 10).await;
+    assert_eq!(
+        (&*text, end),
+        ("line 1\nlin", None),
+        "as much as there is credit for"
+    );
+    drop(streams);
+
+    // Another agent: it has not looked yet. Then the container runs for a second time.
+    let (sender, observations) = watch::channel(Observation::default());
+    let pods = Arc::new(Fake(directory.path().to_owned()));
+    let (mut streams, mut frames) = Streams::new(pods, observations);
+    write(1, line(1) + &line(2) + &line(3));
+    write(2, line(4));
+    streams.open(StreamId(2), wanted(Some(resume.clone())));
+    tokio::task::yield_now().await;
+    assert!(frames.try_recv().is_err(), "nobody knows yet what runs");
+    let mut second = observed(running());
+    second.pods.get_mut(&PodUid([1; 16])).unwrap().containers[0].restarts = 1;
+    sender.send_replace(second);
+    streams.handle_in(StreamId(2), In::Credit(100));
+    let (text, _, end) = follow(&mut frames, usize::MAX).await;
+    assert_eq!((&*text, end), ("e 2\nline 3\n", Some(None)));
+
+    // What is there no more, and what nobody understands, is said.
+    std::fs::remove_file(folder.join("1.log")).unwrap();
+    let cursor = b"?".to_vec();
+    let odd = Resume {
+        cursor,
+        ..resume.clone()
+    };
+    for resume in [resume, odd] {
+        streams.open(StreamId(3), wanted(Some(resume)));
+        let refused = frames.recv().await.unwrap().out;
+        assert!(
+            matches!(refused, Out::End { error: Some(_), .. }),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_life_goes_on_until_its_end_is_known() {
+    use bramble_wire::report::Terminated;
+    let ended = |life| Terminated {
+        container_id: bramble_agent_core::container::life_id(PodUid([1; 16]), "c", life),
+        ..Terminated::default()
+    };
+    let waiting = || ContainerState::Waiting {
+        reason: "CrashLoopBackOff".into(),
+        message: String::new(),
+    };
+    let What::Logs(request) = request("c").what else {
+        unreachable!()
+    };
+    // The state, the end of the life before, restarts; whether life 2 goes on.
+    let table = [
+        (running(), Some(1), 1, true),
+        (running(), Some(2), 2, false),
+        (waiting(), Some(1), 1, true),
+        (waiting(), Some(2), 1, false),
+        (ContainerState::Terminated(ended(2)), Some(1), 1, false),
+    ];
+    for (state, last, restarts, wanted) in table {
+        let mut observation = observed(state.clone());
+        let pod = observation.pods.get_mut(&PodUid([1; 16])).unwrap();
+        pod.containers[0].last = last.map(ended);
+        pod.containers[0].restarts = restarts;
+        let goes_on = logs::goes_on(&observation, &request, 2);
+        assert_eq!(goes_on, wanted, "{state:?} {last:?} {restarts}");
+    }
+    assert!(!logs::goes_on(&Observation::default(), &request, 2));
 }
 
 #[tokio::test]

@@ -1,15 +1,19 @@
 //! Serves `kubectl logs`, exec, attach and port-forward from the node that runs the pod.
+//!
+//! A log that is followed outlives its stream: [`Follow`] says what becomes of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bramble_api::status::Status;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::PodUid;
 use bramble_wire::stream::{Logs, StreamError, What};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::NodeLink;
+use super::follow::{Follow, Next};
 use super::streams::{Error, Event, Reader};
 use super::task::Command;
 use crate::apiserver::{LogRequest, LogStream, NodeStream, PodLogs};
@@ -23,9 +27,23 @@ impl PodLogs for NodeLink {
         let link = self.clone();
         Box::pin(async move {
             let (node, logs) = wanted(&request)?;
-            let opened = link.open_stream(node, What::Logs(logs)).await?;
-            let (_, reader) = opened.map_err(|error| status(&request, error))?;
-            begin(request, reader).await
+            let opened = link
+                .open_stream(node.clone(), What::Logs(logs.clone()))
+                .await?;
+            let (_, mut reader) = opened.map_err(|error| status(&request, error))?;
+            begin(&request, &mut reader).await?;
+            let relay = Relay {
+                link,
+                node,
+                request,
+                follow: Follow::new(logs),
+                reader,
+            };
+            let stream = futures_util::stream::unfold(relay, |mut relay| async {
+                let next = relay.next().await?;
+                Some((next, relay))
+            });
+            Ok::<LogStream, _>(Box::pin(stream))
         })
     }
 
@@ -89,12 +107,13 @@ fn wanted(request: &LogRequest) -> Result<(NodeName, Logs), Status> {
         tail_lines: request.tail_lines,
         since_unix_s: request.since.map(|since| since.seconds),
         limit_bytes: request.limit_bytes,
+        resume: None,
     };
     Ok((node, logs))
 }
 
 /// Waits for the first bytes, so that a refusal becomes a status and not a broken answer.
-async fn begin(request: LogRequest, mut reader: Reader) -> Result<LogStream, Status> {
+async fn begin(request: &LogRequest, reader: &mut Reader) -> Result<(), Status> {
     let patience = if request.follow {
         FIRST_WAIT_FOLLOWED
     } else {
@@ -105,20 +124,67 @@ async fn begin(request: LogRequest, mut reader: Reader) -> Result<LogStream, Sta
         let text = format!("node {} does not answer", request.node);
         return Err(Status::unavailable(text));
     }
-    if let Some(error) = reader.refusal() {
-        return Err(status(&request, error));
+    match reader.refusal() {
+        Some(error) => Err(status(request, error)),
+        None => Ok(()),
     }
-    let stream = futures_util::stream::unfold((reader, request), |(mut reader, request)| async {
+}
+
+/// A client's log, from one stream after another. It holds no more than they do.
+struct Relay {
+    link: NodeLink,
+    node: NodeName,
+    request: LogRequest,
+    follow: Follow,
+    reader: Reader,
+}
+
+impl Relay {
+    async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         loop {
-            let next = match reader.next().await? {
-                Ok(Event::Data { bytes, .. }) => Ok(bytes),
-                Ok(_) => continue,
-                Err(error) => Err(status(&request, error)),
-            };
-            return Some((next, (reader, request)));
+            match self.reader.next().await? {
+                Ok(Event::Data { bytes, .. }) => {
+                    self.follow.handle_bytes(&bytes);
+                    return Some(Ok(bytes));
+                }
+                Ok(Event::Ready) => self.follow.handle_ready(),
+                Ok(_) => {}
+                Err(error) => match self.go_on(error).await {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(status) => return Some(Err(status)),
+                },
+            }
         }
-    });
-    Ok(Box::pin(stream))
+    }
+
+    /// Opens another stream in place of one that has broken off; `false` when the client has all.
+    async fn go_on(&mut self, error: Error) -> Result<bool, Status> {
+        let arrivals = std::sync::Arc::clone(&self.link.arrivals);
+        let mut arrived = std::pin::pin!(arrivals.notified());
+        let mark = self.reader.mark();
+        let mut next = self.follow.handle_break(error, mark, Instant::now());
+        loop {
+            let pause = match next {
+                Next::Again(pause) => pause,
+                Next::Done => return Ok(false),
+                Next::Fail(error) => return Err(status(&self.request, error)),
+            };
+            // Who comes from here on is noticed.
+            let _ = tokio::time::timeout(pause, arrived.as_mut()).await;
+            arrived.set(arrivals.notified());
+            arrived.as_mut().enable();
+            let what = What::Logs(self.follow.request());
+            match self.link.open_stream(self.node.clone(), what).await? {
+                Ok((_, reader)) => {
+                    tracing::debug!(node = %self.node, "a followed log goes on");
+                    self.reader = reader;
+                    return Ok(true);
+                }
+                Err(error) => next = self.follow.handle_break(error, None, Instant::now()),
+            }
+        }
+    }
 }
 
 fn status(request: &LogRequest, error: Error) -> Status {

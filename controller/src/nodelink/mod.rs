@@ -14,6 +14,7 @@ pub mod control;
 mod desired;
 mod documents;
 mod events;
+mod follow;
 mod gates;
 mod logs;
 mod presence;
@@ -32,7 +33,7 @@ use bramble_wire::SigningKey;
 use bramble_wire::name::ClusterId;
 use bramble_wire::publish::Publish;
 use bramble_wire::topic;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::join::{Cidr, NodeKeys};
@@ -81,6 +82,8 @@ pub struct NodeLink {
     commands: mpsc::Sender<task::Command>,
     running: Arc<Mutex<Option<JoinHandle<()>>>>,
     usage: Arc<Usages>,
+    /// A node has come, or all may have: who waits for one looks again.
+    arrivals: Arc<Notify>,
 }
 
 /// Starts the node link. The boot of the controller is raised, durably, before anything is sent.
@@ -142,8 +145,10 @@ pub async fn start(
 
     let (commands, requests) = mpsc::channel(COMMANDS_MAX);
     let usage = Arc::new(Usages::default());
+    let arrivals = Arc::new(Notify::new());
     let parts = task::Parts {
         usage: Arc::clone(&usage),
+        arrivals: Arc::clone(&arrivals),
         cluster,
         service_cidr,
         control,
@@ -159,6 +164,7 @@ pub async fn start(
         commands,
         running: Arc::new(Mutex::new(Some(running))),
         usage,
+        arrivals,
     })
 }
 

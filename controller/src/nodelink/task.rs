@@ -64,6 +64,8 @@ pub(super) struct Parts {
     pub(super) events: Events,
     pub(super) will: Arc<Mutex<Will>>,
     pub(super) usage: Arc<Usages>,
+    /// Told when a node may take streams that it did not before.
+    pub(super) arrivals: Arc<Notify>,
     pub(super) tokens: Shelf,
 }
 
@@ -257,7 +259,11 @@ impl Task {
         use bramble_link::Event as LinkEvent;
         let now = self.now();
         match event {
-            LinkEvent::Subscribed => self.parts.machine.handle_connected(now),
+            LinkEvent::Subscribed => {
+                self.parts.machine.handle_connected(now);
+                self.close_orphans();
+                self.parts.arrivals.notify_waiters();
+            }
             LinkEvent::Disconnected { .. } => {
                 self.parts.machine.handle_disconnected(now);
                 self.streams.handle_disconnected();

@@ -37,7 +37,8 @@ impl World {
                     process.told.remove(&number);
                 }
             }
-            LinkEvent::StreamOut { .. } | LinkEvent::Dropped { .. } => {}
+            LinkEvent::Reconnected(_) | LinkEvent::StreamOut { .. } | LinkEvent::Dropped { .. } => {
+            }
         }
     }
 

@@ -215,6 +215,11 @@ fn every_message_of_version_1_loads() {
         tail_lines: Some(10),
         since_unix_s: Some(-1),
         limit_bytes: Some(1),
+        resume: Some(stream::Resume {
+            cursor: vec![1, 2],
+            skip: 300,
+            line_open: true,
+        }),
     };
     check(
         "stream-open",
@@ -238,6 +243,7 @@ fn every_message_of_version_1_loads() {
         ("not-found", Some(StreamError::NotFound("p".into()))),
         ("unavailable", Some(StreamError::Unavailable("p".into()))),
         ("failed", Some(StreamError::Failed("p".into()))),
+        ("lost", Some(StreamError::Lost("p".into()))),
     ] {
         check(
             &format!("stream-out-{label}"),
@@ -344,6 +350,17 @@ fn every_stream_of_version_1_loads() {
         ),
         ("exit", Out::Exit { code: 137 }),
         ("ready", Out::Ready),
+        (
+            "log",
+            Out::Log {
+                offset,
+                bytes: vec![1, 2],
+                mark: stream::Mark {
+                    offset: 10,
+                    cursor: vec![3],
+                },
+            },
+        ),
     ] {
         check(&format!("stream-out-{label}"), &out);
     }

@@ -232,6 +232,12 @@ impl NodeLink {
         if node.stream_guard.boot() != birth.boot || node.stream_guard.is_ahead_of(sequence) {
             node.stream_guard = ReplayGuard::starting_at(sequence);
         }
+        let anew = node.session.as_ref().is_some_and(|session| {
+            (session.boot, session.connection) != (birth.boot, birth.connection)
+        });
+        if anew {
+            self.events.push_back(Event::Reconnected(name.clone()));
+        }
         node.session = Some(Session {
             nonce: session,
             birth: birth.nonce,

@@ -126,6 +126,9 @@ pub enum Event {
         /// What changed.
         presence: Presence,
     },
+    /// A node that was there proved a newer connection, or is a newer boot, and nobody saw the end of the
+    /// one before.
+    Reconnected(NodeName),
     /// Facts of a node, with its birth and when they changed.
     Facts {
         /// Which.

@@ -38,8 +38,10 @@ pub(super) struct Pod {
 
 impl Pod {
     fn failed(&self, port: u16, error: &StreamError) -> String {
-        let (StreamError::NotFound(why) | StreamError::Unavailable(why) | StreamError::Failed(why)) =
-            error;
+        let (StreamError::NotFound(why)
+        | StreamError::Unavailable(why)
+        | StreamError::Failed(why)
+        | StreamError::Lost(why)) = error;
         let Self { name, uid } = self;
         format!("error forwarding port {port} to pod {name}, uid {uid}: {why}")
     }

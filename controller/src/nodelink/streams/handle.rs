@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bramble_wire::stream::Mark;
 use tokio::sync::Notify;
 
 use super::Error;
@@ -94,6 +95,11 @@ impl Reader {
             return None;
         }
         state.end.replace(Ok(()))?.err()
+    }
+
+    /// Takes the newest place of a followed log that the node told; it may be ahead of what was read.
+    pub fn mark(&mut self) -> Option<Mark> {
+        self.buffer.lock().mark.take()
     }
 
     fn take(&mut self) -> Option<Option<Result<Event, Error>>> {

@@ -51,7 +51,8 @@ fn stream_error(error: &StreamError) -> &str {
     match error {
         StreamError::NotFound(text)
         | StreamError::Unavailable(text)
-        | StreamError::Failed(text) => text,
+        | StreamError::Failed(text)
+        | StreamError::Lost(text) => text,
     }
 }
 
@@ -72,6 +73,8 @@ pub(crate) struct Streams {
     next: u64,
     /// Whose input was taken last.
     served: StreamId,
+    /// Ended with our connection; their nodes do not know.
+    orphans: Vec<(NodeName, StreamId)>,
     task: Arc<Notify>,
 }
 
@@ -83,6 +86,7 @@ impl Streams {
             open: HashMap::new(),
             next: first,
             served: StreamId(0),
+            orphans: Vec::new(),
             task,
         }
     }
@@ -133,6 +137,14 @@ impl Streams {
         };
         let handled = match out {
             Out::Data { offset, bytes } => stream.receive(channel::OUT, offset, &bytes),
+            Out::Log {
+                offset,
+                bytes,
+                mark,
+            } => {
+                let received = stream.receive(channel::OUT, offset, &bytes);
+                received.map(|()| stream.buffer.lock().mark(mark))
+            }
             Out::ChannelData {
                 channel,
                 offset,
@@ -182,7 +194,15 @@ impl Streams {
 
     /// Our own connection is gone.
     pub(super) fn handle_disconnected(&mut self) {
+        let open = self.open.iter();
+        self.orphans
+            .extend(open.map(|(id, stream)| (stream.node.clone(), *id)));
         self.end_where(|_| true);
+    }
+
+    /// Streams that nodes may still serve for nobody.
+    pub(super) fn take_orphans(&mut self) -> Vec<(NodeName, StreamId)> {
+        std::mem::take(&mut self.orphans)
     }
 
     fn end_where(&mut self, gone: impl Fn(&Stream) -> bool) {

@@ -9,8 +9,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bramble_wire::limits::{CHANNEL_CREDIT_MAX, STREAM_CREDIT_MAX, STREAM_FRAME_MAX, TEXT_MAX};
-use bramble_wire::stream::{In, StreamError, channel};
+use bramble_wire::limits::{
+    CHANNEL_CREDIT_MAX, CURSOR_MAX, STREAM_CREDIT_MAX, STREAM_FRAME_MAX, TEXT_MAX,
+};
+use bramble_wire::stream::{In, Mark, StreamError, channel};
 use bytes::{Bytes, BytesMut};
 
 use super::Error;
@@ -84,6 +86,8 @@ pub(super) struct State {
     pub(super) channels: BTreeMap<u16, Channel>,
     /// The end, once it is known; the reader gets it after the events.
     pub(super) end: Option<Result<(), Error>>,
+    /// Where a followed log can be gone on with, as last told.
+    pub(super) mark: Option<Mark>,
     pub(super) ready: bool,
     pub(super) exited: bool,
     /// Nobody reads any more.
@@ -132,6 +136,13 @@ impl State {
             None => self
                 .events
                 .push_back(Waiting::Data(channel, BytesMut::from(bytes))),
+        }
+    }
+
+    /// Keeps a place, unless it is none of what was received, or longer than may be.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        if mark.offset <= self.totals().0 && mark.cursor.len() <= CURSOR_MAX {
+            self.mark = Some(mark);
         }
     }
 
@@ -296,5 +307,6 @@ fn cut(error: StreamError) -> StreamError {
         StreamError::NotFound(text) => StreamError::NotFound(short(text)),
         StreamError::Unavailable(text) => StreamError::Unavailable(short(text)),
         StreamError::Failed(text) => StreamError::Failed(short(text)),
+        StreamError::Lost(text) => StreamError::Lost(short(text)),
     }
 }

@@ -2,6 +2,9 @@
 
 mod floods;
 
+use bramble_wire::limits::CURSOR_MAX;
+use bramble_wire::stream::Mark;
+
 use super::*;
 
 const WINDOW: u64 = STREAM_CREDIT_MAX as u64;
@@ -70,6 +73,47 @@ async fn a_gap_is_an_error_after_what_came_before() {
         );
         assert!(reader.next().await.is_none(), "an error comes once");
     }
+}
+
+#[tokio::test]
+async fn the_newest_place_of_what_came_is_kept() {
+    let mut streams = streams();
+    let (id, _writer, mut reader) = streams.open(&node("n1"), false, Instant::now()).unwrap();
+    let cursor = |length| vec![7; length];
+    let place = |at, length| Mark {
+        offset: at,
+        cursor: cursor(length),
+    };
+    let mut say = |offset, text: &str, mark: Mark| {
+        let bytes = text.into();
+        let out = Out::Log {
+            offset,
+            bytes,
+            mark,
+        };
+        streams.handle_out(&node("n1"), id, out);
+        reader.mark()
+    };
+    assert_eq!(say(0, "", place(0, 1)), Some(place(0, 1)));
+    let longest = place(2, CURSOR_MAX);
+    assert_eq!(say(0, "abc", longest.clone()), Some(longest));
+    assert_eq!(say(3, "d", place(5, 1)), None, "of what did not come");
+    assert_eq!(say(4, "e", place(5, CURSOR_MAX + 1)), None, "too long");
+    assert_eq!(say(9, "x", place(5, 1)), None, "something got lost before");
+    let (text, error) = read_all(&mut reader).await;
+    assert_eq!((&*text, error), ("abcde", Some(Error::Gap)));
+}
+
+#[test]
+fn streams_that_ended_with_our_connection_are_closed_once() {
+    let mut streams = streams();
+    let (id, _writer, _reader) = streams.open(&node("n1"), false, Instant::now()).unwrap();
+    let (other, ..) = streams.open(&node("n2"), false, Instant::now()).unwrap();
+    streams.handle_node_gone(&node("n2"));
+    assert_eq!(streams.take_orphans(), [], "{other:?} has no node");
+    streams.handle_disconnected();
+    assert_eq!(streams.take_orphans(), [(node("n1"), id)]);
+    assert_eq!(streams.take_orphans(), []);
 }
 
 #[tokio::test]

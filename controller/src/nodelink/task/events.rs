@@ -19,7 +19,7 @@ impl Task {
             Event::Presence { node, presence } => (*presence == Presence::Ready).then_some(node),
             Event::Facts { node, .. } | Event::StreamOut { node, .. } => Some(node),
             Event::Report(report) => Some(&report.node),
-            Event::RaiseEpoch { .. } | Event::Dropped { .. } => None,
+            Event::Reconnected(_) | Event::RaiseEpoch { .. } | Event::Dropped { .. } => None,
         };
         if of.is_some_and(|node| self.leaving.contains_key(node)) {
             return;
@@ -34,9 +34,14 @@ impl Task {
                     self.parts.usage.forget(&node);
                     self.streams.handle_node_gone(&node);
                 }
+                if now == Presence::Ready {
+                    self.parts.arrivals.notify_waiters();
+                }
                 let written = presence::write_presence(&*self.store, &node, now);
                 self.tell_of_node(written);
             }
+            // Its streams ended with the connection before, of which no end was seen.
+            Event::Reconnected(node) => self.streams.handle_node_gone(&node),
             Event::Facts { node, facts } => {
                 if let Some(member) = self.keys.by_name(&node) {
                     let written = presence::write_facts(&*self.store, &member, &facts);

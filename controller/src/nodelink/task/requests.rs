@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bramble_wire::limits::{CHANNEL_CREDIT_MAX, STREAM_CREDIT_MAX};
 use bramble_wire::name::NodeName;
-use bramble_wire::stream::{Open, What};
+use bramble_wire::stream::{In, Open, What};
 use bramble_wire::version::Boot;
 use tokio::sync::oneshot;
 
@@ -18,7 +18,8 @@ impl Task {
         what: What,
         reply: oneshot::Sender<Result<(Writer, Reader), streams::Error>>,
     ) {
-        if self.leaving.contains_key(&node) {
+        // What is sent without a connection is lost, and the node would never answer.
+        if self.leaving.contains_key(&node) || !self.parts.link.is_online() {
             let _ = reply.send(Err(streams::Error::Offline(node)));
             return;
         }
@@ -45,6 +46,16 @@ impl Task {
         });
         // A client that went away drops the reader, which closes the stream.
         let _ = reply.send(opened);
+    }
+
+    /// Nodes that are still there serve the streams that ended with our connection: they have only so
+    /// many places.
+    pub(super) fn close_orphans(&mut self) {
+        for (node, id) in self.streams.take_orphans() {
+            if let Some(publish) = self.parts.machine.stream_in(&node, id, &In::Close) {
+                self.publish(publish);
+            }
+        }
     }
 
     pub(super) fn write_streams(&mut self) {

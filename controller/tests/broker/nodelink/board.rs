@@ -151,8 +151,8 @@ impl Board {
         )
     }
 
-    /// Reports and waits until it is acknowledged; returns the pods to forget.
-    pub(super) async fn report(&mut self, accepted: Version, pods: Vec<PodReport>) -> Vec<PodUid> {
+    /// Reports.
+    pub(super) fn report_unheard(&mut self, accepted: Version, pods: Vec<PodReport>) {
         self.reports += 1;
         let report = Report {
             session: self.session,
@@ -169,6 +169,11 @@ impl Board {
             rejected: String::new(),
         };
         self.send(&Topic::Report(n1()), &report);
+    }
+
+    /// Reports and waits until it is acknowledged; returns the pods to forget.
+    pub(super) async fn report(&mut self, accepted: Version, pods: Vec<PodReport>) -> Vec<PodUid> {
+        self.report_unheard(accepted, pods);
         match self.answer().await {
             Answer::ReportAck { number, forget } => {
                 assert_eq!(number, self.reports);

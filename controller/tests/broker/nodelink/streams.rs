@@ -107,3 +107,83 @@ async fn logs_stream_through_the_broker() {
     let refused = link.open(request).await.err().unwrap();
     assert_eq!(refused.code(), 503, "{refused:?}");
 }
+
+/// The next opening of a log on a board.
+async fn opened(board: &mut Board) -> (StreamId, Logs) {
+    let wanted = |topic: &Topic| matches!(topic, Topic::StreamOpen(..));
+    match board.next::<Open>(wanted).await {
+        (
+            Topic::StreamOpen(_, id),
+            Open {
+                what: What::Logs(logs),
+                ..
+            },
+        ) => (id, logs),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_followed_log_goes_on_when_its_node_comes_back() {
+    let world = World::new().await;
+    let link = world.start().await;
+    let mut board = world.board(1).await;
+    let head = board.born().await;
+    board.report(head.version, vec![running()]).await;
+    let request = LogRequest {
+        node: "n1".into(),
+        namespace: "default".into(),
+        pod: "web".into(),
+        uid: UID.into(),
+        container: "main".into(),
+        follow: true,
+        previous: false,
+        timestamps: false,
+        tail_lines: Some(3),
+        since: None,
+        limit_bytes: Some(100),
+    };
+    let opening = tokio::spawn(link.open(request));
+    let (id, logs) = opened(&mut board).await;
+    assert_eq!((logs.limit_bytes, logs.resume), (Some(100), None));
+    let mark = Mark {
+        offset: 4,
+        cursor: b"here".to_vec(),
+    };
+    let (offset, bytes) = (0, b"one\ntw".to_vec());
+    let said = Out::Log {
+        offset,
+        bytes,
+        mark,
+    };
+    board.send(&Topic::StreamOut(n1(), id), &said);
+    let mut stream = opening.await.unwrap().unwrap();
+    let mut text = stream.next().await.unwrap().unwrap().to_vec();
+    assert_eq!(text, b"one\ntw");
+
+    // The client goes on to wait, and hears nothing of this.
+    let rest = tokio::spawn(async move {
+        while let Some(bytes) = stream.next().await {
+            text.extend(bytes.unwrap());
+        }
+        text
+    });
+    drop(board);
+    world.node_ready("Unknown").await;
+    let mut board = world.board(2).await;
+    let head = board.born().await;
+    // Its acknowledgement is not waited for: the log may be asked for before.
+    board.report_unheard(head.version, vec![running()]);
+    let (id, logs) = opened(&mut board).await;
+    let resume = Resume {
+        cursor: b"here".to_vec(),
+        skip: 2,
+        line_open: true,
+    };
+    assert_eq!((logs.limit_bytes, logs.resume), (Some(94), Some(resume)));
+    let bytes = b"o\n".to_vec();
+    board.send(&Topic::StreamOut(n1(), id), &Out::Data { offset, bytes });
+    let error = None;
+    board.send(&Topic::StreamOut(n1(), id), &Out::End { offset: 2, error });
+    assert_eq!(rest.await.unwrap(), b"one\ntwo\n");
+}

@@ -284,6 +284,7 @@ fn a_stream_of_an_earlier_boot_is_not_opened() {
             tail_lines: None,
             since_unix_s: None,
             limit_bytes: None,
+            resume: None,
         }),
     };
     let topic = Topic::StreamOpen(node(), StreamId(4));

@@ -304,6 +304,7 @@ fn streams_open_only_on_a_node_that_is_there_and_in_its_boot() {
             tail_lines: None,
             since_unix_s: None,
             limit_bytes: None,
+            resume: None,
         }),
     };
     assert_eq!(bench.link.stream_open(&name, id, open.clone()), None);

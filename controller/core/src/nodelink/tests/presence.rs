@@ -180,3 +180,25 @@ fn a_node_that_refuses_a_document_is_not_told_to_announce_itself() {
         bench.silent();
     }
 }
+
+#[test]
+fn a_newer_connection_of_a_node_that_is_there_is_told() {
+    let mut bench = Bench::new(1);
+    let name = bench.name(0);
+    let reconnected = |bench: &mut Bench| {
+        bench.birth(0, None);
+        let head = bench.welcome(0);
+        bench.report(0, 1, Some(head.version), vec![]);
+        let events = bench.events();
+        (events.iter()).any(|event| *event == Event::Reconnected(name.clone()))
+    };
+    assert!(!reconnected(&mut bench), "there was none before");
+    // The same boot, then a newer one; nobody told that the connection before had ended.
+    assert!(reconnected(&mut bench));
+    bench.boards[0].boot = Boot(2);
+    assert!(reconnected(&mut bench));
+    let (boot, connection) = (Boot(2), Nonce([103; 16]));
+    bench.life(0, Life::Lost { boot, connection });
+    assert_eq!(bench.state(0).presence, Presence::Lost);
+    assert!(!reconnected(&mut bench), "its end was seen");
+}
