@@ -10,6 +10,7 @@ mod deployment;
 mod durability;
 mod facts;
 mod fields;
+mod followers;
 mod identity;
 mod images;
 mod lifecycle;

@@ -37,7 +37,7 @@ fn start() -> Result<Guard> {
 }
 
 /// kubectl as a program that goes on; killed when dropped.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     fn start(cluster: &Cluster, args: &[&str]) -> Result<Self> {
@@ -70,7 +70,7 @@ impl Running {
     }
 
     /// Exit code, when it ends in time, and what it printed as errors.
-    fn end(mut self) -> Result<(i32, String)> {
+    pub(crate) fn end(mut self) -> Result<(i32, String)> {
         let mut code = None;
         let ended = wait_until(LIMIT, || {
             code = self.0.try_wait()?;
@@ -99,7 +99,7 @@ fn run_to_end(cluster: &Cluster, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn kubectl(cluster: &Cluster) -> Command {
+pub(crate) fn kubectl(cluster: &Cluster) -> Command {
     let options = cluster.options();
     let mut command = Command::new(&options.kubectl);
     let config = options.dir.join("controller/admin.kubeconfig");
