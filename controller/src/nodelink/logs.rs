@@ -75,6 +75,7 @@ impl NodeLink {
     ) -> Result<Result<NodeStream, Error>, Status> {
         let gone = || Status::unavailable("the link to the nodes has ended");
         let (reply, answer) = oneshot::channel();
+        let what = Box::new(what);
         let command = Command::Open { node, what, reply };
         self.commands.send(command).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())

@@ -47,7 +47,7 @@ pub(super) enum Command {
     /// Open a stream.
     Open {
         node: NodeName,
-        what: What,
+        what: Box<What>,
         reply: oneshot::Sender<Result<(Writer, Reader), streams::Error>>,
     },
     /// Say good-bye and end.
@@ -148,7 +148,7 @@ impl Task {
             let wake = self.next_wake();
             tokio::select! {
                 command = requests.recv() => match command {
-                    Some(Command::Open { node, what, reply }) => self.open_stream(node, what, reply),
+                    Some(Command::Open { node, what, reply }) => self.open_stream(node, *what, reply),
                     Some(Command::Stop { done }) => {
                         self.say_goodbye().await;
                         let _ = done.send(());

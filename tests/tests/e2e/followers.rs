@@ -170,7 +170,7 @@ fn check_count(text: &str, last: u64) -> Result<()> {
         ensure!(number(line) == next, "{next} is missing: {line:.60}");
         let long = line.len() > 20_000 && line.ends_with("xxx");
         ensure!(
-            long == (next % 20 == 0),
+            long == next.is_multiple_of(20),
             "not whole: {line:.60}, {}",
             line.len()
         );

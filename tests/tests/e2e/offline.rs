@@ -163,7 +163,7 @@ fn root_a_restored_store_stops_nothing_until_a_person_confirms_it() -> Result<()
         wait_for(&cluster, "pod", name, "to run", running)?;
         Ok(())
     };
-    let sleepers = || processes(&cluster, "sleep\01000");
+    let sleepers = || processes(&cluster, "sleep\x001000");
     start("early")?;
     let early = sleepers()?;
     let data = cluster.options().dir.join("controller");
