@@ -1,7 +1,7 @@
 //! Upgraded connections count as connections.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bramble_api::status::Status;
 use bramble_wire::name::NodeName;
