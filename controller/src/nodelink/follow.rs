@@ -181,7 +181,8 @@ mod tests {
     fn each_stream_goes_on_after_what_the_client_has() {
         let now = Instant::now();
         // Of one stream after another: what came, the last mark, and what the next is asked.
-        let table: &[&[(&str, Option<Mark>, Option<Resume>)]] = &[
+        type Step<'a> = (&'a str, Option<Mark>, Option<Resume>);
+        let table: &[&[Step<'_>]] = &[
             // Nothing came: as at first, or from where the first would have begun.
             &[("", None, None)],
             &[("", mark(0, 1), resume(1, 0, false))],

@@ -155,8 +155,8 @@ async fn a_rotation_in_between_loses_only_what_is_there_no_more() {
     let older = dir.path().join("1.log.1");
     // After how many rotations the reader comes back, and what it has then, having had half of line 1.
     let table = [
-        (0, format!("{}", lines(0..3))),
-        (1, format!("{}", lines(0..4))),
+        (0, lines(0..3)),
+        (1, lines(0..4)),
         (2, format!("{}li\n{}", lines(0..1), lines(3..5))),
         (3, format!("{}li\n{}", lines(0..1), lines(4..6))),
     ];
