@@ -207,6 +207,9 @@ impl Stream {
         let mut current = None;
         for file in files {
             let mut source = Source::new(file)?;
+            if current.is_some() {
+                self.enter(&source)?;
+            }
             self.read(&mut source)?;
             current = Some(source);
         }
@@ -226,6 +229,7 @@ impl Stream {
                 }
                 for file in files {
                     let mut source = Source::new(file)?;
+                    self.enter(&source)?;
                     self.read(&mut source)?;
                     current = Some(source);
                 }
@@ -253,16 +257,31 @@ impl Stream {
             // What the reader has holds the place.
             return Ok(());
         }
-        let mut place = Place {
+        let place = match files.first_mut() {
+            Some(file) => (Some(FileId::of(file)?), file.stream_position()?),
+            None => (None, 0),
+        };
+        self.tell(place)
+    }
+
+    /// Goes over to the next file, and tells so: what a reader has behind a place is of one file, which is
+    /// there or is not.
+    fn enter(&mut self, source: &Source) -> Result<(), Stop> {
+        if !self.options.follow || self.out.skip > 0 {
+            return Ok(());
+        }
+        self.out.flush()?;
+        self.tell((Some(source.id), source.position))
+    }
+
+    /// Tells a place alone.
+    fn tell(&mut self, (file, offset): (Option<FileId>, u64)) -> Result<(), Stop> {
+        let place = Place {
             life: self.log.life,
-            file: None,
-            offset: 0,
+            file,
+            offset,
             line_open: !self.at_line_start,
         };
-        if let Some(file) = files.first_mut() {
-            place.file = Some(FileId::of(file)?);
-            place.offset = file.stream_position()?;
-        }
         self.out.place = Some((self.out.written, place));
         self.out.send()
     }

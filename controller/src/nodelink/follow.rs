@@ -47,6 +47,8 @@ pub(super) struct Follow {
     served: bool,
     /// Since when the log is broken off.
     broken: Option<Instant>,
+    /// When a stream was asked for at once, without a pause.
+    hurried: Option<Instant>,
 }
 
 impl Follow {
@@ -59,6 +61,7 @@ impl Follow {
             line_open: false,
             served: false,
             broken: None,
+            hurried: None,
         }
     }
 
@@ -127,13 +130,18 @@ impl Follow {
             // Nothing says where the log would go on.
             return Next::Fail(error);
         }
-        let first = self.broken.is_none();
+        // A node that breaks off again and again is asked again with pauses.
+        let rested = |at: Instant| now.saturating_duration_since(at) >= PAUSE;
+        let first = self.broken.is_none() && self.hurried.is_none_or(rested);
         let until = *self.broken.get_or_insert(now) + PATIENCE;
         let left = until.saturating_duration_since(now);
         match &error {
             _ if left.is_zero() => Next::Fail(error),
             // It may have come already.
-            _ if first => Next::Again(Duration::ZERO),
+            _ if first => {
+                self.hurried = Some(now);
+                Next::Again(Duration::ZERO)
+            }
             Error::Offline(_) => Next::Again(AWAY_PAUSE.min(left)),
             _ => Next::Again(PAUSE.min(left)),
         }
@@ -298,6 +306,13 @@ mod tests {
         assert_eq!(end(&mut follow, offline(), 20), again(5));
         assert_eq!(end(&mut follow, offline(), 58), again(2));
         assert_eq!(end(&mut follow, offline(), 60), Next::Fail(offline()));
+        // A node that begins and breaks off for ever is not asked as fast as it answers.
+        let lost = || Error::Node(StreamError::Lost(String::new()));
+        let mut follow = Follow::new(asked());
+        for (seconds, pause) in [(0, 0), (0, 1), (0, 1), (1, 0), (1, 1)] {
+            assert_eq!(end(&mut follow, lost(), seconds), again(pause));
+            follow.handle_ready();
+        }
         let news: [fn(&mut Follow); 2] = [Follow::handle_ready, |follow| follow.handle_bytes(b"x")];
         for news in news {
             let mut follow = Follow::new(asked());

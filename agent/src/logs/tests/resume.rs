@@ -180,6 +180,28 @@ async fn a_rotation_in_between_loses_only_what_is_there_no_more() {
     }
 }
 
+/// What a reader has of the second file does not count as of the first, which is there no more.
+#[tokio::test]
+async fn a_break_after_a_change_of_files_doubles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("1.log");
+    let older = |n: u32| dir.path().join(format!("1.log.{n}"));
+    (0..3).for_each(|n| append(&log, &[&line(n)]));
+    fs::rename(&log, older(1)).unwrap();
+    (3..6).for_each(|n| append(&log, &[&line(n)]));
+    let mut reader = Reader::default();
+    // The piece of the second file is cut, and its place is lost with it.
+    reader.read(&log, options(None, false), 3 * 7 + 9).await;
+    assert_eq!(reader.text(), lines(0..4) + "li");
+    fs::remove_file(older(1)).unwrap();
+    fs::rename(&log, older(1)).unwrap();
+    (6..8).for_each(|n| append(&log, &[&line(n)]));
+    reader
+        .read(&log, options(None, false), usize::MAX / 2)
+        .await;
+    assert_eq!(reader.text(), lines(0..8));
+}
+
 #[tokio::test]
 async fn a_log_that_was_emptied_in_between_is_read_from_its_start() {
     let dir = tempfile::tempdir().unwrap();
