@@ -75,13 +75,18 @@ chmod 755 "$root/init"
 
 # Hardware support is not asked for: where it is half there the machine does not boot.
 boot() {
+    { code=0; run || code=$?; echo $code > "$work/status"; } | sed -u 's|\r||g' | tee "$1"
+    [ "$(cat "$work/status")" = 0 ] || { echo "the machine did not go down by itself" >&2; exit 1; }
+}
+run() {
     timeout "${MACHINE_PATIENCE:-600}" qemu-system-x86_64 -M q35 -accel tcg -cpu max -m "${MACHINE_MEMORY:-1024}" -smp 2 \
         -display none -no-reboot -nodefaults -serial stdio -netdev user,id=n -device virtio-net-pci,netdev=n \
         -device virtio-rng-pci -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" \
         -kernel "$parts/kernel" -initrd "$work/initramfs" \
-        -append "console=ttyS0 quiet panic=-1 systemd.show_status=no" < /dev/null | sed -u 's|\r||g' | tee "$1"
+        -append "console=ttyS0 quiet panic=-1 systemd.show_status=no" < /dev/null
 }
 boot "$work/first.log"
 ! grep -q TRIAL-FAILED "$work/first.log" || exit 1
+grep -q '^TRIAL .*reboot$' "$work/first.log" || { echo "the first boot did not come to its end" >&2; exit 1; }
 boot "$work/second.log"
 ! grep -q TRIAL-FAILED "$work/second.log" && grep -q TRIAL-PASSED "$work/second.log"

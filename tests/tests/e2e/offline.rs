@@ -168,7 +168,9 @@ fn root_a_restored_store_stops_nothing_until_a_person_confirms_it() -> Result<()
     let early = sleepers()?;
     let data = cluster.options().dir.join("controller");
     let (store, copy) = (data.join("store"), data.join("copy"));
+    cluster.kill("controller")?;
     copy_files(&store, &copy)?;
+    cluster.start_controller()?;
     start("late")?;
     let both = sleepers()?;
     ensure!((early.len(), both.len()) == (1, 2), "{both:?}");
