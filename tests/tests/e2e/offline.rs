@@ -31,7 +31,10 @@ fn processes(cluster: &Cluster, of: &str) -> Result<BTreeMap<u32, u64>> {
         let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         let ours = cgroup.contains(&format!("bramble-{}-", cluster.layout.id));
         if ours && String::from_utf8_lossy(&command).contains(of) {
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // One that goes while it is looked at is not there.
+            let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+                continue;
+            };
             let start = stat
                 .rsplit(')')
                 .next()
@@ -159,7 +162,8 @@ fn root_a_restored_store_stops_nothing_until_a_person_confirms_it() -> Result<()
     let cluster = Guard::start(1)?;
     let start = |name: &str| -> Result<()> {
         let image = "--image=bramble.test/busybox:1";
-        cluster.kubectl(&["run", name, image, "--", "sleep", "1000"])?;
+        let soon = r#"--overrides={"spec":{"terminationGracePeriodSeconds":1}}"#;
+        cluster.kubectl(&["run", name, image, soon, "--", "sleep", "1000"])?;
         wait_for(&cluster, "pod", name, "to run", running)?;
         Ok(())
     };
