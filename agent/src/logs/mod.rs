@@ -8,6 +8,7 @@
 //! With what a follower gets come places ([`Place`]) that outlive the agent: a later stream reads on from
 //! there, and leaves out what the follower has.
 
+mod out;
 mod place;
 mod tail;
 
@@ -19,7 +20,8 @@ use std::time::Duration;
 
 pub(crate) use bramble_agent_core::time::timestamp;
 use bramble_wire::limits::STREAM_FRAME_MAX;
-use bramble_wire::stream::Mark;
+use out::Out;
+pub use out::Piece;
 use place::FileId;
 pub use place::Place;
 use tokio::sync::{mpsc, watch};
@@ -117,15 +119,6 @@ pub fn find(log_dir: &Path, container: &str, previous: bool) -> Option<Log> {
     Some(Log { path, life })
 }
 
-/// What a reader gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// Output, at most [`STREAM_FRAME_MAX`] bytes; none when only the place is told.
-    pub bytes: Vec<u8>,
-    /// Where a later stream may go on; only a follower gets it.
-    pub mark: Option<Mark>,
-}
-
 /// Starts a stream. `alive` says whether the container still runs: a followed stream ends when it
 /// doesn't and everything has been read. The channel closes at the end; an error comes last.
 /// Dropping the receiver ends the thread.
@@ -148,8 +141,7 @@ pub fn spawn(
         match stream.run() {
             Ok(()) | Err(Stop::Closed) => {}
             Err(Stop::Limit) => drop(stream.out.flush()),
-            // Nobody may be there to hear it.
-            Err(Stop::Io(error)) => drop(stream.out.pieces.blocking_send(Err(error))),
+            Err(Stop::Io(error)) => stream.out.fail(error),
         }
     });
     receiver
@@ -238,7 +230,7 @@ impl Stream {
             if !alive {
                 break;
             }
-            if self.out.pieces.is_closed() {
+            if self.out.is_closed() {
                 return Err(Stop::Closed);
             }
             std::thread::sleep(LOOK_AGAIN);
@@ -253,7 +245,7 @@ impl Stream {
         } else if let Some(lines) = self.options.tail_lines {
             tail::seek(files, lines)?;
         }
-        if !self.options.follow || self.out.skip > 0 {
+        if !self.options.follow || self.out.leaves_out() {
             // What the reader has holds the place.
             return Ok(());
         }
@@ -267,7 +259,7 @@ impl Stream {
     /// Goes over to the next file, and tells so: what a reader has behind a place is of one file, which is
     /// there or is not.
     fn enter(&mut self, source: &Source) -> Result<(), Stop> {
-        if !self.options.follow || self.out.skip > 0 {
+        if !self.options.follow || self.out.leaves_out() {
             return Ok(());
         }
         self.out.flush()?;
@@ -282,8 +274,7 @@ impl Stream {
             offset,
             line_open: !self.at_line_start,
         };
-        self.out.place = Some((self.out.written, place));
-        self.out.send()
+        self.out.tell(place)
     }
 
     /// Goes back to where the reader was; when that was rotated away, to the oldest line that is there.
@@ -299,7 +290,7 @@ impl Stream {
             }
             return Ok(());
         };
-        self.out.skip = resume.skip;
+        self.out.leave_out(resume.skip);
         files.drain(..index);
         if let Some(file) = files.first_mut() {
             file.seek(SeekFrom::Start(place.offset))?;
@@ -370,84 +361,6 @@ impl Stream {
             self.out.write(b"\n")?;
         }
         Ok(())
-    }
-}
-
-/// Gathers lines into pieces of the size that one message carries.
-struct Out {
-    pieces: mpsc::Sender<io::Result<Piece>>,
-    buffer: Vec<u8>,
-    /// Bytes that may still be written.
-    left: u64,
-    /// Bytes that the reader has, of those that come next.
-    skip: u64,
-    /// Bytes written, without those that the reader had.
-    written: u64,
-    /// A reader that follows is told places.
-    follow: bool,
-    /// The newest place that was passed and not told, and how much was written before it.
-    place: Option<(u64, Place)>,
-}
-
-impl Out {
-    fn new(pieces: mpsc::Sender<io::Result<Piece>>, options: &Options) -> Self {
-        Self {
-            pieces,
-            buffer: Vec::new(),
-            left: options.limit_bytes.unwrap_or(u64::MAX),
-            skip: 0,
-            written: 0,
-            follow: options.follow,
-            place: None,
-        }
-    }
-
-    /// Everything before this place is written.
-    fn pass(&mut self, place: Place) {
-        if self.follow && self.skip == 0 {
-            self.place = Some((self.written, place));
-        }
-    }
-
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
-        let known = self.skip.min(bytes.len() as u64);
-        self.skip -= known;
-        bytes = &bytes[known as usize..];
-        let cut = bytes.len() as u64 > self.left;
-        if cut {
-            bytes = &bytes[..self.left as usize];
-        }
-        self.left -= bytes.len() as u64;
-        self.written += bytes.len() as u64;
-        while !bytes.is_empty() {
-            let room = STREAM_FRAME_MAX - self.buffer.len();
-            let (now, later) = bytes.split_at(bytes.len().min(room));
-            self.buffer.extend_from_slice(now);
-            bytes = later;
-            if self.buffer.len() == STREAM_FRAME_MAX {
-                self.flush()?;
-            }
-        }
-        if cut { Err(Stop::Limit) } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<(), Stop> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        self.send()
-    }
-
-    /// Waits for room: this is where back-pressure reaches the file.
-    fn send(&mut self) -> Result<(), Stop> {
-        let bytes = std::mem::take(&mut self.buffer);
-        let mark = self.place.take().map(|(offset, place)| Mark {
-            offset,
-            cursor: place.cursor(),
-        });
-        self.pieces
-            .blocking_send(Ok(Piece { bytes, mark }))
-            .map_err(|_| Stop::Closed)
     }
 }
 

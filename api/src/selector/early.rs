@@ -5,8 +5,8 @@
 //! In: JSON. Out: its labels, or nothing when the bytes are not as we write them; then they are to be
 //! parsed as a whole. Or an object with nothing but the fields that were asked for.
 
-use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -68,13 +68,13 @@ impl<'de> Visitor<'de> for Below<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Some((wanted, rest)) = self.path.split_first() else {
             let mut labels = Labels::default();
-            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                labels.0.push((key, map.next_value()?));
+            while let Some((Text(key), Text(value))) = map.next_entry()? {
+                labels.0.push((key, value));
             }
             *self.found = Some(labels);
             return Err(A::Error::custom("found"));
         };
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
             if key == *wanted {
                 let below = Below {
                     path: rest,
@@ -90,6 +90,11 @@ impl<'de> Visitor<'de> for Below<'_, 'de> {
         Ok(())
     }
 }
+
+/// A string of the object, borrowed from its bytes unless it has escapes: most are only looked at.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The object with the fields at `paths` (keys with dots between them) and nothing else; `None` when it
 /// can't be read to its end.
@@ -120,7 +125,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut found = Map::new();
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
             let below = |path: &&str| match path.split_once('.') {
                 Some((first, _)) => first == key,
                 None => *path == key,
@@ -221,6 +226,15 @@ mod tests {
     fn get(json: &str, key: &str) -> Option<Option<String>> {
         let labels = Labels::of(json.as_bytes());
         labels.map(|labels| labels.get(key).map(str::to_owned))
+    }
+
+    #[test]
+    fn strings_are_borrowed_unless_they_have_escapes() {
+        for (json, borrowed) in [(r#""metadata""#, true), (r#""m\u0065tadata""#, false)] {
+            let Text(text) = serde_json::from_str(json).unwrap();
+            assert_eq!(text, "metadata");
+            assert_eq!(matches!(text, Cow::Borrowed(_)), borrowed, "{json}");
+        }
     }
 
     #[test]

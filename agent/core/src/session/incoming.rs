@@ -7,7 +7,8 @@ use bramble_wire::stream;
 use bramble_wire::topic::Topic;
 use bramble_wire::version::Boot;
 
-use super::fetch::{Judgement, Progress};
+use super::fetch::Progress;
+use super::judge::Judgement;
 use super::{
     ANNOUNCE_WITHIN_MS, CONFLICT_ANNOUNCE_MS, Output, Retry, SUM_GATHER_MS, SUM_INTERVAL_MS,
     Session,

@@ -26,6 +26,7 @@ mod document;
 mod events;
 mod fetch;
 mod incoming;
+mod judge;
 mod outgoing;
 mod reporter;
 #[cfg(test)]

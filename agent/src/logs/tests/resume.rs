@@ -1,6 +1,7 @@
 //! Followers whose stream breaks off, at any byte, and another that goes on.
 
 use super::*;
+use bramble_wire::stream::Mark;
 
 /// What a reader holds of its streams, as the controller counts it.
 #[derive(Default)]

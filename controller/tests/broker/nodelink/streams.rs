@@ -2,6 +2,22 @@
 
 use super::*;
 
+fn last_lines() -> LogRequest {
+    LogRequest {
+        node: "n1".into(),
+        namespace: "default".into(),
+        pod: "web".into(),
+        uid: UID.into(),
+        container: "main".into(),
+        follow: false,
+        previous: false,
+        timestamps: false,
+        tail_lines: Some(3),
+        since: None,
+        limit_bytes: None,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_stream_through_the_broker() {
     let world = World::new().await;
@@ -10,17 +26,8 @@ async fn logs_stream_through_the_broker() {
     let head = board.born().await;
     board.report(head.version, vec![running()]).await;
     let request = LogRequest {
-        node: "n1".into(),
-        namespace: "default".into(),
-        pod: "web".into(),
-        uid: UID.into(),
-        container: "main".into(),
-        follow: false,
-        previous: false,
         timestamps: true,
-        tail_lines: Some(3),
-        since: None,
-        limit_bytes: None,
+        ..last_lines()
     };
 
     // More than the first credit: the node goes on when the reader has read.
@@ -131,17 +138,9 @@ async fn a_followed_log_goes_on_when_its_node_comes_back() {
     let head = board.born().await;
     board.report(head.version, vec![running()]).await;
     let request = LogRequest {
-        node: "n1".into(),
-        namespace: "default".into(),
-        pod: "web".into(),
-        uid: UID.into(),
-        container: "main".into(),
         follow: true,
-        previous: false,
-        timestamps: false,
-        tail_lines: Some(3),
-        since: None,
         limit_bytes: Some(100),
+        ..last_lines()
     };
     let opening = tokio::spawn(link.open(request));
     let (id, logs) = opened(&mut board).await;
