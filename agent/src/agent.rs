@@ -26,7 +26,7 @@ use bramble_agent::reconcile::{self, Inputs, Surroundings, World};
 use bramble_agent::runtime::cgroup::Cgroups;
 use bramble_agent::runtime::{KernelRuntime, Options};
 use bramble_agent::state::{Change, Contents, State};
-use bramble_agent::{clock, facts, join, local, status, usage};
+use bramble_agent::{clock, facts, join, local, status, streams, usage};
 use bramble_agent_core::plan::{Action, Durability, StopInput};
 use bramble_agent_core::session::Observation;
 use bramble_link::tls::FloorClock;
@@ -103,7 +103,7 @@ async fn serve(
     let (forget, forgotten) = mpsc::channel(4);
     let (observed, observations) = watch::channel(Observation::default());
     let (welcomed, is_welcomed) = watch::channel(false);
-    let streams = Arc::clone(&board);
+    let lent: Arc<dyn streams::Pods> = Arc::clone(&board) as _;
     let around = Surroundings {
         world: Arc::clone(&board),
         events,
@@ -119,10 +119,16 @@ async fn serve(
     };
     let mut pods = tokio::spawn(reconcile::run(around, contents.pods, inputs, observed));
     let published = status::Sources {
-        node: identity.node.to_string(),
+        node: status::Node {
+            name: identity.node.to_string(),
+            cluster: identity.cluster.to_string(),
+            boot: contents.boot,
+            started: clock::now(),
+            brokers: identity.brokers.iter().map(ToString::to_string).collect(),
+        },
         observations: observations.clone(),
         document,
-        welcomed: is_welcomed.clone(),
+        uplink: status::follow(is_welcomed.clone()),
         images: Arc::clone(&images),
     };
     let cgroups = Cgroups::discover(&places.cgroup_parent).context("find the cgroups")?;
@@ -144,7 +150,6 @@ async fn serve(
         let published = published.clone();
         Arc::new(move || published.in_use())
     };
-    let status = status::spawn(published);
     tokio::spawn(gc::run(
         Arc::clone(&images),
         Arc::clone(&in_use),
@@ -155,7 +160,8 @@ async fn serve(
     let socket = local::bind(&places.run_dir.join(SOCKET)).context("bind the local socket")?;
     let local = local::Local {
         images,
-        status,
+        view: Arc::new(published),
+        streams: streams::Local::new(Arc::clone(&lent), observations.clone()),
         in_use,
         puller,
     };
@@ -173,7 +179,7 @@ async fn serve(
         documents,
         forget,
         welcomed,
-        pods: streams,
+        pods: lent,
         shutdown: shut,
     };
     let mut talk = tokio::spawn(link::run(parts));

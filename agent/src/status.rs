@@ -4,55 +4,81 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bramble_agent_core::session::{Document, Observation};
-use bramble_wire::local::Status;
+use bramble_agent_core::time::Moment;
+use bramble_wire::local::{Board, Pod, Status, Uplink};
 use bramble_wire::object::{Object, ObjectId};
 use bramble_wire::report::{ContainerState, Phase};
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::image::{ImageId, Store};
+
+/// Most lines of notes in an answer; the rest is counted.
+const NOTES_MAX: usize = 64;
 
 /// Where it is gathered from.
 #[derive(Clone)]
 pub struct Sources {
-    /// The node's name.
-    pub node: String,
+    /// The board as a node.
+    pub node: Node,
     /// What the loop says.
     pub observations: watch::Receiver<Observation>,
     /// The accepted document.
     pub document: watch::Receiver<Option<Arc<Document>>>,
-    /// Whether the controller has welcomed this node.
-    pub welcomed: watch::Receiver<bool>,
+    /// Since when the controller is there or away.
+    pub uplink: watch::Receiver<Away>,
     /// Images.
     pub images: Arc<Store>,
 }
 
-/// Starts the gathering; it ends when the sources do.
-pub fn spawn(mut sources: Sources) -> watch::Receiver<Status> {
-    let (status, receiver) = watch::channel(sources.status());
+/// What does not change while the agent runs.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    /// The node's name.
+    pub name: String,
+    /// The cluster.
+    pub cluster: String,
+    /// How often the agent has been started.
+    pub boot: u64,
+    /// When this one was.
+    pub started: Moment,
+    /// Where a broker is looked for, best first.
+    pub brokers: Vec<String>,
+}
+
+/// Whether the controller is there, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Away {
+    connected: bool,
+    since: Moment,
+    ever: bool,
+}
+
+/// Keeps the moment at which the controller came or went; ends with the sender.
+pub fn follow(mut welcomed: watch::Receiver<bool>) -> watch::Receiver<Away> {
+    let first = Away {
+        since: clock::now(),
+        ..Away::default()
+    };
+    let (uplink, receiver) = watch::channel(first);
     tokio::spawn(async move {
-        loop {
-            let Sources {
-                observations,
-                document,
-                welcomed,
-                ..
-            } = &mut sources;
-            let changed = tokio::select! {
-                changed = observations.changed() => changed,
-                changed = document.changed() => changed,
-                changed = welcomed.changed() => changed,
-            };
-            if changed.is_err() {
-                return;
-            }
-            status.send_replace(sources.status());
+        while welcomed.changed().await.is_ok() {
+            let connected = *welcomed.borrow_and_update();
+            uplink.send_modify(|now| {
+                *now = Away {
+                    connected,
+                    since: clock::now(),
+                    ever: now.ever || connected,
+                };
+            });
         }
     });
     receiver
 }
 
 impl Sources {
-    fn status(&self) -> Status {
+    /// How the agent is, in the words of version 1.
+    pub fn status(&self) -> Status {
         let observation = self.observations.borrow();
         let document = self.document.borrow();
         let wanted = document.as_ref().map_or(0, |document| {
@@ -67,32 +93,64 @@ impl Sources {
             })
             .count();
         Status {
-            node: self.node.clone(),
+            node: self.node.name.clone(),
             agent_version: env!("CARGO_PKG_VERSION").into(),
-            connected: *self.welcomed.borrow(),
-            document: document
-                .as_ref()
-                .map_or_else(String::new, |document| document.version.to_string()),
+            connected: self.uplink.borrow().connected,
+            document: version(document.as_deref()),
             pods_wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
             pods_running: u32::try_from(running).unwrap_or(u32::MAX),
-            notes: self.notes(&observation),
+            notes: notes(&observation),
         }
     }
 
-    fn notes(&self, observation: &Observation) -> Vec<String> {
-        let mut notes = Vec::new();
-        for pod in observation.pods.values() {
-            for container in &pod.containers {
-                if let ContainerState::Waiting { reason, message } = &container.state {
-                    let text = format!(
-                        "pod {} container {}: {reason} {message}",
-                        pod.uid, container.name
-                    );
-                    notes.push(text.trim_end().to_owned());
-                }
-            }
+    /// How the board is as a node.
+    pub fn board(&self) -> Board {
+        let observation = self.observations.borrow();
+        let document = self.document.borrow();
+        let now = clock::now();
+        let away = *self.uplink.borrow();
+        let facts = &observation.facts;
+        let addresses = match (facts.addresses.is_empty(), facts.address) {
+            (true, Some(address)) => vec![address],
+            _ => facts.addresses.clone(),
+        };
+        Board {
+            node: self.node.name.clone(),
+            cluster: self.node.cluster.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            boot: self.node.boot,
+            up_ms: now.boot_ms.saturating_sub(self.node.started.boot_ms),
+            uplink: Uplink {
+                connected: away.connected,
+                for_ms: now.boot_ms.saturating_sub(away.since.boot_ms),
+                ever: away.ever,
+            },
+            brokers: self.node.brokers.clone(),
+            addresses,
+            document: version(document.as_deref()),
+            converged: document
+                .as_ref()
+                .is_some_and(|document| observation.converged == Some(document.version)),
+            now: now.unix,
+            notes: notes(&observation),
         }
-        notes
+    }
+
+    /// Every pod that the node knows of, by name.
+    pub fn pods(&self) -> Vec<Pod> {
+        let observation = self.observations.borrow();
+        let document = self.document.borrow();
+        let mut pods: Vec<Pod> = (observation.pods.iter())
+            .map(|(uid, report)| {
+                let mut report = report.clone();
+                report.unclaimed =
+                    (document.as_ref()).is_some_and(|document| document.is_unclaimed(uid));
+                let name = observation.names.get(uid).cloned().unwrap_or_default();
+                Pod { name, report }
+            })
+            .collect();
+        pods.sort_by(|a, b| (&a.name, a.report.uid).cmp(&(&b.name, b.report.uid)));
+        pods
     }
 
     /// Images that the document names or that something runs of, as of now.
@@ -122,4 +180,41 @@ impl Sources {
         }
         ids
     }
+}
+
+fn version(document: Option<&Document>) -> String {
+    document.map_or_else(String::new, |document| document.version.to_string())
+}
+
+/// What a person should know: pressure on the board, and what waits.
+fn notes(observation: &Observation) -> Vec<String> {
+    let pressure = (observation.facts.conditions.iter())
+        .filter(|condition| condition.status == Some(true))
+        .map(|condition| format!("{}: {}", condition.kind, condition.message));
+    let waits = observation.pods.iter().flat_map(|(uid, pod)| {
+        let name = match observation.names.get(uid) {
+            Some(name) => name.to_string(),
+            None => uid.to_string(),
+        };
+        let whole =
+            (!pod.reason.is_empty()).then(|| format!("pod {name}: {} {}", pod.reason, pod.message));
+        let containers = (pod.init_containers.iter())
+            .chain(&pod.containers)
+            .filter_map(move |container| match &container.state {
+                ContainerState::Waiting { reason, message } => Some(format!(
+                    "pod {name} container {}: {reason} {message}",
+                    container.name
+                )),
+                _ => None,
+            });
+        whole.into_iter().chain(containers)
+    });
+    let mut notes: Vec<String> = (pressure.chain(waits))
+        .map(|note| note.trim_end().to_owned())
+        .collect();
+    if let Some(more) = notes.len().checked_sub(NOTES_MAX).filter(|more| *more > 0) {
+        notes.truncate(NOTES_MAX);
+        notes.push(format!("{more} more"));
+    }
+    notes
 }

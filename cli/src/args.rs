@@ -8,9 +8,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::url::Url;
+pub(crate) use node::{NodeExec, NodeLogs, NodeStatus, PodName};
 pub(crate) use values::Account;
 use values::{account, node_name, token, token_id, ttl};
 
+mod node;
 mod values;
 
 /// Where the agent listens for commands of its own board.
@@ -140,7 +142,10 @@ Examples:
     /// This board as a node
     #[command(after_help = "\
 Examples:
-  bramble node doctor")]
+  bramble node doctor
+  bramble node status
+  bramble node logs -f shop/web
+  bramble node exec -it shop/web -- sh")]
     Node {
         #[command(subcommand)]
         command: Node,
@@ -398,6 +403,31 @@ Examples:
   sudo bramble node doctor
   bramble node doctor -o json")]
     Doctor(Doctor),
+    /// Show what this board runs, and whether its controller is there
+    ///
+    /// Asks the agent of this board and nobody else.
+    #[command(after_help = "\
+Examples:
+  sudo bramble node status
+  bramble node status -o json | jq '.pods[].containers[].imageID'")]
+    Status(NodeStatus),
+    /// Print the log of a container on this board
+    #[command(after_help = "\
+Examples:
+  sudo bramble node logs web                  the first pod whose name begins so, when it is the only one
+  bramble node logs -f shop/web -c nginx
+  bramble node logs -p web                    of the life before
+  bramble node logs --tail 20 web")]
+    Logs(NodeLogs),
+    /// Execute a command in a container on this board
+    ///
+    /// The exit code is that of the command.
+    #[command(after_help = "\
+Examples:
+  sudo bramble node exec web -- ls /
+  bramble node exec -it shop/web -c nginx -- sh
+  tar -c . | bramble node exec -i web -- tar -x -C /tmp")]
+    Exec(NodeExec),
 }
 
 #[derive(Debug, Args)]

@@ -3,8 +3,6 @@
 //! An archive that is a file is loaded by its path, so that nothing is copied twice on a slow card;
 //! standard input and other streams are sent over the socket.
 
-mod socket;
-
 use std::fs::File;
 use std::io::{IsTerminal as _, Read};
 use std::path::Path;
@@ -12,9 +10,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use bramble_wire::local::{Auth, Detail, Image, Progress, Reply, Request};
 
+use crate::agent::{self, Agent};
 use crate::args;
 use crate::output::{self, plain, table};
-use socket::Agent;
 
 /// Carries out `bramble image …`.
 pub(crate) fn run(command: &args::Image) -> Result<()> {
@@ -54,7 +52,7 @@ fn pull(name: &str, auth_file: Option<&Path>, socket: &Path) -> Result<()> {
     }
     match reply? {
         Reply::Loaded(images) => output::print(&done("pulled", &images)),
-        other => Err(socket::unexpected(&other)),
+        other => Err(agent::unexpected(&other)),
     }
 }
 
@@ -87,7 +85,7 @@ fn prune(socket: &Path) -> Result<()> {
     match Agent::connect(socket)?.ask(Request::ImagePrune)? {
         Reply::Pruned(images) if images.is_empty() => output::print("nothing to remove\n"),
         Reply::Pruned(images) => output::print(&done("removed", &images)),
-        other => Err(socket::unexpected(&other)),
+        other => Err(agent::unexpected(&other)),
     }
 }
 
@@ -95,7 +93,7 @@ fn inspect(name: &str, socket: &Path) -> Result<()> {
     let request = Request::ImageInspect { name: name.into() };
     match Agent::connect(socket)?.ask(request)? {
         Reply::Detail(detail) => output::print(&detail_json(&detail)?),
-        other => Err(socket::unexpected(&other)),
+        other => Err(agent::unexpected(&other)),
     }
 }
 
@@ -122,7 +120,7 @@ fn remove(name: &str, socket: &Path) -> Result<()> {
     let request = Request::ImageRemove { name: name.into() };
     match Agent::connect(socket)?.ask(request)? {
         Reply::Done => {}
-        other => return Err(socket::unexpected(&other)),
+        other => return Err(agent::unexpected(&other)),
     }
     ensure!(
         images(socket)? != before,
@@ -135,7 +133,7 @@ fn remove(name: &str, socket: &Path) -> Result<()> {
 fn images(socket: &Path) -> Result<Vec<Image>> {
     match Agent::connect(socket)?.ask(Request::ImageList)? {
         Reply::Images(images) => Ok(images),
-        other => Err(socket::unexpected(&other)),
+        other => Err(agent::unexpected(&other)),
     }
 }
 
@@ -153,7 +151,7 @@ fn load(file: &Path, socket: &Path) -> Result<()> {
     };
     match reply {
         Reply::Loaded(images) => output::print(&done("loaded", &images)),
-        other => Err(socket::unexpected(&other)),
+        other => Err(agent::unexpected(&other)),
     }
 }
 
@@ -242,20 +240,6 @@ fn size(bytes: u64) -> String {
         return format!("{} {unit}", tenths / 10);
     }
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
-}
-
-/// Reads into the whole buffer, or less at the end.
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! The `bramble` command: what `kubectl` does not know.
 //!
-//! In comes a command line, out goes an exit code: 0 done, 1 failed, 2 wrong usage. It keeps no
-//! state: the controller is asked over HTTPS with a kubeconfig, the agent of this board over its
+//! In comes a command line, out goes an exit code: 0 done, 1 failed, 2 wrong usage, or that of a command
+//! executed in a container. It keeps no state: the controller is asked over HTTPS with a kubeconfig, the agent of this board over its
 //! socket. Results go to standard output, everything else to standard error.
 
+mod agent;
 mod args;
 mod completion;
 mod doctor;
 mod http;
 mod image;
 mod kubeconfig;
+mod node;
 mod output;
 mod sibling;
 mod status;
@@ -34,11 +36,17 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bramble: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failure(&error),
     }
+}
+
+/// Says what went wrong; a command in a container has said so itself.
+fn failure(error: &anyhow::Error) -> ExitCode {
+    if let Some(exited) = error.downcast_ref::<node::exec::Exited>() {
+        return exited.code();
+    }
+    eprintln!("bramble: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn run(command: Command) -> Result<()> {
@@ -50,9 +58,12 @@ fn run(command: Command) -> Result<()> {
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status { output, access } => status::run(&access, output),
         Command::Image { command } => image::run(&command),
-        Command::Node {
-            command: Node::Doctor(args),
-        } => doctor::run(&args),
+        Command::Node { command } => match command {
+            Node::Doctor(args) => doctor::run(&args),
+            Node::Status(args) => node::status::run(&args),
+            Node::Logs(args) => node::logs::run(&args),
+            Node::Exec(args) => node::exec::run(&args),
+        },
         Command::Uninstall(args) => uninstall::run(&args),
         Command::Completion { shell } => completion::print(shell),
         Command::Version { access } => version::run(&access),

@@ -140,6 +140,7 @@ impl Both {
     fn observe(&mut self) {
         let observation = Observation {
             pods: self.pods.clone(),
+            names: BTreeMap::new(),
             converged: self.session.document().map(|document| document.version),
             facts: NodeFacts::default(),
         };

@@ -7,14 +7,24 @@
 //! ask, in pieces of a `u32` length and as many bytes (at most [`PIECE_MAX`]), a length of 0 being
 //! the end, and then reads the answer; an agent that gives up early answers and closes. To
 //! [`Request::ImagePull`] any number of [`Reply::Progress`] comes before the answer; a client that
-//! closes its connection ends the pull. Plain blocking reads and writes are enough for a client.
+//! closes its connection ends the pull. To [`Request::Board`] a [`Reply::Pod`] for each pod comes before
+//! the answer. Plain blocking reads and writes are enough for a client.
+//!
+//! [`Request::Logs`] and [`Request::Exec`] open a stream: from then on the client sends frames of
+//! [`In`](crate::stream::In) and gets [`Reply::Out`] until its [`Out::End`](crate::stream::Out::End). Output
+//! needs no credit, as the connection itself holds it back; input needs what
+//! [`Out::Credit`](crate::stream::Out::Credit) gives. Closing the connection ends the stream.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Version spoken by this build; the agent refuses another.
-pub const VERSION: u16 = 1;
+use crate::object::ObjectName;
+use crate::report::{PodReport, UnixMs};
+use crate::stream;
+
+/// Newest version spoken by this build. The agent serves every one from 1 on and refuses a later one.
+pub const VERSION: u16 = 2;
 
 /// Largest frame body, in bytes.
 pub const FRAME_MAX: usize = 1024 * 1024;
@@ -28,10 +38,20 @@ pub const SOCKET: &str = "agent.sock";
 /// What the client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// [`VERSION`] of the client. Stays the first field for ever.
+    /// The version that the request needs. Stays the first field for ever.
     pub version: u16,
     /// What is wanted.
     pub request: Request,
+}
+
+impl Ask {
+    /// Asks in the oldest version that knows the request, so that an older agent answers what it can.
+    pub fn new(request: Request) -> Self {
+        Self {
+            version: request.since(),
+            request,
+        }
+    }
 }
 
 /// Requests.
@@ -67,6 +87,29 @@ pub enum Request {
         /// Name in any form, or id.
         name: String,
     },
+    /// How the board is as a node, and what it runs; answered by [`Reply::Pod`]s and [`Reply::Board`].
+    Board,
+    /// Opens a stream: a container's log. A `resume` is of no use here.
+    Logs(stream::Logs),
+    /// Opens a stream: a command in a running container.
+    Exec(stream::Exec),
+}
+
+impl Request {
+    /// The version that brought it.
+    pub fn since(&self) -> u16 {
+        match self {
+            Self::Status
+            | Self::ImageList
+            | Self::ImageLoadPath { .. }
+            | Self::ImageLoadStream
+            | Self::ImageRemove { .. }
+            | Self::ImagePull { .. }
+            | Self::ImagePrune
+            | Self::ImageInspect { .. } => 1,
+            Self::Board | Self::Logs(_) | Self::Exec(_) => 2,
+        }
+    }
 }
 
 /// Credentials for registries: a Docker configuration (`{"auths": {…}}`). Never logged.
@@ -98,6 +141,12 @@ pub enum Reply {
     Pruned(Vec<Image>),
     /// To [`Request::ImageInspect`].
     Detail(Detail),
+    /// One pod; the answer is still to come.
+    Pod(Pod),
+    /// To [`Request::Board`].
+    Board(Board),
+    /// Of a stream; [`Out::End`](crate::stream::Out::End) is the last.
+    Out(stream::Out),
 }
 
 /// How far a pull is.
@@ -160,6 +209,55 @@ pub struct Status {
     pub notes: Vec<String>,
 }
 
+/// How the board is as a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Board {
+    /// Name of the node.
+    pub node: String,
+    /// Cluster that it has joined.
+    pub cluster: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// How often the agent has been started.
+    pub boot: u64,
+    /// For how long this agent has been running, milliseconds.
+    pub up_ms: u64,
+    /// The controller.
+    pub uplink: Uplink,
+    /// Where a broker is looked for, best first.
+    pub brokers: Vec<String>,
+    /// Addresses of the board.
+    pub addresses: Vec<[u8; 4]>,
+    /// Version of the accepted document, empty when there is none.
+    pub document: String,
+    /// The document has been carried out.
+    pub converged: bool,
+    /// The board's clock, which may be wrong.
+    pub now: UnixMs,
+    /// What a person should know, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Whether the controller is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Uplink {
+    /// It has welcomed this node on the connection that stands.
+    pub connected: bool,
+    /// For how long it has been so, milliseconds.
+    pub for_ms: u64,
+    /// It has welcomed this node since the agent was started.
+    pub ever: bool,
+}
+
+/// A pod on the board.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// Its state.
+    pub report: PodReport,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +294,18 @@ mod tests {
             request: Request::ImagePrune,
         };
         assert_eq!(crate::encode(&prune), [1, 6]);
+    }
+
+    #[test]
+    fn version_2_bytes_are_stable() {
+        let board = Ask::new(Request::Board);
+        assert_eq!(crate::encode(&board), [2, 8]);
+        let code = stream::Out::Exit { code: 1 };
+        assert_eq!(crate::encode(&Reply::Out(code)), [10, 5, 2]);
+    }
+
+    #[test]
+    fn what_an_old_agent_knows_is_asked_in_its_version() {
+        assert_eq!(crate::encode(&Ask::new(Request::ImageList)), [1, 1]);
     }
 }

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bramble_wire::local::{
-    Ask, Auth, Detail, FRAME_MAX, Image, PIECE_MAX, Progress, Reply, Request, Status, VERSION,
+    Ask, Auth, Board, Detail, FRAME_MAX, Image, PIECE_MAX, Pod, Progress, Reply, Request, Status,
+    VERSION,
 };
+use bramble_wire::stream::What;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -22,12 +24,17 @@ use crate::error_chain;
 use crate::image::gc::{self, InUse};
 use crate::image::puller::Puller;
 use crate::image::{self, Store};
+use crate::{status, streams};
 
-/// Connections at once; more wait for the kernel's queue.
+/// Connections at once; more wait in the kernel's queue. Streams are fewer, so that the rest is always
+/// answered.
 const CONNECTIONS: usize = 8;
 
 /// A client sends its request within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client takes an answer within this time.
+const TAKE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client that streams an archive sends the next piece within this time.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
@@ -40,12 +47,40 @@ const CONFIG_MAX: u64 = 512 * 1024;
 pub struct Local {
     /// Images.
     pub images: Arc<Store>,
-    /// How the agent is, as the loop last said.
-    pub status: watch::Receiver<Status>,
+    /// How the agent is.
+    pub view: Arc<dyn View>,
+    /// Logs and commands.
+    pub streams: streams::Local,
     /// Images that containers or the document name; they can't be removed.
     pub in_use: InUse,
     /// Brings images from registries.
     pub puller: Arc<Puller>,
+}
+
+/// How the agent is, as asked.
+pub trait View: Send + Sync + 'static {
+    /// In the words of version 1.
+    fn status(&self) -> Status;
+
+    /// The board as a node.
+    fn board(&self) -> Board;
+
+    /// Its pods.
+    fn pods(&self) -> Vec<Pod>;
+}
+
+impl View for status::Sources {
+    fn status(&self) -> Status {
+        Self::status(self)
+    }
+
+    fn board(&self) -> Board {
+        Self::board(self)
+    }
+
+    fn pods(&self) -> Vec<Pod> {
+        Self::pods(self)
+    }
 }
 
 /// Binds the socket for root only, replacing that of a dead agent.
@@ -93,24 +128,36 @@ pub async fn serve(listener: UnixListener, local: Local) {
 impl Local {
     async fn handle(&self, mut stream: UnixStream) -> io::Result<()> {
         let ask = tokio::time::timeout(PATIENCE, read_frame(&mut stream)).await??;
-        let reply = match bramble_wire::decode::<Ask>(&ask, "request") {
-            Ok(Ask {
-                version: VERSION,
-                request,
-            }) => self.answer(request, &mut stream).await,
-            // The version is the first field and one byte up to 127.
-            _ if ask.first() != Some(&(VERSION as u8)) => Reply::Failed(format!(
-                "this agent speaks version {VERSION} of the local protocol"
-            )),
-            _ => Reply::Failed("not a valid request".to_owned()),
+        let request = match understand(&ask) {
+            Ok(Request::Logs(logs)) => return self.stream(What::Logs(logs), stream).await,
+            Ok(Request::Exec(exec)) => return self.stream(What::Exec(exec), stream).await,
+            Ok(request) => request,
+            Err(why) => return finish(stream, &Reply::Failed(why)).await,
         };
-        write_frame(&mut stream, &reply).await?;
-        stream.shutdown().await
+        let reply = self.answer(request, &mut stream).await;
+        finish(stream, &reply).await
+    }
+
+    async fn stream(&self, what: What, stream: UnixStream) -> io::Result<()> {
+        let (reader, writer) = stream.into_split();
+        self.streams.serve(what, reader, writer).await
     }
 
     async fn answer(&self, request: Request, stream: &mut UnixStream) -> Reply {
         match request {
-            Request::Status => Reply::Status(self.status.borrow().clone()),
+            Request::Status => Reply::Status(self.view.status()),
+            Request::Board => {
+                for pod in self.view.pods() {
+                    let pod = Reply::Pod(pod);
+                    let told = write_frame(stream, &pod);
+                    if !matches!(tokio::time::timeout(TAKE_PATIENCE, told).await, Ok(Ok(()))) {
+                        return Reply::Failed(GONE.to_owned());
+                    }
+                }
+                Reply::Board(self.view.board())
+            }
+            // Streams, which were taken before.
+            Request::Logs(_) | Request::Exec(_) => Reply::Failed("not a question".to_owned()),
             Request::ImageList => {
                 Reply::Images(self.images.list().into_iter().map(image_of).collect())
             }
@@ -167,10 +214,10 @@ impl Local {
                 Ok(()) = progress.changed() => {
                     let now = *progress.borrow_and_update();
                     if write_frame(stream, &Reply::Progress(now)).await.is_err() {
-                        return Reply::Failed("the client has gone".to_owned());
+                        return Reply::Failed(GONE.to_owned());
                     }
                 }
-                () = gone(stream) => return Reply::Failed("the client has gone".to_owned()),
+                () = gone(stream) => return Reply::Failed(GONE.to_owned()),
             }
         }
     }
@@ -189,6 +236,30 @@ impl Local {
             id: image.id.0,
         })
     }
+}
+
+/// Nobody reads it, or not in time.
+const GONE: &str = "the client has gone";
+
+/// The request in a frame, or why there is none.
+fn understand(ask: &[u8]) -> Result<Request, String> {
+    // The version is the first field and one byte up to 127.
+    let version = ask.first().copied().unwrap_or_default();
+    if version == 0 || u16::from(version) > VERSION {
+        return Err(format!(
+            "this agent speaks version 1 to {VERSION} of the local protocol"
+        ));
+    }
+    match bramble_wire::decode::<Ask>(ask, "request") {
+        Ok(ask) if ask.request.since() <= ask.version => Ok(ask.request),
+        _ => Err("not a valid request".to_owned()),
+    }
+}
+
+/// Answers, and closes.
+async fn finish(mut stream: UnixStream, reply: &Reply) -> io::Result<()> {
+    tokio::time::timeout(TAKE_PATIENCE, write_frame(&mut stream, reply)).await??;
+    stream.shutdown().await
 }
 
 fn image_of(image: image::ImageInfo) -> Image {

@@ -418,8 +418,10 @@ impl<W: World> Reconciler<W> {
         let now_ms = (self.around.clock)().boot_ms;
         (self.told).waiting(&self.around.events, plan, &self.memory);
         (self.unmounted).tell(&self.around.events, &plan.unmounted, now_ms);
+        let names = (self.memory.iter()).map(|(uid, pod)| (*uid, pod.name.clone()));
         let observation = Observation {
             pods,
+            names: names.collect(),
             converged: self.converged,
             facts: facts.clone(),
         };

@@ -5,12 +5,15 @@
 //! input, so a slow one holds up neither the link nor the loop. There are at most
 //! [`STREAMS_MAX`], and each holds its windows and what is in the hands of the kernel.
 //!
+//! Those of a person at the board are served apart ([`Local`]).
+//!
 //! A stream ends with its source, when the controller closes it or has said nothing for
 //! [`SILENCE`], and with the connection to the broker.
 
 mod command;
 mod forward;
 mod inbox;
+mod local;
 mod logs;
 mod sender;
 #[cfg(test)]
@@ -34,6 +37,7 @@ use tokio::task::AbortHandle;
 use crate::runtime::{Error, ExecConfig, Session};
 use forward::Connections;
 use inbox::Inbox;
+pub use local::Local;
 use sender::Sender;
 
 /// Frames of all streams on their way to the link.

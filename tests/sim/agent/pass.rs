@@ -101,6 +101,7 @@ impl World {
         agent.plan_wake = plan.next_wake;
         let observation = Observation {
             pods,
+            names: Default::default(),
             converged: document
                 .filter(|_| plan.converged && !wrote)
                 .map(|document| document.version),

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use bramble_wire::clock::Millis;
 use bramble_wire::envelope::{KeyId, ReplayGuard};
-use bramble_wire::object::PodUid;
+use bramble_wire::object::{ObjectName, PodUid};
 use bramble_wire::publish::{Delivery, Publish};
 use bramble_wire::random::Random;
 use bramble_wire::report::{NodeFacts, PodEvent, PodReport, Usage};
@@ -57,6 +57,8 @@ use reporter::Reporter;
 pub struct Observation {
     /// Every pod that the node knows of. `unclaimed` is filled in by the session.
     pub pods: BTreeMap<PodUid, PodReport>,
+    /// Their names, for people on the board.
+    pub names: BTreeMap<PodUid, ObjectName>,
     /// The document that has been carried out.
     pub converged: Option<Version>,
     /// Facts of the board.

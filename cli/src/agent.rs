@@ -1,26 +1,26 @@
-//! Client of the agent's socket: one connection, one question, one answer.
+//! Client of the agent's socket: one connection, one question, one answer, or one stream.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use bramble_wire::local::{Ask, FRAME_MAX, PIECE_MAX, Progress, Reply, Request, VERSION};
-
-use super::fill;
+use bramble_wire::local::{Ask, FRAME_MAX, PIECE_MAX, Pod, Progress, Reply, Request};
+use bramble_wire::stream::{In, Out};
 
 /// Unpacking a large image on a slow card takes minutes; a hung agent must still be noticed.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
 
 /// A connection to the agent of this board.
-pub(super) struct Agent {
+pub(crate) struct Agent {
     stream: UnixStream,
     path: PathBuf,
 }
 
 /// An answer to another question, or the agent's refusal in its own words.
-pub(super) fn unexpected(reply: &Reply) -> anyhow::Error {
+pub(crate) fn unexpected(reply: &Reply) -> anyhow::Error {
     match reply {
         Reply::Failed(why) => anyhow!("{}", crate::output::plain(why)),
         _ => anyhow!("the agent answered another question; do its version and this one fit?"),
@@ -28,7 +28,7 @@ pub(super) fn unexpected(reply: &Reply) -> anyhow::Error {
 }
 
 impl Agent {
-    pub(super) fn connect(path: &Path) -> Result<Self> {
+    pub(crate) fn connect(path: &Path) -> Result<Self> {
         let shown = path.display();
         let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => anyhow!(
@@ -47,14 +47,14 @@ impl Agent {
     }
 
     /// Asks; a refusal is an error.
-    pub(super) fn ask(mut self, request: Request) -> Result<Reply> {
+    pub(crate) fn ask(mut self, request: Request) -> Result<Reply> {
         self.write_ask(request)
             .map_err(|error| self.broken(error.into()))?;
         self.reply()
     }
 
     /// Asks for something that takes a while and says how far it is.
-    pub(super) fn ask_with_progress(
+    pub(crate) fn ask_with_progress(
         mut self,
         request: Request,
         mut progress: impl FnMut(Progress),
@@ -69,8 +69,31 @@ impl Agent {
         }
     }
 
+    /// Asks for something that comes with the pods of the board.
+    pub(crate) fn ask_with_pods(mut self, request: Request) -> Result<(Vec<Pod>, Reply)> {
+        self.write_ask(request)
+            .map_err(|error| self.broken(error.into()))?;
+        let mut pods = Vec::new();
+        loop {
+            match self.next_reply()? {
+                Reply::Pod(pod) => pods.push(pod),
+                reply => return Ok((pods, reply)),
+            }
+        }
+    }
+
+    /// Opens a stream, which may be silent for as long as it likes.
+    pub(crate) fn open(mut self, request: Request) -> Result<(Input, Output)> {
+        self.write_ask(request)
+            .map_err(|error| self.broken(error.into()))?;
+        self.stream.set_read_timeout(None)?;
+        self.stream.set_write_timeout(None)?;
+        let input = Input(Mutex::new(self.stream.try_clone()?));
+        Ok((input, Output(self)))
+    }
+
     /// Sends an archive.
-    pub(super) fn send(mut self, mut archive: impl Read) -> Result<Reply> {
+    pub(crate) fn send(mut self, mut archive: impl Read) -> Result<Reply> {
         self.write_ask(Request::ImageLoadStream)
             .map_err(|error| self.broken(error.into()))?;
         let mut buffer = vec![0; PIECE_MAX];
@@ -95,16 +118,11 @@ impl Agent {
     }
 
     fn write_ask(&mut self, request: Request) -> std::io::Result<()> {
-        self.write_piece(&bramble_wire::encode(&Ask {
-            version: VERSION,
-            request,
-        }))
+        self.write_piece(&bramble_wire::encode(&Ask::new(request)))
     }
 
     fn write_piece(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let length = u32::try_from(bytes.len()).map_err(|_| ErrorKind::InvalidInput)?;
-        self.stream.write_all(&length.to_le_bytes())?;
-        self.stream.write_all(bytes)
+        write_piece(&mut self.stream, bytes)
     }
 
     fn reply(mut self) -> Result<Reply> {
@@ -144,4 +162,46 @@ impl Agent {
         };
         error.context(format!("the agent at {} {what}", self.path.display()))
     }
+}
+
+/// What goes into a stream; several threads may send.
+pub(crate) struct Input(Mutex<UnixStream>);
+
+impl Input {
+    pub(crate) fn send(&self, frame: &In) -> std::io::Result<()> {
+        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        write_piece(&mut stream, &bramble_wire::encode(frame))
+    }
+}
+
+/// What comes out of a stream.
+pub(crate) struct Output(Agent);
+
+impl Output {
+    pub(crate) fn next(&mut self) -> Result<Out> {
+        match self.0.next_reply()? {
+            Reply::Out(out) => Ok(out),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+fn write_piece(stream: &mut UnixStream, bytes: &[u8]) -> std::io::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(|_| ErrorKind::InvalidInput)?;
+    stream.write_all(&length.to_le_bytes())?;
+    stream.write_all(bytes)
+}
+
+/// Reads into the whole buffer, or less at the end.
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
