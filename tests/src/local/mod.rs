@@ -7,10 +7,12 @@
 //! is removed by [`Cluster::down`]; nothing else of the host is touched.
 
 mod command;
+mod guard;
 pub mod layout;
 pub mod leftovers;
 mod network;
 mod process;
+mod reboot;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 pub use command::{Output, run, run_in};
+pub use guard::Guard;
 use layout::Layout;
 
 /// What a cluster is made with.
@@ -94,7 +97,7 @@ impl Cluster {
             &self.options,
             "controller",
             "bramble-controller",
-            None,
+            &[],
             &args,
         )?;
         let kubeconfig = data.join("admin.kubeconfig");
@@ -128,7 +131,7 @@ impl Cluster {
             &self.options,
             &board.node,
             "bramble-agent",
-            Some(&board.netns),
+            &self.on_board(board),
             &args,
         )?;
         if !joined.exists() {
@@ -404,11 +407,19 @@ pub fn wait_until(limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Re
 /// # Errors
 /// When it can't connect in 2 s, or the status is another.
 pub fn http_get(address: Ipv4Addr, port: u16) -> Result<String> {
+    http_get_path(address, port, "/")
+}
+
+/// As [`http_get`], of a path.
+///
+/// # Errors
+/// When it can't connect in 2 s, or the status is another.
+pub fn http_get_path(address: Ipv4Addr, port: u16, path: &str) -> Result<String> {
     use std::io::{Read, Write};
     let limit = Duration::from_secs(2);
     let mut stream = std::net::TcpStream::connect_timeout(&(address, port).into(), limit)?;
     stream.set_read_timeout(Some(limit))?;
-    write!(stream, "GET / HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;
     let (head, body) = reply
@@ -420,76 +431,4 @@ pub fn http_get(address: Ipv4Addr, port: u16) -> Result<String> {
         head.lines().next().unwrap_or_default()
     );
     Ok(body.to_owned())
-}
-
-/// A cluster of a test: taken down, and its directory removed, however the test ends.
-#[derive(Debug)]
-pub struct Guard {
-    cluster: Option<Cluster>,
-    _dir: tempfile::TempDir,
-}
-
-impl Guard {
-    /// Starts a cluster of its own in a directory of its own, with the example images loaded.
-    ///
-    /// # Errors
-    /// As [`Cluster::up`]; what was started is taken down again.
-    pub fn start(boards: u8) -> Result<Self> {
-        let guard = Self::prepare(boards)?;
-        guard.up()?;
-        let images = crate::images()?;
-        for name in ["hello-v1.tar", "hello-v2.tar", "busybox-1.tar"] {
-            guard.load_image(&images.join(name))?;
-        }
-        Ok(guard)
-    }
-
-    /// A cluster of its own that is not started yet.
-    ///
-    /// # Errors
-    /// As [`Cluster::prepare`].
-    pub fn prepare(boards: u8) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("bramble-test-").tempdir()?;
-        let options = Options {
-            dir: dir.path().to_owned(),
-            programs: crate::programs()?,
-            boards,
-            kubectl: crate::kubectl()?,
-        };
-        Ok(Self {
-            cluster: Some(Cluster::prepare(options)?),
-            _dir: dir,
-        })
-    }
-}
-
-impl std::ops::Deref for Guard {
-    type Target = Cluster;
-    fn deref(&self) -> &Cluster {
-        self.cluster.as_ref().expect("taken only in drop")
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let Some(cluster) = self.cluster.take() else {
-            return;
-        };
-        if std::thread::panicking() {
-            for name in std::iter::once("controller").chain(
-                cluster
-                    .layout
-                    .boards
-                    .iter()
-                    .map(|board| board.node.as_str()),
-            ) {
-                eprintln!("{}", cluster.log_tail(name));
-            }
-        }
-        match cluster.down() {
-            Ok(()) => {}
-            Err(error) if std::thread::panicking() => eprintln!("taking down: {error:#}"),
-            Err(error) => panic!("taking down: {error:#}"),
-        }
-    }
 }

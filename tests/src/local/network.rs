@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::command::run;
-use super::layout::Layout;
+use super::layout::{Board, Layout};
 
 fn ip(args: &[&str]) -> Result<()> {
     run(Command::new("ip").args(args))?.success().map(drop)
@@ -53,6 +53,8 @@ pub(super) fn ensure(layout: &Layout) -> Result<()> {
             "peer",
             "name",
             "eth0",
+            "address",
+            &card(board),
             "netns",
             netns,
         ])?;
@@ -74,6 +76,13 @@ pub(super) fn ensure(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
+/// Address of a board's network card: the same for as long as there is the board, or who spoke with it
+/// before a reboot would go on speaking to the card that it had.
+fn card(board: &Board) -> String {
+    let [a, b, c, d] = board.address.octets();
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
 /// Sends a range of pods to its board.
 pub(super) fn route(layout: &Layout, range: &str, board: Ipv4Addr) -> Result<()> {
     ip(&[
@@ -90,15 +99,21 @@ pub(super) fn route(layout: &Layout, range: &str, board: Ipv4Addr) -> Result<()>
 /// Removes namespaces, links and the bridge; what is gone already is no error.
 pub(super) fn remove(layout: &Layout) -> Result<()> {
     for board in &layout.boards {
-        if Path::new("/sys/class/net").join(&board.link).exists() {
-            ip(&["link", "delete", &board.link])?;
-        }
-        if Path::new("/run/netns").join(&board.netns).exists() {
-            ip(&["netns", "delete", &board.netns])?;
-        }
+        remove_board(board)?;
     }
     if Path::new("/sys/class/net").join(&layout.id).exists() {
         ip(&["link", "delete", &layout.id])?;
+    }
+    Ok(())
+}
+
+/// Removes a board's namespace and link, with all that was made in them.
+pub(super) fn remove_board(board: &Board) -> Result<()> {
+    if Path::new("/sys/class/net").join(&board.link).exists() {
+        ip(&["link", "delete", &board.link])?;
+    }
+    if Path::new("/run/netns").join(&board.netns).exists() {
+        ip(&["netns", "delete", &board.netns])?;
     }
     Ok(())
 }

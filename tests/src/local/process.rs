@@ -33,12 +33,13 @@ pub(super) fn running(options: &Options, name: &str) -> Option<u32> {
     (start_time(pid)? == started.parse::<u64>().ok()?).then_some(pid)
 }
 
-/// Starts a program unless it runs already; its output goes to the end of its log.
+/// Starts a program unless it runs already; its output goes to the end of its log. The words `around`
+/// it name programs that become it in the end.
 pub(super) fn ensure(
     options: &Options,
     name: &str,
     program: &str,
-    netns: Option<&str>,
+    around: &[String],
     args: &[String],
 ) -> Result<()> {
     if running(options, name).is_some() {
@@ -51,15 +52,9 @@ pub(super) fn ensure(
         .open(&log_path)
         .with_context(|| format!("opening {}", log_path.display()))?;
     let program = options.programs.join(program);
-    // setsid(1) and nsenter(1) become the program, so the pid is its own.
+    // setsid(1) becomes the program as well, so the pid is its own.
     let mut command = Command::new("setsid");
-    if let Some(netns) = netns {
-        command
-            .arg("nsenter")
-            .arg(format!("--net=/run/netns/{netns}"))
-            .arg("--");
-    }
-    command.arg(&program).args(args);
+    command.args(around).arg(&program).args(args);
     command
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

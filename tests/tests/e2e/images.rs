@@ -12,7 +12,7 @@ use crate::said::wait_for_event;
 use crate::{LIMIT, text, wait_for};
 
 #[path = "../../../agent/tests/node/support/registry.rs"]
-mod registry;
+pub(crate) mod registry;
 
 use registry::{PASSWORD, Registry, Setup, USER};
 
@@ -80,7 +80,7 @@ spec:
 }
 
 /// The example image, out of its tar and into the registry.
-fn push_busybox(registry: &Registry, work: &Path) -> Result<()> {
+pub(crate) fn push_busybox(registry: &Registry, work: &Path) -> Result<()> {
     let tar = bramble_tests::images()?.join("busybox-1.tar");
     let dir = work.join("busybox");
     std::fs::create_dir(&dir)?;

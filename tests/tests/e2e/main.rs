@@ -3,6 +3,7 @@
 
 mod admission;
 mod adoption;
+mod alone;
 mod apply;
 mod bad_input;
 mod controllers;
@@ -17,6 +18,7 @@ mod lifecycle;
 mod offline;
 mod pods;
 mod rbac;
+mod reboot;
 mod rights;
 mod said;
 mod sharing;

@@ -12,7 +12,7 @@ use crate::said::running;
 use crate::{LIMIT, apply_example, ask, name, pods, text, wait_for};
 
 /// Processes of the example's web server, in every container of the cluster: pid and start time.
-fn servers(cluster: &Cluster) -> Result<BTreeMap<u32, u64>> {
+pub(crate) fn servers(cluster: &Cluster) -> Result<BTreeMap<u32, u64>> {
     processes(cluster, "httpd")
 }
 

@@ -1,0 +1,119 @@
+//! A board whose disk is full while there is no controller to tell.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use bramble_tests::local::{Guard, run, wait_until};
+
+use crate::offline::servers;
+use crate::said::running;
+use crate::{LIMIT, apply_example, ask, name, pods, text, wait_for};
+
+/// A small disk, taken away with the test.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Result<Self> {
+        let disk = Self(tempfile::tempdir()?);
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=96m", "disk"]);
+        run(mount.arg(disk.0.path()))?.success()?;
+        Ok(disk)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = run(Command::new("umount").arg("-l").arg(self.0.path()));
+    }
+}
+
+/// Fills the disk when it is told to, and gives it back when it is told to.
+const FILLER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: { name: filler }
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: main
+      image: bramble.test/busybox:1
+      command:
+        - sh
+        - -c
+        - |
+          until [ -e /told/fill ]; do sleep 0.1; done
+          dd if=/dev/zero of=/work/fill bs=4k
+          touch /told/full
+          until [ -e /told/free ]; do sleep 0.1; done
+          rm /work/fill
+          exec sleep 100000
+      volumeMounts: [{ name: work, mountPath: /work }, { name: told, mountPath: /told }]
+  volumes:
+    - { name: work, emptyDir: {} }
+    - { name: told, hostPath: { path: @TOLD } }
+"#;
+
+fn kill_servers(cluster: &Guard) -> Result<()> {
+    for pid in servers(cluster)?.keys() {
+        run(Command::new("kill").args(["-KILL", &pid.to_string()]))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn root_a_full_disk_while_alone_is_survived() -> Result<()> {
+    let disk = SmallDisk::mount()?;
+    let cluster = Guard::prepare(1)?;
+    let told = cluster.options().dir.join("told");
+    fs::create_dir(&told)?;
+    symlink(disk.0.path(), cluster.options().dir.join("board-1"))?;
+    cluster.up()?;
+    for image in ["hello-v1.tar", "busybox-1.tar"] {
+        cluster.load_image(&bramble_tests::images()?.join(image))?;
+    }
+    apply_example(&cluster)?;
+    cluster.apply(&FILLER.replace("@TOLD", &told.display().to_string()))?;
+    wait_for(&cluster, "pod", "filler", "to run", running)?;
+    let before = pods(&cluster)?;
+
+    cluster.kill("controller")?;
+    fs::write(told.join("fill"), "")?;
+    let full = wait_until(LIMIT, || Ok(told.join("full").exists()))?;
+    ensure!(full, "the disk is not full");
+    kill_servers(&cluster)?;
+    for pod in &before {
+        ask(pod).context("started again on a full disk")?;
+    }
+    let still = servers(&cluster)?;
+    cluster.kill("board-1")?;
+    cluster.start_agent(0)?;
+    let socket = PathBuf::from(cluster.run_dir(0)).join("agent.sock");
+    let serves = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    cluster.wait("the agent to start on a full disk", "board-1", || {
+        Ok(serves())
+    })?;
+    ensure!(servers(&cluster)? == still, "a new agent changed something");
+
+    fs::write(told.join("free"), "")?;
+    cluster.start_controller()?;
+    // A new document is taken again, and what happened is told.
+    cluster.kubectl(&["scale", "deploy/hello", "--replicas=3"])?;
+    crate::rolled_out(&cluster)?;
+    for pod in &before {
+        wait_for(&cluster, "pod", name(pod), "to tell its restart", |now| {
+            let restarts = &now["status"]["containerStatuses"][0]["restartCount"];
+            text(now, "/metadata/uid") == text(pod, "/metadata/uid") && *restarts == 1
+        })?;
+    }
+    let left = servers(&cluster)?;
+    ensure!(
+        still
+            .iter()
+            .all(|(pid, start)| left.get(pid) == Some(start))
+    );
+    Ok(())
+}
