@@ -1,6 +1,7 @@
 //! `./x bench`: what the node and the API take. Prints tables; every figure in the documents comes from
 //! here. `--check` ends with 1 when a figure is over its budget.
 
+mod alone;
 mod api;
 mod budget;
 mod http;
@@ -16,17 +17,19 @@ fn main() -> Result<()> {
         runs: 20,
         idle: 300,
     };
-    let (mut pods, mut only, mut check) = (5000, None, false);
+    let (mut pods, mut agents, mut only, mut check) = (5000, 500, None, false);
     while let Some(name) = args.next() {
         let mut value = || args.next().with_context(|| format!("{name} needs a value"));
         match name.as_str() {
             "--runs" => scope.runs = value()?.parse().context("--runs needs a number")?,
             "--idle" => scope.idle = value()?.parse().context("--idle needs seconds")?,
             "--pods" => pods = value()?.parse().context("--pods needs a number")?,
+            "--agents" => agents = value()?.parse().context("--agents needs a number")?,
             "--only" => only = Some(value()?),
             "--check" => check = true,
             _ => bail!(
-                "usage: bramble-bench [--runs N] [--idle SECONDS] [--pods N] [--only node|api] [--check]"
+                "usage: bramble-bench [--runs N] [--idle SECONDS] [--pods N] [--agents N] \
+                 [--only node|api|alone|return] [--check]"
             ),
         }
     }
@@ -37,6 +40,12 @@ fn main() -> Result<()> {
     }
     if wanted("api") {
         api::run(pods, &budgets)?;
+    }
+    if wanted("alone") {
+        alone::measure(scope.idle, &budgets)?;
+    }
+    if wanted("alone") || wanted("return") {
+        alone::comeback(agents, &budgets)?;
     }
     let over = budgets.over();
     if !over.is_empty() {

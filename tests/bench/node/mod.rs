@@ -3,7 +3,7 @@
 
 mod images;
 mod memory;
-mod times;
+pub(crate) mod times;
 
 use std::process::Command;
 use std::time::{Duration, Instant};

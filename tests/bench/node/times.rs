@@ -39,10 +39,19 @@ impl Times {
 
 /// The process `sleep MARK`, when it runs.
 pub(crate) fn sleeping(mark: &str) -> Option<u32> {
+    all_sleeping(mark).next()
+}
+
+/// All of them.
+pub(crate) fn sleepers(mark: &str) -> Vec<u32> {
+    all_sleeping(mark).collect()
+}
+
+fn all_sleeping(mark: &str) -> impl Iterator<Item = u32> {
     let wanted = format!("sleep\0{mark}\0");
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.find(|pid: &u32| {
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(move |pid: &u32| {
         std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|text| text == wanted.as_bytes())
     })
 }

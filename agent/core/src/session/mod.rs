@@ -232,6 +232,12 @@ impl Session {
         self.reporter.session().is_some()
     }
 
+    /// Whether the controller has all that there is to say, and nothing that was asked waits for an
+    /// answer.
+    pub fn is_settled(&self) -> bool {
+        self.is_welcomed() && self.asked.is_none() && !self.reporter.is_in_flight()
+    }
+
     /// What was dropped and done so far.
     pub fn counters(&self) -> Counters {
         self.counters
