@@ -14,7 +14,7 @@ use bramble_wire::join::{JOIN_PATH, JoinRequest, JoinResponse, hex_of, hex32};
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::{ObjectId, PodUid};
 use bramble_wire::publish::{Delivery, Publish};
-use bramble_wire::report::{NodeFacts, Phase, PodReport};
+use bramble_wire::report::{Phase, PodReport};
 use bramble_wire::seal::SealingSecret;
 use bramble_wire::version::{Boot, Nonce};
 use bramble_wire::{SigningKey, VerifyingKey, topic};
@@ -371,7 +371,7 @@ impl Agent {
         let observation = Observation {
             pods: pods.map(|uid| (uid, running(&uid))).collect(),
             converged: document.as_ref().map(|document| document.version),
-            facts: NodeFacts::default(),
+            ..Observation::default()
         };
         let now = self.now();
         self.session.handle_observed(observation, now);
