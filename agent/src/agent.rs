@@ -6,11 +6,11 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use bramble_agent::brokers::Brokers;
 use bramble_agent::config::{Drain, Places, Run};
 use bramble_agent::events::Events;
 use bramble_agent::identity::{self, Identity};
@@ -139,10 +139,15 @@ async fn serve(
         is_welcomed,
         measured,
     ));
-    let member = identity.clone();
+    let brokers = Arc::new(Brokers::new(
+        run.broker.clone(),
+        contents.document.as_deref(),
+        identity.brokers.clone(),
+    ));
+    let towards = Arc::clone(&brokers);
     let looks = facts::Sources {
         board: looked_at,
-        towards: Box::new(move || broker_address(&member)),
+        towards: Box::new(move || towards.address()),
         images: Arc::clone(&images),
     };
     tokio::spawn(facts::follow(looks, facts_sender));
@@ -169,6 +174,7 @@ async fn serve(
     let (shutdown, shut) = oneshot::channel();
     let parts = link::Parts {
         identity,
+        brokers,
         boot: Boot(contents.boot),
         document: contents.document,
         state: state.clone(),
@@ -467,12 +473,6 @@ fn opener(identity: &Identity) -> reconcile::Opener {
 fn own_id(identity: &Identity) -> String {
     let key = identity.signing.verifying_key().to_bytes();
     key[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn broker_address(identity: &Identity) -> Option<SocketAddr> {
-    let broker = identity.brokers.first()?;
-    let mut addresses = (broker.host.as_str(), broker.port).to_socket_addrs().ok()?;
-    addresses.find(SocketAddr::is_ipv4)
 }
 
 /// Signals that end the agent.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bramble_link::BrokerUrl;
 use bramble_wire::join::Token;
 use bramble_wire::name::NodeName;
 use clap::{Args, Parser, Subcommand};
@@ -86,6 +87,10 @@ pub struct Run {
         hide_env_values = true
     )]
     pub token: Option<JoinToken>,
+    /// Broker to try first, mqtts://host:port; for a board whose controller has moved without telling
+    /// it. Repeatable. The brokers that the controller names and those of the join come after it
+    #[arg(long, value_name = "URL")]
+    pub broker: Vec<BrokerUrl>,
     /// Images.
     #[command(flatten)]
     pub images: crate::image::flags::Flags,
@@ -202,6 +207,14 @@ mod tests {
             assert!(cli.run.join.is_some(), "{line:?}");
             assert!(cli.run.token().is_none(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_person_says_where_the_broker_is_now() {
+        let cli = parse("--broker mqtts://a --broker mqtts://[fd00::1]:1").unwrap();
+        let brokers: Vec<_> = cli.run.broker.iter().map(ToString::to_string).collect();
+        assert_eq!(brokers, ["mqtts://a:8883", "mqtts://[fd00::1]:1"]);
+        assert!(parse("--broker pi.lan").is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The node agent: one loop that makes the board what its document says.
 
+pub mod brokers;
 pub mod clock;
 pub mod config;
 pub mod events;

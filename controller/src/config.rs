@@ -3,6 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use bramble_link::BrokerUrl;
+use bramble_link::options::UrlError;
+use bramble_wire::limits::{BROKER_URL_MAX, BROKERS_MAX};
 use clap::Parser;
 
 use crate::join::Cidr;
@@ -62,11 +65,17 @@ pub struct Config {
     #[arg(long, value_name = "CIDR", default_value = "10.43.0.0/16")]
     pub service_cidr: Cidr,
 
-    /// Address or DNS name under which the controller is reached; goes into its certificates, and the
-    /// first one into admin.kubeconfig. Repeatable. This machine's own name and addresses are always
-    /// included.
+    /// Address or DNS name under which the controller is, or is going to be, reached; goes into its
+    /// certificates, and the first one into admin.kubeconfig. Repeatable. This machine's own name and
+    /// addresses are always included in the certificates. Nodes are told of it and remember it: name
+    /// the new address before the controller moves there, and they find it.
     #[arg(long, value_name = "ADDR")]
     pub advertise: Vec<String>,
+
+    /// Broker that this cluster is going to use (mqtts://HOST:PORT). Nodes are told of it and remember
+    /// it: they try it when they don't reach the present one. Repeatable.
+    #[arg(long, value_name = "URL")]
+    pub announce_broker: Vec<String>,
 
     /// Begins a new epoch and ends: to be run once after an older copy of --data-dir was put in its
     /// place, before the controller is started. Nodes then keep what the copy does not know until a
@@ -89,6 +98,39 @@ pub enum Error {
     /// The range is too small for a node.
     #[error("--pod-cidr {0} is smaller than a /24, so no node gets addresses")]
     TooSmall(Cidr),
+    /// A name or an address that no URL can be made of.
+    #[error("--advertise {name:?} is not a host name or an address: {source}")]
+    Advertise {
+        /// What was given.
+        name: String,
+        /// Why.
+        source: UrlError,
+    },
+    /// Not the URL of a broker.
+    #[error("{flag} is not usable: {source}")]
+    Broker {
+        /// The flag.
+        flag: &'static str,
+        /// Why.
+        source: UrlError,
+    },
+    /// Nodes speak to a broker over TLS alone.
+    #[error("{flag} {url} is not encrypted; nodes need mqtts://")]
+    Plaintext {
+        /// The flag.
+        flag: &'static str,
+        /// The URL.
+        url: String,
+    },
+    /// Nodes would leave it out.
+    #[error("the broker URL {0:?} is longer than {BROKER_URL_MAX} bytes")]
+    TooLong(String),
+    /// Nodes would leave some out.
+    #[error(
+        "nodes are told of at most {BROKERS_MAX} brokers, these are {0}: give fewer --advertise and \
+         --announce-broker"
+    )]
+    TooMany(usize),
 }
 
 impl Config {
@@ -104,7 +146,66 @@ impl Config {
         if pods.prefix() > 24 {
             return Err(Error::TooSmall(pods));
         }
-        Ok(())
+        self.announced_brokers(self.mqtt_listen.port()).map(drop)
+    }
+
+    /// Broker URLs that nodes are told of and remember, best first: the one in use, as far as it has a
+    /// name that all of them know, then those that are going to be.
+    ///
+    /// # Errors
+    /// [`Error`], naming the flag.
+    pub fn announced_brokers(&self, mqtt_port: u16) -> Result<Vec<String>, Error> {
+        let mut urls: Vec<String> = Vec::new();
+        let mut add = |url: BrokerUrl| {
+            let url = url.to_string();
+            if url.len() > BROKER_URL_MAX {
+                return Err(Error::TooLong(url));
+            }
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+            Ok(())
+        };
+        let encrypted = |flag, url: &str| {
+            let source = |source| Error::Broker { flag, source };
+            let parsed: BrokerUrl = url.parse().map_err(source)?;
+            match parsed.tls {
+                true => Ok(parsed),
+                false => Err(Error::Plaintext {
+                    flag,
+                    url: url.to_owned(),
+                }),
+            }
+        };
+        match &self.broker {
+            Some(url) => {
+                let source = |source| Error::Broker {
+                    flag: "--broker",
+                    source,
+                };
+                let url: BrokerUrl = url.parse().map_err(source)?;
+                // One on this machine may be plaintext; nodes have no use for it.
+                if url.tls {
+                    add(url)?;
+                }
+            }
+            None => {
+                for name in &self.advertise {
+                    let source = |source| Error::Advertise {
+                        name: name.clone(),
+                        source,
+                    };
+                    add(broker_at(name, mqtt_port).parse().map_err(source)?)?;
+                }
+            }
+        }
+        for url in &self.announce_broker {
+            add(encrypted("--announce-broker", url)?)?;
+        }
+        if urls.len() > BROKERS_MAX {
+            return Err(Error::TooMany(urls.len()));
+        }
+        Ok(urls)
     }
 
     /// Names and addresses for the server certificates.
@@ -138,20 +239,17 @@ impl Config {
             return vec![url.clone()];
         }
         // The address the board reached us under works; the advertised ones may too.
-        let bracketed = |host: &str| {
-            if host.contains(':') {
-                format!("[{host}]")
-            } else {
-                host.to_owned()
-            }
-        };
-        let advertised = self
-            .advertise
-            .iter()
-            .map(|a| format!("mqtts://{}:{mqtt_port}", bracketed(a)));
+        let advertised = self.advertise.iter().map(|a| broker_at(a, mqtt_port));
         std::iter::once(format!("mqtts://{{controller}}:{mqtt_port}"))
             .chain(advertised)
             .collect()
+    }
+}
+
+fn broker_at(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("mqtts://[{host}]:{port}"),
+        false => format!("mqtts://{host}:{port}"),
     }
 }
 
@@ -184,6 +282,51 @@ mod tests {
             parsed(&["--broker", "mqtts://b:1"]).broker_urls(8883),
             ["mqtts://b:1"]
         );
+    }
+
+    #[test]
+    fn nodes_remember_where_the_brokers_are_going_to_be() {
+        let urls = |flags: &[&str]| parsed(flags).announced_brokers(8883);
+        assert!(urls(&[]).unwrap().is_empty(), "they know where they joined");
+        assert_eq!(
+            urls(&["--advertise", "pi.lan", "--advertise", "fd00::1"]).unwrap(),
+            ["mqtts://pi.lan:8883", "mqtts://[fd00::1]:8883"]
+        );
+        let next = ["--announce-broker", "mqtts://new"];
+        assert_eq!(urls(&next).unwrap(), ["mqtts://new:8883"]);
+        let both = [
+            "--broker",
+            "mqtts://old",
+            "--announce-broker",
+            "mqtts://new",
+        ];
+        assert_eq!(
+            urls(&both).unwrap(),
+            ["mqtts://old:8883", "mqtts://new:8883"]
+        );
+        let twice = [
+            "--broker",
+            "mqtts://b",
+            "--announce-broker",
+            "mqtts://b:8883",
+        ];
+        assert_eq!(urls(&twice).unwrap(), ["mqtts://b:8883"]);
+        assert!(urls(&["--broker", "mqtt://127.0.0.1"]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn places_that_nodes_can_not_use_are_refused() {
+        let refused = |flags: &[&str]| parsed(flags).check().unwrap_err().to_string();
+        assert!(refused(&["--advertise", "a b"]).contains("--advertise \"a b\""));
+        assert!(refused(&["--announce-broker", "pi.lan"]).contains("--announce-broker"));
+        assert!(refused(&["--announce-broker", "mqtt://pi.lan"]).contains("not encrypted"));
+        assert!(refused(&["--broker", "http://x"]).contains("--broker"));
+        let long = "x".repeat(BROKER_URL_MAX);
+        assert!(refused(&["--advertise", &long]).contains("longer than 256"));
+        let many: Vec<String> = (0..9).map(|n| format!("--advertise=pi{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(refused(&many).contains("at most 8"));
+        assert!(parsed(&many[1..]).check().is_ok());
     }
 
     #[test]

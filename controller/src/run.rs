@@ -96,16 +96,14 @@ async fn life(config: &Config) -> anyhow::Result<()> {
         .as_ref()
         .map(|broker| tokio::spawn(disconnect_removed(keys.clone(), broker.clone())));
 
-    let nodes = start_node_link(
-        config,
-        &pki,
-        &keys,
-        &clock,
-        broker.as_deref(),
-        &store,
-        tokens.clone(),
-    )
-    .await?;
+    let speaks = Speaks {
+        pki: &pki,
+        keys: &keys,
+        clock: &clock,
+        broker: broker.as_deref(),
+        brokers: config.announced_brokers(mqtt_port)?,
+    };
+    let nodes = start_node_link(config, speaks, &store, tokens.clone()).await?;
 
     let mut loops = controllers::start(store.clone(), controller_settings(config, &pki))
         .await
@@ -239,16 +237,31 @@ async fn start_broker(
     }
 }
 
+/// Who speaks to the nodes, and over what.
+struct Speaks<'a> {
+    pki: &'a Pki,
+    keys: &'a NodeKeys,
+    clock: &'a Arc<FloorClock>,
+    /// The embedded broker, where it is the one.
+    broker: Option<&'a Broker>,
+    /// Brokers that nodes are told of.
+    brokers: Vec<String>,
+}
+
 /// Connects to the broker, the embedded one or the one of `--broker`, and speaks to the nodes.
 async fn start_node_link(
     config: &Config,
-    pki: &Pki,
-    keys: &NodeKeys,
-    clock: &Arc<FloorClock>,
-    broker: Option<&Broker>,
+    speaks: Speaks<'_>,
     store: &Arc<dyn Store>,
     minter: Arc<Tokens>,
 ) -> anyhow::Result<NodeLink> {
+    let Speaks {
+        pki,
+        keys,
+        clock,
+        broker,
+        brokers,
+    } = speaks;
     let link = match (broker, &config.broker) {
         (Some(broker), _) => broker.link_options(),
         (None, Some(url)) => {
@@ -269,7 +282,10 @@ async fn start_node_link(
     let settings = nodelink::Settings {
         cluster: pki.cluster.clone(),
         signing: pki.signing.clone(),
-        service_cidr: config.service_cidr,
+        common: nodelink::Common {
+            service_cidr: config.service_cidr,
+            brokers,
+        },
         link,
         minter,
     };

@@ -1,18 +1,17 @@
 //! The task that owns the connection: one `EventLoop` after the other.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bramble_wire::limits;
+use rumqttc::Outgoing as Sent;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectProperties, DisconnectReasonCode, Filter, LastWill, Packet, PubAckReason,
-    RetainForwardRule, SubAck, SubscribeReasonCode,
+    ConnAck, DisconnectReasonCode, Filter, Packet, PubAckReason, RetainForwardRule, SubAck,
+    SubscribeReasonCode,
 };
 use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
-use rumqttc::v5::{
-    AsyncClient, ConnectionError, Event as MqttEvent, EventLoop, MqttOptions, StateError,
-};
-use rumqttc::{NetworkOptions, Outgoing as Sent, TlsConfiguration, Transport};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event as MqttEvent, EventLoop, StateError};
 use tokio::time::timeout;
 
 use crate::backoff::Backoff;
@@ -20,7 +19,9 @@ use crate::counters::count;
 use crate::event::{Event, Reason};
 use crate::inbox::Inbox;
 use crate::link::Shared;
-use crate::options::{BrokerUrl, Delivery, INFLIGHT_MAX, Options, PACKET_MAX};
+use crate::options::{BrokerUrl, Delivery, Options};
+use crate::round::{Round, Told};
+use crate::setup::{Resume, mqtt_options};
 
 /// Room in the client's request channel: the window of publishes, subscribes, and a disconnect.
 const REQUESTS_MAX: usize = 32;
@@ -42,11 +43,11 @@ pub(crate) async fn run(shared: Arc<Shared>, options: Options, inbox: Arc<Inbox>
 
     let mut backoff = Backoff::new(options.backoff_min, options.backoff_max, STABLE_AFTER);
     let mut oversize_in_a_row = 0;
-    let mut told = None;
-    for url in options.urls.iter().cycle() {
-        if shared.is_stopping() {
-            break;
-        }
+    let mut round = Round::default();
+    let mut told = Told::default();
+    while !shared.is_stopping() {
+        let newest = Arc::clone(&shared.outgoing().urls);
+        let url = &round.next(newest);
         let mut connection = Connection::new(
             &shared,
             &options,
@@ -56,12 +57,13 @@ pub(crate) async fn run(shared: Arc<Shared>, options: Options, inbox: Arc<Inbox>
         );
         let reason = connection.drive().await;
         let lived = connection.up_since.map(|since| since.elapsed());
+        let stable = lived.is_some_and(|lived| lived >= STABLE_AFTER);
         drop(connection);
         close(&shared);
 
         match reason {
             Reason::Oversize => oversize_in_a_row += 1,
-            _ if lived.is_some_and(|lived| lived >= STABLE_AFTER) => oversize_in_a_row = 0,
+            _ if stable => oversize_in_a_row = 0,
             _ => {}
         }
         count(&shared.counters.disconnected);
@@ -80,13 +82,19 @@ pub(crate) async fn run(shared: Arc<Shared>, options: Options, inbox: Arc<Inbox>
             });
             break;
         }
-        let retry_in = backoff.after(lived, taken_over, Instant::now(), random());
+        if stable && reason != Reason::Left {
+            round = Round::default();
+        }
+        // The others of the list first: one of many that is gone costs no pause.
+        let retry_in = match lived {
+            None if round.goes_on() => Duration::ZERO,
+            _ => backoff.after(lived, taken_over, Instant::now(), random()),
+        };
         // A board that is away for weeks says so once, not every few minutes.
-        if lived.is_some() || told.as_ref() != Some(&reason) {
+        if told.is_news(url, &reason) || lived.is_some() {
             tracing::info!(broker = %url, %reason, "link down");
         }
         tracing::debug!(broker = %url, ?retry_in, "trying again");
-        told = Some(reason.clone());
         inbox.change(Event::Disconnected { reason, retry_in });
         // A wake-up is a shutdown or news about the network.
         let _ = timeout(retry_in, shared.wake.notified()).await;
@@ -98,6 +106,7 @@ fn close(shared: &Shared) {
     let mut outgoing = shared.outgoing();
     outgoing.client = None;
     outgoing.open = false;
+    outgoing.broker = None;
     let lost = outgoing.outbox.disconnected();
     shared.freed.notify_waiters();
     shared
@@ -106,30 +115,16 @@ fn close(shared: &Shared) {
         .fetch_add(lost, std::sync::atomic::Ordering::Relaxed);
 }
 
+/// Waits until the present connection is to be left.
+async fn left(shared: &Shared) {
+    while !shared.leaving.swap(false, Ordering::AcqRel) {
+        shared.leave.notified().await;
+    }
+}
+
 fn random() -> u32 {
     // Without randomness the fleet comes back in step, which costs time and nothing else.
     getrandom::u32().unwrap_or(u32::MAX)
-}
-
-/// What of the broker's session to take up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Resume {
-    /// The session: the normal case.
-    Session,
-    /// Nothing: an oversize message is queued in the session and would end every connection.
-    Retained,
-    /// Nothing, and no retained messages: the oversize message is retained.
-    Nothing,
-}
-
-impl Resume {
-    fn after(oversize_in_a_row: u32) -> Resume {
-        match oversize_in_a_row {
-            0 => Resume::Session,
-            1 => Resume::Retained,
-            _ => Resume::Nothing,
-        }
-    }
 }
 
 /// Where a connection stands.
@@ -173,6 +168,7 @@ impl<'a> Connection<'a> {
         let (client, events) = AsyncClient::new(mqtt_options(options, url, resume), REQUESTS_MAX);
         let keep_alive = options.effective_keep_alive();
         shared.outgoing().client = Some(client.clone());
+        shared.leaving.store(false, Ordering::Release);
         Connection {
             shared,
             options,
@@ -195,8 +191,14 @@ impl<'a> Connection<'a> {
     /// Polls until the connection ends and says why. The event loop must not be polled again.
     async fn drive(&mut self) -> Reason {
         loop {
-            let Ok(polled) = timeout(self.patience(), self.events.poll()).await else {
-                return Reason::Stalled;
+            let (patience, shared) = (self.patience(), self.shared);
+            let polled = tokio::select! {
+                // It is not polled again after either of the others.
+                polled = timeout(patience, self.events.poll()) => match polled {
+                    Ok(polled) => polled,
+                    Err(_) => return Reason::Stalled,
+                },
+                () = left(shared) => return Reason::Left,
             };
             let ended = match polled {
                 Ok(event) => self.handle_event(event).err(),
@@ -287,6 +289,7 @@ impl<'a> Connection<'a> {
         let session_present = connack.session_present;
         tracing::info!(broker = %self.url, session_present, "link up");
         self.up_since = Some(Instant::now());
+        self.shared.outgoing().broker = Some(self.url.clone());
         self.inbox.change(Event::Connected { session_present });
 
         let mut outstanding = 0;
@@ -454,43 +457,4 @@ impl<'a> Connection<'a> {
             other => Reason::Protocol(other.to_string()),
         }
     }
-}
-
-fn mqtt_options(options: &Options, url: &BrokerUrl, resume: Resume) -> MqttOptions {
-    let mut mqtt = MqttOptions::new(&options.client_id, &url.host, url.port);
-    if url.tls
-        && let Some(tls) = &options.tls
-    {
-        mqtt.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::clone(tls))));
-    }
-    if let Some((user, password)) = &options.credentials {
-        mqtt.set_credentials(user, password);
-    }
-    if let Some(will) = options.will.as_ref().map(|source| source.make()) {
-        let payload = will.payload.to_vec();
-        mqtt.set_last_will(LastWill::new(
-            will.topic,
-            payload,
-            QoS::AtLeastOnce,
-            will.retain,
-            None,
-        ));
-    }
-    let mut properties = ConnectProperties::new();
-    properties.session_expiry_interval =
-        Some(u32::try_from(options.session_expiry.as_secs()).unwrap_or(u32::MAX));
-    properties.receive_maximum = Some(INFLIGHT_MAX);
-    properties.max_packet_size = Some(PACKET_MAX);
-    properties.topic_alias_max = Some(0);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    mqtt.set_connect_properties(properties)
-        .set_outgoing_inflight_upper_limit(INFLIGHT_MAX)
-        .set_keep_alive(options.effective_keep_alive())
-        // A session opened with a clean start is not restored by every broker, so never one,
-        // except to get rid of a poisoned session.
-        .set_clean_start(resume != Resume::Session)
-        .set_connection_timeout(options.connect_timeout.as_secs().max(1))
-        .set_network_options(network);
-    mqtt
 }

@@ -72,6 +72,8 @@ pub enum Reason {
     },
     /// The broker broke the protocol, or rumqttc lost track of it.
     Protocol(String),
+    /// [`Handle::try_next`](crate::Handle::try_next) was called.
+    Left,
     /// [`Handle::shutdown`](crate::Handle::shutdown) was called.
     Shutdown,
 }
@@ -89,6 +91,7 @@ impl fmt::Display for Reason {
                 write!(f, "subscription to {filter} refused: {reason}")
             }
             Reason::Protocol(detail) => write!(f, "protocol error: {detail}"),
+            Reason::Left => f.write_str("left for another broker"),
             Reason::Shutdown => f.write_str("shut down"),
         }
     }

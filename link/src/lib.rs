@@ -14,7 +14,8 @@
 //! - Every connection gets a new `EventLoop`: no state of a dead connection (packet identifiers,
 //!   collisions, topic aliases, half-written packets) reaches the next one. What was not acknowledged
 //!   goes back to the [`outbox`], where newer state may already have replaced it.
-//! - rumqttc reconnects at once and for ever; our [`backoff`] decides instead.
+//! - rumqttc reconnects at once and for ever; our [`backoff`] decides instead. Of several brokers
+//!   each is tried once before a pause; names are resolved at every attempt.
 //! - A connection that stays silent is dropped by our watchdog: the v5 client blocks without an
 //!   error when the peer stops reading.
 //! - `publish().await` resolving means nothing and can dead-lock; only `try_*` is used, with at most
@@ -33,6 +34,8 @@ mod inbox;
 mod link;
 pub mod options;
 pub mod outbox;
+mod round;
+mod setup;
 pub mod tls;
 
 pub use counters::Counters;

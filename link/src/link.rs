@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::counters::{Counters, Live, count};
 use crate::driver;
 use crate::inbox::{Events, Inbox};
-use crate::options::{Options, TOPIC_MAX};
+use crate::options::{BrokerUrl, Options, TOPIC_MAX};
 use crate::outbox::{Limits, Outbox, Publish};
 
 /// How long a shutdown waits for the broker to take the DISCONNECT.
@@ -65,17 +65,11 @@ impl Link {
     /// Starts a link. It connects by itself, now and after every loss, until it is shut down or the
     /// last handle is dropped. Needs a tokio runtime.
     pub fn spawn(options: Options) -> Result<(Handle, Events), Error> {
-        if options.urls.is_empty() {
-            return Err(Error::NoUrl);
-        }
-        for url in &options.urls {
-            if !url.tls && !url.is_loopback() && !options.allow_plaintext {
-                return Err(Error::Plaintext(url.to_string()));
-            }
-            if url.tls && options.tls.is_none() {
-                return Err(Error::NoTls(url.to_string()));
-            }
-        }
+        let accepted = Accepted {
+            plaintext: options.allow_plaintext,
+            tls: options.tls.is_some(),
+        };
+        accepted.check(&options.urls)?;
         if let Some(bad) = options
             .subscriptions
             .iter()
@@ -100,9 +94,14 @@ impl Link {
                 outbox: Outbox::new(limits),
                 client: None,
                 open: false,
+                broker: None,
+                urls: options.urls.as_slice().into(),
             }),
+            accepted,
             wake: Notify::new(),
             freed: Notify::new(),
+            leave: Notify::new(),
+            leaving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             counters,
             oversize_logged: AtomicBool::new(false),
@@ -189,6 +188,42 @@ impl Handle {
             }
             freed.await;
         }
+    }
+
+    /// Other brokers from now on, best first. A connection that is up stays; the next attempt takes
+    /// the new list, and is made at once when there is no connection.
+    ///
+    /// # Errors
+    /// As [`Link::spawn`]; then the list stays as it was.
+    pub fn set_urls(&self, urls: Vec<BrokerUrl>) -> Result<(), Error> {
+        let shared = &self.owner.shared;
+        shared.accepted.check(&urls)?;
+        let mut outgoing = shared.outgoing();
+        if *outgoing.urls == *urls {
+            return Ok(());
+        }
+        outgoing.urls = urls.into();
+        let connected = outgoing.broker.is_some();
+        drop(outgoing);
+        if !connected {
+            self.retry_now();
+        }
+        Ok(())
+    }
+
+    /// Leaves the broker that the link is connected to for the next of the list: it answers, and who
+    /// was to be met there does not.
+    pub fn try_next(&self) {
+        let shared = &self.owner.shared;
+        if shared.outgoing().broker.is_some() {
+            shared.leaving.store(true, Ordering::Release);
+            shared.leave.notify_one();
+        }
+    }
+
+    /// The broker that the link is connected to.
+    pub fn broker(&self) -> Option<BrokerUrl> {
+        self.owner.shared.outgoing().broker.clone()
     }
 
     /// Ends a back-off: the network changed, try now.
@@ -294,7 +329,12 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     /// Tells that the outbox holds less than before.
     pub(crate) freed: Notify,
+    /// Wakes the task to leave its broker.
+    pub(crate) leave: Notify,
+    /// Whether it is to leave; a wake-up may be one of an earlier connection.
+    pub(crate) leaving: AtomicBool,
     stopping: AtomicBool,
+    accepted: Accepted,
     pub(crate) counters: Arc<Live>,
     oversize_logged: AtomicBool,
     payload_max: usize,
@@ -325,6 +365,34 @@ pub(crate) struct Outgoing {
     pub(crate) client: Option<AsyncClient>,
     /// Whether the connection is subscribed: nothing is sent before.
     pub(crate) open: bool,
+    /// The broker that accepted the connection.
+    pub(crate) broker: Option<BrokerUrl>,
+    /// The brokers of the next attempt.
+    pub(crate) urls: Arc<[BrokerUrl]>,
+}
+
+/// Which URLs a link takes.
+#[derive(Debug, Clone, Copy)]
+struct Accepted {
+    plaintext: bool,
+    tls: bool,
+}
+
+impl Accepted {
+    fn check(self, urls: &[BrokerUrl]) -> Result<(), Error> {
+        if urls.is_empty() {
+            return Err(Error::NoUrl);
+        }
+        for url in urls {
+            if !url.tls && !url.is_loopback() && !self.plaintext {
+                return Err(Error::Plaintext(url.to_string()));
+            }
+            if url.tls && !self.tls {
+                return Err(Error::NoTls(url.to_string()));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Outgoing {

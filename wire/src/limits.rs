@@ -61,3 +61,10 @@ pub const REPORT_EVENTS_MAX: usize = 64;
 
 /// Most images in a node's facts, the largest ones (as upstream's `nodeStatusMaxImages`).
 pub const NODE_IMAGES_MAX: usize = 50;
+
+/// Most brokers that nodes are told of; the controller does not start with more, and a node leaves out
+/// the rest.
+pub const BROKERS_MAX: usize = 8;
+
+/// Longest URL of a broker, in bytes; as [`BROKERS_MAX`].
+pub const BROKER_URL_MAX: usize = 256;

@@ -14,7 +14,9 @@ use std::time::Duration;
 use bramble_agent_core::plan::Durability;
 use bramble_agent_core::session::{self, Document, Observation, Output, Session};
 use bramble_link::tls::FloorClock;
-use bramble_link::{Event, Events, Handle, Link, Options, Refused, Subscription, Will, WillSource};
+use bramble_link::{
+    BrokerUrl, Event, Events, Handle, Link, Options, Refused, Subscription, Will, WillSource,
+};
 use bramble_wire::clock::Millis;
 use bramble_wire::object::PodUid;
 use bramble_wire::publish::{Delivery, Publish};
@@ -23,6 +25,7 @@ use bramble_wire::topic;
 use bramble_wire::version::Nonce;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::brokers::{Brokers, Patience};
 use crate::clock;
 use crate::identity::{self, Identity};
 use crate::state::{self, Change, State};
@@ -37,6 +40,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub struct Parts {
     /// The node.
     pub identity: Identity,
+    /// Where the brokers are.
+    pub brokers: Arc<Brokers>,
     /// This start of the agent, on disk.
     pub boot: bramble_wire::version::Boot,
     /// The document accepted before.
@@ -84,6 +89,7 @@ pub enum Error {
 pub async fn run(parts: Parts) -> Result<(), Error> {
     let Parts {
         identity,
+        brokers,
         boot,
         document,
         state,
@@ -108,6 +114,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
     let connection = Arc::new(Mutex::new(Nonce::default()));
     let options = options(
         &identity,
+        brokers.list(),
         &config,
         Arc::clone(&clock),
         Arc::clone(&connection),
@@ -119,6 +126,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         session: Session::new(Arc::clone(&config), document, &identity::seed()?),
         config,
         connection,
+        brokers,
         link,
         state,
         documents,
@@ -128,6 +136,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         persisted,
         time_floor: TimeFloor::new(clock, stored_floor),
         connected: None,
+        patience: Patience::new(),
         refusals: 0,
     };
     let inputs = Inputs {
@@ -144,12 +153,13 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
 
 fn options(
     identity: &Identity,
+    brokers: Vec<BrokerUrl>,
     config: &Arc<session::Config>,
     clock: Arc<FloorClock>,
     connection: Arc<Mutex<Nonce>>,
 ) -> Result<Options, Error> {
     let id = format!("bramble-{}", identity.node);
-    let mut options = Options::new(id, identity.brokers.clone());
+    let mut options = Options::new(id, brokers);
     options.tls = Some(identity.tls(clock)?);
     let filters = topic::node_filters(&identity.cluster, &identity.node);
     options.subscriptions = (filters.into_iter())
@@ -203,6 +213,7 @@ struct Edge {
     session: Session,
     config: Arc<session::Config>,
     connection: Arc<Mutex<Nonce>>,
+    brokers: Arc<Brokers>,
     link: Handle,
     state: State,
     documents: watch::Sender<Option<Arc<Document>>>,
@@ -212,6 +223,7 @@ struct Edge {
     persisted: mpsc::Sender<Persisted>,
     time_floor: TimeFloor,
     connected: Option<Nonce>,
+    patience: Patience,
     refusals: u64,
 }
 
@@ -220,6 +232,9 @@ impl Edge {
         loop {
             self.drain().await;
             let wake = self.session.next_wake();
+            let connected = self.connected.is_some();
+            let welcomed = self.session.is_welcomed();
+            let leave = self.patience.due(connected, welcomed, now().0);
             tokio::select! {
                 event = inputs.events.next() => match event {
                     Some(event) => self.handle_event(event),
@@ -240,6 +255,7 @@ impl Edge {
                 Some(persisted) = inputs.persisted.recv() => self.handle_persisted(persisted)?,
                 Some(frame) = next_frame(&self.link, &mut inputs.frames) => self.handle_frame(frame),
                 () = sleep_until(wake) => self.session.handle_timeout(now()),
+                () = sleep_until(leave.map(Millis)) => self.look_elsewhere(),
                 _ = &mut inputs.shutdown => {
                     self.say_goodbye().await;
                     return Ok(());
@@ -250,7 +266,7 @@ impl Edge {
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Connected { .. } => tracing::debug!("connected to the broker"),
+            Event::Connected { .. } => self.brokers.connected(self.link.broker()),
             Event::Subscribed => {
                 let nonce = *self
                     .connection
@@ -264,7 +280,8 @@ impl Edge {
                 if self.connected.take().is_some() {
                     tracing::warn!(%reason, ?retry_in, "the link to the broker is down");
                 } else {
-                    tracing::info!(%reason, ?retry_in, "no link to the broker");
+                    // The link has said it, once for each broker and reason.
+                    tracing::debug!(%reason, ?retry_in, "no link to the broker");
                 }
                 self.streams.close_all();
                 self.session.handle_disconnected(now());
@@ -309,6 +326,7 @@ impl Edge {
         match persisted.result {
             Ok(()) => {
                 self.session.handle_persisted(version, now());
+                self.follow(&persisted.document);
                 self.documents.send_replace(Some(persisted.document));
                 Ok(())
             }
@@ -318,6 +336,30 @@ impl Edge {
                 self.persist(persisted.document, Duration::from_secs(10));
                 Ok(())
             }
+        }
+    }
+
+    /// The broker is there and the controller is not: it may be at another one.
+    fn look_elsewhere(&mut self) {
+        self.patience.end();
+        if self.brokers.list().len() > 1 {
+            tracing::info!("the controller does not speak here; trying the next broker");
+            self.link.try_next();
+        }
+    }
+
+    /// The controller may have said where it is going to be.
+    fn follow(&self, document: &Document) {
+        let before = self.brokers.list();
+        self.brokers.accept(document);
+        let brokers = self.brokers.list();
+        if brokers == before {
+            return;
+        }
+        let names: Vec<String> = brokers.iter().map(ToString::to_string).collect();
+        tracing::info!(brokers = names.join(" "), "where the controller may be");
+        if let Err(error) = self.link.set_urls(brokers) {
+            tracing::error!(%error, "the brokers stay as they were");
         }
     }
 

@@ -22,9 +22,18 @@ use crate::store::{Entry, Key, Store};
 /// The reason in the status of a pod that its node does not get; `kubectl get pods` shows it.
 pub(super) const LEFT_OUT: &str = "NotSentToNode";
 
+/// What every node is told alike.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// Range of Services.
+    pub service_cidr: Cidr,
+    /// Where nodes find the brokers, best first ([`NodeConfig::brokers`]).
+    pub brokers: Vec<String>,
+}
+
 /// The last document of a node that was deleted: nothing is to run there.
-pub(super) fn farewell(member: &NodeKey, service_cidr: Cidr, confirmed_epoch: u64) -> Document {
-    let config = config(member, service_cidr, confirmed_epoch);
+pub(super) fn farewell(member: &NodeKey, common: &Common, confirmed_epoch: u64) -> Document {
+    let config = config(member, common, confirmed_epoch);
     document::compile(&config, [], &Nothing)
 }
 
@@ -32,11 +41,11 @@ pub(super) fn farewell(member: &NodeKey, service_cidr: Cidr, confirmed_epoch: u6
 pub(super) fn compile(
     desired: &Desired,
     member: &NodeKey,
-    service_cidr: Cidr,
+    common: &Common,
     confirmed_epoch: u64,
     tokens: &Maker,
 ) -> Document {
-    let config = config(member, service_cidr, confirmed_epoch);
+    let config = config(member, common, confirmed_epoch);
     let (mut pods, mut undecodable) = (Vec::<FullPod>::new(), Vec::new());
     for entry in desired.pods(&member.node) {
         match view::decode(&entry.json) {
@@ -104,11 +113,12 @@ pub(super) fn write_left_out(
     unreachable!("the last attempt returns")
 }
 
-fn config(member: &NodeKey, service_cidr: Cidr, confirmed_epoch: u64) -> NodeConfig {
+fn config(member: &NodeKey, common: &Common, confirmed_epoch: u64) -> NodeConfig {
     NodeConfig {
         pod_cidr: member.pod_cidr.parse().map(wire_cidr).unwrap_or_default(),
-        service_cidr: wire_cidr(service_cidr),
+        service_cidr: wire_cidr(common.service_cidr),
         confirmed_epoch,
+        brokers: common.brokers.clone(),
     }
 }
 

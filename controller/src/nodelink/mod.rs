@@ -36,11 +36,12 @@ use bramble_wire::topic;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::join::{Cidr, NodeKeys};
+use crate::join::NodeKeys;
 use crate::store::Store;
 use crate::tokens::Minter;
 use crate::usage::Usages;
 use control::Control;
+pub use documents::Common;
 
 /// Requests for logs that wait for the task; one more waits with its client.
 const COMMANDS_MAX: usize = 32;
@@ -67,8 +68,8 @@ pub struct Settings {
     pub cluster: ClusterId,
     /// The controller's signing key.
     pub signing: SigningKey,
-    /// Range of Services, told to nodes.
-    pub service_cidr: Cidr,
+    /// What every node is told alike.
+    pub common: Common,
     /// The way to the broker: [`Broker::link_options`](crate::broker::Broker::link_options) or
     /// [`external`](crate::broker::external). Subscriptions and will are set here.
     pub link: Options,
@@ -111,7 +112,7 @@ pub async fn start(
     let Settings {
         cluster,
         signing,
-        service_cidr,
+        common,
         link: mut options,
         minter,
     } = settings;
@@ -150,7 +151,7 @@ pub async fn start(
         usage: Arc::clone(&usage),
         arrivals: Arc::clone(&arrivals),
         cluster,
-        service_cidr,
+        common,
         control,
         machine,
         link,

@@ -306,10 +306,13 @@ mod tests {
             revision_at: None,
         };
         let member = NodeKey::from_entry(&entry).unwrap();
-        let range: Cidr = "10.43.0.0/16".parse().unwrap();
+        let common = Common {
+            service_cidr: "10.43.0.0/16".parse().unwrap(),
+            brokers: Vec::new(),
+        };
         let minter = crate::nodelink::tokens::tests::minter(&bed.store);
         let maker = Shelf::new(minter).take(&bed.node, 0);
-        let document = compile(&bed.desired, &member, range, 1, &maker);
+        let document = compile(&bed.desired, &member, &common, 1, &maker);
         assert_eq!(document.objects.len(), 2, "the node and the plain pod");
         assert!(matches!(
             &document.left_out[..],

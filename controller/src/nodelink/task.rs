@@ -23,12 +23,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::control::{self, Control};
 use super::desired::Desired;
-use super::documents;
+use super::documents::{self, Common};
 use super::events::Events as PodEvents;
 use super::streams::{self, Reader, Streams, Writer};
 use super::tokens::Shelf;
 use super::watch::Watchers;
-use crate::join::{Cidr, NodeKeys};
+use crate::join::NodeKeys;
 use crate::store::{Error as StoreError, Store};
 use crate::usage::Usages;
 
@@ -57,7 +57,7 @@ pub(super) enum Command {
 /// What the task is made of.
 pub(super) struct Parts {
     pub(super) cluster: ClusterId,
-    pub(super) service_cidr: Cidr,
+    pub(super) common: Common,
     pub(super) control: Control,
     pub(super) machine: machine::NodeLink,
     pub(super) link: Handle,
@@ -209,8 +209,8 @@ impl Task {
             };
             let confirmed = self.parts.control.confirmed;
             let maker = self.parts.tokens.take(&key.node, unix_s());
-            let (cidr, desired) = (self.parts.service_cidr, &self.desired);
-            let document = documents::compile(desired, &key, cidr, confirmed, &maker);
+            let (common, desired) = (&self.parts.common, &self.desired);
+            let document = documents::compile(desired, &key, common, confirmed, &maker);
             self.parts.tokens.put(&key.node, maker);
             self.tell_left_out(&key.node, document.left_out);
             let (objects, now) = (document.objects, self.now());

@@ -112,7 +112,7 @@ impl Members for Table {
 enum Running {
     Embedded(Option<Broker>),
     Mosquitto {
-        process: Killed,
+        process: Option<Killed>,
         directory: tempfile::TempDir,
     },
 }
@@ -155,6 +155,11 @@ impl Bed {
     }
 
     pub(crate) async fn mosquitto() -> Bed {
+        Bed::mosquitto_with("").await
+    }
+
+    /// mosquitto with more lines in its configuration.
+    pub(crate) async fn mosquitto_with(more: &'static str) -> Bed {
         assert!(
             Path::new(MOSQUITTO).exists(),
             "{MOSQUITTO} is missing: `apt-get install mosquitto`, or run ./x test, which installs it"
@@ -172,13 +177,37 @@ impl Bed {
             &include_str!("mosquitto.acl").replace("CLUSTER", cluster().as_str()),
         );
         let port = free_port();
+        write("more.conf", more);
         let process = spawn_mosquitto(directory.path(), port).await;
         Bed {
             ca,
             table: Arc::default(),
             address: (Ipv4Addr::LOCALHOST, port).into(),
-            running: Running::Mosquitto { process, directory },
+            running: Running::Mosquitto {
+                process: Some(process),
+                directory,
+            },
         }
+    }
+
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self.running, Running::Embedded(_))
+    }
+
+    /// Changes mosquitto's access rules, given the right ones, while it runs.
+    pub(crate) fn rules(&self, change: impl FnOnce(&str) -> String) {
+        let Running::Mosquitto {
+            process: Some(process),
+            directory,
+        } = &self.running
+        else {
+            panic!("mosquitto does not run");
+        };
+        let right = include_str!("mosquitto.acl").replace("CLUSTER", cluster().as_str());
+        std::fs::write(directory.path().join("acl"), change(&right)).unwrap();
+        let pid = process.0.id().to_string();
+        let told = Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+        assert!(told.success());
     }
 
     pub(crate) fn broker(&self) -> &Broker {
@@ -190,16 +219,25 @@ impl Bed {
 
     /// Stops the broker hard and starts another at the same address, without anything stored.
     pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.start().await;
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        match &mut self.running {
+            Running::Embedded(broker) => broker.take().unwrap().shutdown().await,
+            Running::Mosquitto { process, .. } => drop(process.take()),
+        }
+    }
+
+    pub(crate) async fn start(&mut self) {
         match &mut self.running {
             Running::Embedded(broker) => {
-                broker.take().unwrap().shutdown().await;
                 let config = embedded_config(&self.ca, self.address);
                 *broker = Some(broker::start(config, self.table.clone()).await.unwrap());
             }
             Running::Mosquitto { process, directory } => {
-                process.0.kill().unwrap();
-                process.0.wait().unwrap();
-                *process = spawn_mosquitto(directory.path(), self.address.port()).await;
+                *process = Some(spawn_mosquitto(directory.path(), self.address.port()).await);
             }
         }
     }
@@ -261,10 +299,11 @@ fn embedded_config(ca: &Ca, listen: SocketAddr) -> Config {
 
 async fn spawn_mosquitto(directory: &Path, port: u16) -> Killed {
     let at = |name: &str| directory.join(name).display().to_string();
+    let more = std::fs::read_to_string(directory.join("more.conf")).unwrap();
     let configuration = format!(
         "user root\nlistener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\n\
          require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n\
-         acl_file {}\npersistence false\n",
+         acl_file {}\npersistence false\n{more}\n",
         at("ca.pem"),
         at("server.pem"),
         at("server.key"),

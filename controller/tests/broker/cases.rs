@@ -217,7 +217,7 @@ pub(crate) async fn restart_without_storage_heals(mut bed: Bed) {
     let mut node = bed.node("n1", 7).await;
     bed.restart().await;
     // The embedded broker has a new plain port and password, as after a restart of the controller.
-    if bed_is_embedded(&bed) {
+    if bed.is_embedded() {
         controller = bed.controller().await;
     } else {
         controller
@@ -230,10 +230,6 @@ pub(crate) async fn restart_without_storage_heals(mut bed: Bed) {
     controller.expect(&up, b"here").await;
     controller.link.put(&down, "look").unwrap();
     node.expect(&down, b"look").await;
-}
-
-fn bed_is_embedded(bed: &Bed) -> bool {
-    bed.controller_options().credentials.is_some()
 }
 
 pub(crate) async fn half_open_connection_is_noticed(bed: Bed) {

@@ -7,28 +7,31 @@
 mod bed;
 mod cases;
 mod embedded;
+mod loss;
 mod nodelink;
 mod proxy;
+mod real;
 
 /// Runs each case against both brokers.
 macro_rules! contract {
-    ($($case:ident),* $(,)?) => {
+    ($($module:ident: $($case:ident),* $(,)?;)*) => {
         mod with_embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                crate::cases::$case(crate::bed::Bed::embedded().await).await;
-            })*
+                crate::$module::$case(crate::bed::Bed::embedded().await).await;
+            })*)*
         }
         mod with_mosquitto {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                crate::cases::$case(crate::bed::Bed::mosquitto().await).await;
-            })*
+                crate::$module::$case(crate::bed::Bed::mosquitto().await).await;
+            })*)*
         }
     };
 }
 
 contract!(
+    cases:
     own_topics_go_both_ways,
     foreign_topics_are_refused,
     no_node_name_is_privileged,
@@ -43,7 +46,40 @@ contract!(
     stale_session_does_no_harm,
     duplicates_do_no_harm,
     many_nodes_at_once,
+    ;
+    loss:
+    a_publish_lost_in_a_reconnect_is_said_again,
+    storage_is_lost_and_desired_state_arrives_again,
+    a_broker_that_restarts_again_and_again,
+    a_throttled_broker_delays_and_loses_nothing,
+    ;
 );
+
+/// What only a broker of somebody else does.
+mod mosquitto {
+    use crate::bed::Bed;
+    use crate::loss;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn retained_state_is_truncated_and_nothing_depends_on_it() {
+        let bed = Bed::mosquitto().await;
+        loss::retained_state_is_truncated_and_nothing_depends_on_it(bed).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn publishes_are_refused_by_the_acl_and_said() {
+        let bed = Bed::mosquitto().await;
+        loss::publishes_are_refused_by_the_acl_and_said(bed).await;
+    }
+
+    /// One message at a time, and what waits behind five others is dropped without a word.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_broker_with_the_smallest_windows_delays_and_loses_nothing() {
+        let windows = "max_inflight_messages 1\nmax_queued_messages 5";
+        let bed = Bed::mosquitto_with(windows).await;
+        loss::a_throttled_broker_delays_and_loses_nothing(bed).await;
+    }
+}
 
 #[test]
 fn the_guide_shows_the_access_rules_that_are_tested() {

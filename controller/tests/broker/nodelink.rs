@@ -1,7 +1,7 @@
 //! The node link over the embedded broker, with a node played by the test: it speaks the wire
 //! protocol by hand, so that what is tested is what an agent would see.
 
-mod board;
+pub(crate) mod board;
 mod farewell;
 mod streams;
 
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use bramble_api::view;
 use bramble_controller::apiserver::{LogRequest, PodLogs};
 use bramble_controller::join::{GROUP, NODE_KEYS, NodeKeys};
-use bramble_controller::nodelink::{self, NodeLink, Settings};
+use bramble_controller::nodelink::{self, Common, NodeLink, Settings};
 use bramble_controller::store::{Body, Durability, Expect, Key, MemoryStore, Op, Scope, Store};
 use bramble_controller::tokens::{SigningKey as SigningKeyOfTokens, Tokens};
 use bramble_link::tls::FloorClock;
-use bramble_link::{Event, Will};
+use bramble_link::{Event, Options, Will};
 use bramble_wire::document::Digest;
 use bramble_wire::envelope::{self, KeyId, Message, Sequence};
 use bramble_wire::message::{
@@ -32,6 +32,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, PATIENCE, Peer, cluster};
+use crate::real::Node;
 
 use board::{Board, Speaker, n1};
 
@@ -42,8 +43,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A cluster with one member, `n1`, and one pod on it.
-struct World {
-    bed: Bed,
+pub(crate) struct World {
+    pub(crate) bed: Bed,
     store: Arc<MemoryStore>,
     controller: SigningKey,
     node: SigningKey,
@@ -51,8 +52,12 @@ struct World {
 
 impl World {
     async fn new() -> World {
+        World::on(Bed::embedded().await)
+    }
+
+    pub(crate) fn on(bed: Bed) -> World {
         let world = World {
-            bed: Bed::embedded().await,
+            bed,
             store: Arc::default(),
             controller: SigningKey::from_bytes(&[1; 32]),
             node: SigningKey::from_bytes(&[2; 32]),
@@ -74,16 +79,56 @@ impl World {
                 "kind": "Node", "apiVersion": "v1", "metadata": {"name": "n1", "uid": "n"},
             }),
         );
-        world.put(
+        world.colour("blue");
+        world.put(World::pod_key(), World::pod());
+        world
+    }
+
+    /// What the pod's ConfigMap holds.
+    pub(crate) fn colour(&self, colour: &str) {
+        self.configure(&[("COLOUR", colour)]);
+    }
+
+    pub(crate) fn configure(&self, data: &[(&str, &str)]) {
+        let data: Value = data.iter().map(|&(k, v)| (k, Value::from(v))).collect();
+        self.put(
             Key::new("", "configmaps", "default", "settings"),
             json!({
                 "kind": "ConfigMap", "apiVersion": "v1",
                 "metadata": {"name": "settings", "namespace": "default", "uid": "c"},
-                "data": {"COLOUR": "blue"},
+                "data": data,
             }),
         );
-        world.put(World::pod_key(), World::pod());
-        world
+    }
+
+    /// The node itself, not one that the test plays.
+    pub(crate) fn node(&self, boot: u64, adjust: impl FnOnce(&mut Options)) -> Node {
+        let mut options = self.bed.node_options("n1", boot);
+        adjust(&mut options);
+        let controller = self.controller.verifying_key();
+        Node::start(options, self.node.clone(), controller, boot)
+    }
+
+    /// Stops the broker hard, and the controller with it when it is the embedded one.
+    pub(crate) async fn stop_broker(&mut self, link: NodeLink) -> Option<NodeLink> {
+        let kept = match self.bed.is_embedded() {
+            true => {
+                link.stop().await;
+                None
+            }
+            false => Some(link),
+        };
+        self.bed.stop().await;
+        kept
+    }
+
+    /// Starts it again at the same address, with nothing stored.
+    pub(crate) async fn start_broker(&mut self, link: Option<NodeLink>) -> NodeLink {
+        self.bed.start().await;
+        match link {
+            Some(link) => link,
+            None => self.start().await,
+        }
     }
 
     /// A person confirms an epoch, as the controller's log says how.
@@ -131,7 +176,7 @@ impl World {
         let _ = self.store.commit(vec![op]).unwrap();
     }
 
-    async fn start(&self) -> NodeLink {
+    pub(crate) async fn start(&self) -> NodeLink {
         let key = SigningKeyOfTokens::generate().unwrap();
         let key = Arc::new(SigningKeyOfTokens::from_pkcs8(&key).unwrap());
         let clock = FloorClock::new(0);
@@ -140,7 +185,10 @@ impl World {
             minter: Arc::new(minter),
             cluster: cluster(),
             signing: self.controller.clone(),
-            service_cidr: "10.43.0.0/16".parse().unwrap(),
+            common: Common {
+                service_cidr: "10.43.0.0/16".parse().unwrap(),
+                brokers: vec!["mqtts://pi.lan:8883".into()],
+            },
             link: self.bed.controller_options(),
         };
         let keys = NodeKeys::open(self.store.clone()).unwrap();
@@ -189,7 +237,7 @@ impl World {
         }
     }
 
-    async fn pod_phase(&self, phase: &str) {
+    pub(crate) async fn pod_phase(&self, phase: &str) {
         let right = || {
             let entry = self.store.get(&World::pod_key())?;
             let pod: view::Pod = view::decode(&entry.json).ok()?;
@@ -199,7 +247,7 @@ impl World {
             .await;
     }
 
-    async fn node_ready(&self, status: &str) {
+    pub(crate) async fn node_ready(&self, status: &str) {
         let right = || {
             let entry = self.store.get(&Key::new("", "nodes", "", "n1"))?;
             let node: view::Node = view::decode(&entry.json).ok()?;
@@ -280,14 +328,7 @@ async fn desired_state_goes_down_and_status_comes_up() {
     world.node_ready("True").await;
 
     // A change of what the pod names is announced.
-    world.put(
-        Key::new("", "configmaps", "default", "settings"),
-        json!({
-            "kind": "ConfigMap", "apiVersion": "v1",
-            "metadata": {"name": "settings", "namespace": "default", "uid": "c"},
-            "data": {"COLOUR": "red"},
-        }),
-    );
+    world.colour("red");
     let (_, head) = board
         .next::<Head>(|topic| matches!(topic, Topic::Head(_)))
         .await;

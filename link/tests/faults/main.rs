@@ -5,12 +5,14 @@
 mod broker;
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bramble_link::{Event, Link, Options, Reason, Refused, Subscription};
+use bramble_link::{BrokerUrl, Event, Link, Options, Reason, Refused, Subscription};
 use bramble_wire::limits;
+use tokio::net::TcpListener;
 
-use broker::{DISCONNECT, PINGREQ, PUBLISH, SUBSCRIBE, bed};
+use broker::{Client, DISCONNECT, PINGREQ, PUBLISH, SUBSCRIBE, bed};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -108,6 +110,111 @@ async fn third_takeover_waits_the_longest() {
     // News about the network ends the wait.
     bed.link.retry_now();
     soon(bed.accept().await.subscribed()).await;
+}
+
+/// An address that nobody listens at.
+async fn nobody() -> BrokerUrl {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    format!("mqtt://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_others_of_a_list_are_tried_without_a_pause() {
+    let gone = [nobody().await, nobody().await, nobody().await];
+    let mut bed = bed(|options| {
+        // A pause would outlast the test.
+        options.backoff_min = Duration::from_secs(300);
+        options.backoff_max = Duration::from_secs(300);
+        for url in gone {
+            options.urls.insert(0, url);
+        }
+    })
+    .await;
+    soon(bed.accept().await.subscribed()).await;
+    for _ in 0..3 {
+        assert_eq!(bed.disconnected().await.1, Duration::ZERO);
+    }
+    bed.subscribed().await;
+}
+
+#[tokio::test]
+async fn another_list_is_tried_at_once_where_there_is_no_connection() {
+    let gone = nobody().await;
+    let mut bed = bed(|options| {
+        options.backoff_min = Duration::from_secs(300);
+        options.backoff_max = Duration::from_secs(300);
+        options.urls = vec![gone];
+    })
+    .await;
+    let (_, retry_in) = bed.disconnected().await;
+    assert!(!retry_in.is_zero());
+    assert_eq!(bed.link.broker(), None);
+    let here: BrokerUrl = format!("mqtt://{}", bed.listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    bed.link.set_urls(vec![here.clone()]).unwrap();
+    let mut client = bed.accept().await;
+    soon(client.subscribed()).await;
+    bed.subscribed().await;
+    assert_eq!(bed.link.broker(), Some(here));
+}
+
+#[tokio::test]
+async fn another_list_leaves_a_connection_alone_until_it_ends() {
+    let mut bed = bed(|_| {}).await;
+    let mut client = bed.accept().await;
+    soon(client.subscribed()).await;
+    bed.subscribed().await;
+    let next = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url: BrokerUrl = format!("mqtt://{}", next.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    bed.link.set_urls(vec![url.clone()]).unwrap();
+    client.publish("in/x", b"still here").await;
+    bed.until(|event| matches!(event, Event::Message { .. }))
+        .await;
+    drop(client);
+    let mut client = Client(soon(next.accept()).await.unwrap().0);
+    soon(client.subscribed()).await;
+    bed.subscribed().await;
+    assert_eq!(bed.link.broker(), Some(url));
+}
+
+#[tokio::test]
+async fn a_broker_is_left_for_the_next_of_the_list() {
+    let next = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url: BrokerUrl = format!("mqtt://{}", next.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let mut bed = bed(|options| options.urls.push(url.clone())).await;
+    // Before there is a connection there is nothing to leave.
+    bed.link.try_next();
+    let mut first = bed.accept().await;
+    soon(first.subscribed()).await;
+    bed.subscribed().await;
+    bed.link.try_next();
+    assert_eq!(bed.disconnected().await.0, Reason::Left);
+    let mut second = Client(soon(next.accept()).await.unwrap().0);
+    soon(second.subscribed()).await;
+    bed.subscribed().await;
+    assert_eq!(bed.link.broker(), Some(url));
+    assert_eq!(bed.link.counters().connected, 2);
+}
+
+#[tokio::test]
+async fn a_list_that_can_not_be_used_changes_nothing() {
+    let mut bed = bed(|_| {}).await;
+    for urls in [
+        vec![],
+        vec!["mqtt://10.0.0.1".parse().unwrap()],
+        vec!["mqtts://10.0.0.1".parse().unwrap()],
+    ] {
+        assert!(bed.link.set_urls(urls).is_err());
+    }
+    soon(bed.accept().await.subscribed()).await;
+    bed.subscribed().await;
 }
 
 #[tokio::test]

@@ -79,20 +79,31 @@ impl Cluster {
     /// # Errors
     /// With the end of its log when it does not answer in time.
     pub fn start_controller(&self) -> Result<()> {
+        self.start_controller_at(self.layout.host, &[])
+    }
+
+    /// The same at another address of this machine, announcing other names beside it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_controller_at(&self, host: Ipv4Addr, names: &[&str]) -> Result<()> {
         let layout = &self.layout;
         let data = self.options.dir.join("controller");
-        let args = [
+        let mut args = vec![
             "--data-dir".into(),
             data.display().to_string(),
             "--listen".into(),
-            layout.api().to_string(),
+            format!("{host}:{}", layout.api_port),
             "--mqtt-listen".into(),
-            layout.mqtt().to_string(),
+            format!("{host}:{}", layout.mqtt_port),
             "--pod-cidr".into(),
             layout.pod_cidr.clone(),
             "--advertise".into(),
-            layout.host.to_string(),
+            host.to_string(),
         ];
+        for name in names {
+            args.extend(["--advertise".into(), (*name).to_owned()]);
+        }
         process::ensure(
             &self.options,
             "controller",
@@ -113,9 +124,18 @@ impl Cluster {
     /// # Errors
     /// When the token can't be made or the program can't be started.
     pub fn start_agent(&self, board: usize) -> Result<()> {
+        self.start_agent_with(board, &self.layout.host.to_string(), &[])
+    }
+
+    /// The same with more arguments; where it joins, it reaches the controller by this name.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_agent_with(&self, board: usize, controller: &str, more: &[&str]) -> Result<()> {
         let board = &self.layout.boards[board];
         let mut args = self.agent_places(board);
         args.extend(["--node-name".into(), board.node.clone()]);
+        args.extend(more.iter().map(|&arg| arg.to_owned()));
         args.extend([
             "--registries".into(),
             self.registries().display().to_string(),
@@ -124,7 +144,8 @@ impl Cluster {
         if !joined.exists() {
             let token = self.bramble(&["token", "create"])?.stdout.trim().to_owned();
             ensure!(!token.is_empty(), "`bramble token create` printed no token");
-            args.extend(["--join".into(), format!("https://{}", self.layout.api())]);
+            let controller = format!("https://{controller}:{}", self.layout.api_port);
+            args.extend(["--join".into(), controller]);
             args.extend(["--token".into(), token]);
         }
         process::ensure(

@@ -83,6 +83,27 @@ fn card(board: &Board) -> String {
     format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
+impl super::Cluster {
+    /// Gives this machine another address on the boards' network, which is made where it is missing.
+    ///
+    /// # Errors
+    /// What `ip` said.
+    pub fn second_host(&self) -> Result<Ipv4Addr> {
+        let layout = &self.layout;
+        ensure(layout)?;
+        let [a, b, c, _] = layout.host.octets();
+        let address = Ipv4Addr::new(a, b, c, 2);
+        ip(&[
+            "address",
+            "add",
+            &format!("{address}/24"),
+            "dev",
+            &layout.id,
+        ])?;
+        Ok(address)
+    }
+}
+
 /// Sends a range of pods to its board.
 pub(super) fn route(layout: &Layout, range: &str, board: Ipv4Addr) -> Result<()> {
     ip(&[

@@ -15,6 +15,7 @@ mod followers;
 mod identity;
 mod images;
 mod lifecycle;
+mod moved;
 mod offline;
 mod pods;
 mod rbac;

@@ -184,6 +184,9 @@ pub struct NodeConfig {
     /// epoch of the document, the node keeps running what the document lacks and reports it as
     /// unclaimed ([`crate::report::PodReport::unclaimed`]).
     pub confirmed_epoch: u64,
+    /// Where the controller's brokers are from now on, best first (`mqtts://host:port`); at most
+    /// [`crate::limits::BROKERS_MAX`]. What the node was told when it joined comes after them.
+    pub brokers: Vec<String>,
 }
 
 /// An IPv4 range.

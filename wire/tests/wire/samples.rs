@@ -378,6 +378,7 @@ fn every_object_of_version_1_loads() {
             prefix: 16,
         },
         confirmed_epoch: 2,
+        brokers: vec!["mqtts://pi.lan:8883".into()],
     };
     check("object-node", &Object::Node(config));
     check("object-pod", &Object::Pod(pod()));

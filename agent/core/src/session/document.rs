@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bramble_wire::document::{Digest, Hash};
 use bramble_wire::limits::{DOCUMENT_MAX, DOCUMENT_OBJECTS_MAX};
-use bramble_wire::object::{Object, ObjectId, PodUid};
+use bramble_wire::object::{NodeConfig, Object, ObjectId, PodUid};
 use bramble_wire::version::{HistoryId, Version};
 use serde::{Deserialize, Serialize};
 
@@ -74,13 +74,19 @@ impl Document {
         }
     }
 
+    /// What the node itself needs to know, if the document says so in a way that can be read.
+    pub fn node(&self) -> Option<NodeConfig> {
+        let node = self.objects.get(&ObjectId::Node)?;
+        match bramble_wire::decode::<Object>(&node.body, "object") {
+            Ok(Object::Node(node)) => Some(node),
+            _ => None,
+        }
+    }
+
     /// Whether a person confirmed what the epoch changed.
     fn confirmed(&self) -> bool {
-        let node = self.objects.get(&ObjectId::Node);
-        match node.map(|stored| bramble_wire::decode::<Object>(&stored.body, "object")) {
-            Some(Ok(Object::Node(node))) => node.confirmed_epoch >= self.version.epoch,
-            _ => false,
-        }
+        let node = self.node();
+        node.is_some_and(|node| node.confirmed_epoch >= self.version.epoch)
     }
 
     /// Whether it is over a limit: [`DOCUMENT_MAX`] and [`DOCUMENT_OBJECTS_MAX`], once for what is

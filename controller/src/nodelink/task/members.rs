@@ -67,7 +67,7 @@ impl Task {
             return self.parts.machine.remove_node(node);
         }
         let confirmed = self.parts.control.confirmed;
-        let document = documents::farewell(member, self.parts.service_cidr, confirmed);
+        let document = documents::farewell(member, &self.parts.common, confirmed);
         let (revision, now) = (self.store.revision().0, self.now());
         let objects = document.objects;
         match (self.parts.machine).set_document(node, objects, revision, now) {

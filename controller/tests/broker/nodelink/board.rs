@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub(super) fn n1() -> NodeName {
+pub(crate) fn n1() -> NodeName {
     NodeName::new("n1").unwrap()
 }
 
