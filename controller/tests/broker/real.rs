@@ -268,6 +268,7 @@ impl Edge {
         let observation = Observation {
             pods,
             converged: document.map(|document| document.version),
+            names: Default::default(),
             facts: NodeFacts {
                 address: Some([10, 0, 0, 9]),
                 memory_bytes: 512 << 20,
