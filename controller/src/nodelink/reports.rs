@@ -208,7 +208,8 @@ mod tests {
     use super::super::tokens::Shelf;
     use super::super::watch::Source;
     use super::*;
-    use crate::join::{Cidr, NodeKey};
+    use crate::join::NodeKey;
+    use crate::nodelink::Common;
     use crate::store::{EventKind, MemoryStore};
     use bramble_controller_core::document;
     use bramble_wire::join::hex_of;
