@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bramble_controller_core::nodelink::{
     Compiled, Config, Event as LinkEvent, Limits, NodeKeys, NodeLink, Objects, Output, Presence,
-    Report,
+    Recovered, Report,
 };
 use bramble_wire::clock::Millis;
 use bramble_wire::document::{Digest, IndexEntry, digest};
@@ -56,6 +56,7 @@ pub struct Controller {
 #[derive(Debug)]
 struct Process {
     link: Option<NodeLink>,
+    recovered: Recovered,
     store: Store,
     waiters: Vec<(WriteId, Waiter)>,
     sync_due: bool,
@@ -173,9 +174,14 @@ impl World {
         let revision = store.revision;
         store.boot += 1;
         store.revision = (store.revision / BLOCK + 1) * BLOCK;
+        let recovered = Recovered {
+            top: revision,
+            start: store.revision,
+        };
         let write = controller.disk.write(store.clone());
         controller.process = Some(Process {
             link: None,
+            recovered,
             store,
             waiters: vec![(write, Waiter::Start)],
             sync_due: true,
@@ -258,6 +264,7 @@ impl World {
             epoch: store.epoch,
             term: 1,
             history: store.history,
+            recovered: process.recovered,
             limits: Limits::default(),
         };
         let now = Millis(self.now);

@@ -66,6 +66,7 @@ fn controller(boot: u64, epoch: u64, history: u8) -> NodeLink {
         epoch,
         term: 1,
         history: HistoryId([history; 16]),
+        recovered: nodelink::Recovered::default(),
         limits: Limits::default(),
     };
     let mut link = NodeLink::new(config, &[boot as u8; 32]);

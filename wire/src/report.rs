@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Digest, Hash};
-use crate::object::PodUid;
+use crate::object::{ObjectName, PodUid};
 
 /// A moment by the node's own clock, milliseconds of the Unix epoch. Never used to order anything.
 #[derive(
@@ -45,6 +45,8 @@ pub struct PodReport {
     pub sandbox: bool,
     /// Further conditions, as the token that ends soon.
     pub conditions: Vec<Condition>,
+    /// Its name, of an unclaimed one: the store does not have it.
+    pub name: Option<ObjectName>,
 }
 
 impl PodReport {

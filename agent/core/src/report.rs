@@ -85,6 +85,7 @@ pub fn pod_report(
         ephemeral_containers,
         sandbox: seen.is_some_and(|seen| matches!(seen.sandbox, Sandbox::Ready | Sandbox::Silent)),
         conditions: Vec::new(),
+        name: None,
     }
 }
 

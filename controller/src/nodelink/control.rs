@@ -18,6 +18,8 @@ pub const CONFIRMED_ON: &str = "kube-system";
 
 const RESOURCE: &str = "control";
 const NAME: &str = "controller";
+/// See [`advance`].
+const REVISION: &str = "revision";
 
 /// Why the record is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,34 @@ pub(super) fn confirmed_by(namespace: &[u8]) -> Option<u64> {
 
 fn key() -> Key {
     Key::new(GROUP, RESOURCE, "", NAME)
+}
+
+/// Writes something that means nothing, so that there is a newer revision on disk.
+///
+/// # Errors
+/// [`Error`]; there may be none.
+pub(super) async fn advance(store: &dyn Store) -> Result<(), Error> {
+    put(
+        store,
+        Key::new(GROUP, RESOURCE, "", REVISION),
+        b"{}".to_vec(),
+    )
+    .await
+}
+
+async fn put(store: &dyn Store, key: Key, json: Vec<u8>) -> Result<(), Error> {
+    let body = Body {
+        json,
+        revision_at: None,
+    };
+    let op = Op::Put {
+        key,
+        expect: Expect::Any,
+        body,
+        durability: Durability::Hard,
+    };
+    store.commit(vec![op])?.durable().await?;
+    Ok(())
 }
 
 impl Control {
@@ -156,19 +186,7 @@ impl Control {
             history: hex_of(&self.history.0),
             confirmed: self.confirmed,
         })?;
-        let body = Body {
-            json,
-            revision_at: None,
-        };
-        let (expect, durability) = (Expect::Any, Durability::Hard);
-        let op = Op::Put {
-            key: key(),
-            expect,
-            body,
-            durability,
-        };
-        store.commit(vec![op])?.durable().await?;
-        Ok(())
+        put(store, key(), json).await
     }
 
     fn decode(json: &[u8]) -> Result<Control, Error> {

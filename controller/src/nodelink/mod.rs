@@ -19,6 +19,7 @@ mod gates;
 mod logs;
 mod presence;
 mod reports;
+pub mod standing;
 pub mod streams;
 mod task;
 mod tokens;
@@ -33,7 +34,7 @@ use bramble_wire::SigningKey;
 use bramble_wire::name::ClusterId;
 use bramble_wire::publish::Publish;
 use bramble_wire::topic;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch as published};
 use tokio::task::JoinHandle;
 
 use crate::join::NodeKeys;
@@ -42,6 +43,7 @@ use crate::tokens::Minter;
 use crate::usage::Usages;
 use control::Control;
 pub use documents::Common;
+use standing::{Board, Standing};
 
 /// Requests for logs that wait for the task; one more waits with its client.
 const COMMANDS_MAX: usize = 32;
@@ -85,6 +87,7 @@ pub struct NodeLink {
     usage: Arc<Usages>,
     /// A node has come, or all may have: who waits for one looks again.
     arrivals: Arc<Notify>,
+    standing: published::Receiver<Arc<Standing>>,
 }
 
 /// Starts the node link. The boot of the controller is raised, durably, before anything is sent.
@@ -120,6 +123,7 @@ pub async fn start(
         keep_alive_ms: u64::try_from(options.keep_alive.as_millis()).unwrap_or(u64::MAX),
         ..machine::Limits::default()
     };
+    let recovered = store.recovered();
     let config = machine::Config {
         cluster: cluster.clone(),
         identity: signing,
@@ -127,6 +131,10 @@ pub async fn start(
         epoch: control.epoch,
         term: control.term,
         history: control.history,
+        recovered: machine::Recovered {
+            top: recovered.top.0,
+            start: recovered.start.0,
+        },
         limits,
     };
     let mut seed = [0; 32];
@@ -147,7 +155,10 @@ pub async fn start(
     let (commands, requests) = mpsc::channel(COMMANDS_MAX);
     let usage = Arc::new(Usages::default());
     let arrivals = Arc::new(Notify::new());
+    let board = Board::new(&control);
+    let standing = board.subscribe();
     let parts = task::Parts {
+        board,
         usage: Arc::clone(&usage),
         arrivals: Arc::clone(&arrivals),
         cluster,
@@ -166,6 +177,7 @@ pub async fn start(
         running: Arc::new(Mutex::new(Some(running))),
         usage,
         arrivals,
+        standing,
     })
 }
 
@@ -179,6 +191,11 @@ impl NodeLink {
     /// What nodes and their pods use, as they last said.
     pub fn usage(&self) -> Arc<Usages> {
         Arc::clone(&self.usage)
+    }
+
+    /// How the cluster stands after its store was set back; changes as nodes report and people decide.
+    pub fn standing(&self) -> published::Receiver<Arc<Standing>> {
+        self.standing.clone()
     }
 
     /// Tells the nodes that nobody controls, and ends.

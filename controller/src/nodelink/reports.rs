@@ -76,7 +76,9 @@ pub(super) fn write(
                     // What a person must look at before confirming an epoch; said when it changes.
                     let images = pod.containers.iter().map(|c| c.image.as_str());
                     let images: Vec<&str> = images.collect();
-                    tracing::warn!(node = %report.node, pod = %pod.uid, ?images, "unclaimed pod");
+                    let name = pod.name.as_ref().map(ToString::to_string);
+                    let (node, name) = (&report.node, name.unwrap_or_default());
+                    tracing::warn!(%node, pod = %pod.uid, name, ?images, "unclaimed pod");
                 }
                 forget.extend(pod.gone.then_some(pod.uid));
                 continue;

@@ -4,7 +4,7 @@ mod events;
 mod members;
 mod requests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::{ObjectName, PodUid};
 use bramble_wire::publish::{Delivery, Publish};
 use bramble_wire::stream::What;
+use bramble_wire::version::HistoryId;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -25,6 +26,7 @@ use super::control::{self, Control};
 use super::desired::Desired;
 use super::documents::{self, Common};
 use super::events::Events as PodEvents;
+use super::standing::Board;
 use super::streams::{self, Reader, Streams, Writer};
 use super::tokens::Shelf;
 use super::watch::Watchers;
@@ -38,6 +40,9 @@ const BATCH: usize = 64;
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// Pause before the store is read anew after the watchers fell behind.
 const RELIST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Pause before a store that took no write is tried again.
+const ADVANCE_AGAIN: Duration = Duration::from_secs(10);
 
 /// Longest wait for tokens to become due: the clock that says so may be set meanwhile.
 const TOKENS_WAIT: Duration = Duration::from_secs(3600);
@@ -67,6 +72,7 @@ pub(super) struct Parts {
     /// Told when a node may take streams that it did not before.
     pub(super) arrivals: Arc<Notify>,
     pub(super) tokens: Shelf,
+    pub(super) board: Board,
 }
 
 /// A report whose writes are on their way to the disk.
@@ -84,8 +90,15 @@ pub(super) struct Task {
     pending: FuturesUnordered<Pending>,
     /// A new epoch, or a person's confirmation of this one, on its way to the disk.
     recording: Option<BoxFuture<'static, Result<Control, control::Error>>>,
+    /// The epoch that is to be recorded next.
+    rising: Option<(u64, HistoryId)>,
     /// The epoch that a person says is confirmed.
     asked: Option<u64>,
+    /// Nodes whose documents have changed by time and not by a write: they get a version when something
+    /// is written …
+    unwritten: BTreeSet<NodeName>,
+    /// … which is on its way to the disk.
+    advancing: Option<BoxFuture<'static, Result<(), control::Error>>>,
     /// Pods left out of documents, as last told.
     left_out: HashMap<NodeName, Vec<(ObjectName, document::Error)>>,
     /// Boards of Nodes that were deleted, and how long they may take to hear of it.
@@ -109,7 +122,10 @@ impl Task {
             readers,
             pending: FuturesUnordered::new(),
             recording: None,
+            rising: None,
             asked: None,
+            unwritten: BTreeSet::new(),
+            advancing: None,
             left_out: HashMap::new(),
             leaving: BTreeMap::new(),
             started: Instant::now(),
@@ -142,6 +158,8 @@ impl Task {
             self.catch_up(&mut watchers)?;
             self.drain();
             self.let_go();
+            self.advance();
+            (self.parts.board).publish(&self.parts.control, self.parts.machine.unheard());
             self.write_streams();
             let idle = !self.desired.is_dirty();
             let waiting = self.streams.has_input();
@@ -168,9 +186,11 @@ impl Task {
                     if let Some((node, number, forget)) = durable {
                         let now = self.now();
                         self.parts.machine.handle_durable(&node, number, forget, now);
+                        self.parts.board.touch();
                     }
                 }
                 recorded = finish(&mut self.recording) => self.handle_recorded(recorded),
+                advanced = finish(&mut self.advancing) => self.handle_advanced(advanced),
                 () = self.readers.notified() => {}
                 () = self.parts.link.room(), if waiting => {}
                 () = sleep_until(wake) => {
@@ -218,11 +238,42 @@ impl Task {
                 .parts
                 .machine
                 .set_document(&key.node, objects, revision.0, now);
-            if let Err(error) = set {
-                tracing::error!(node = %key.node, %error, "the node's document stays as it was");
+            match set {
+                Ok(()) => {}
+                Err(machine::Error::Unwritten) => {
+                    self.unwritten.insert(key.node);
+                }
+                Err(error) => {
+                    tracing::error!(node = %key.node, %error, "the node's document stays as it was");
+                }
             }
         }
         Ok(())
+    }
+
+    /// Writes something, so that documents that have changed without a write get a version: each has
+    /// the revision of a change that the disk has.
+    fn advance(&mut self) {
+        if self.unwritten.is_empty() || self.advancing.is_some() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        self.advancing = Some(Box::pin(async move {
+            let advanced = control::advance(&*store).await;
+            if advanced.is_err() {
+                tokio::time::sleep(ADVANCE_AGAIN).await;
+            }
+            advanced
+        }));
+    }
+
+    fn handle_advanced(&mut self, advanced: Result<(), control::Error>) {
+        if let Err(error) = advanced {
+            tracing::error!(%error, "documents that are due wait for the store");
+        }
+        for node in std::mem::take(&mut self.unwritten) {
+            self.desired.touch(node);
+        }
     }
 
     /// Does what the machine wants done.

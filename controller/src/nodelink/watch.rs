@@ -99,8 +99,9 @@ impl Watchers {
         }
     }
 
-    /// Takes every change up to a revision, the same for all sources, and returns it. `None` when
-    /// the store does not hold still long enough; what was taken stays taken.
+    /// Takes every change up to a revision, the same for all sources, and returns the newest hard
+    /// change up to there. `None` when the store does not hold still long enough; what was taken stays
+    /// taken.
     pub(super) fn catch_up(
         &mut self,
         store: &dyn Store,
@@ -108,6 +109,7 @@ impl Watchers {
     ) -> Result<Option<Revision>, Error> {
         let mut before = store.visible();
         for _ in 0..LOOKS_MAX {
+            let hard = store.hard();
             for (source, watcher) in &mut self.watchers {
                 while let Some(event) = watcher.try_next()? {
                     take(*source, event);
@@ -115,7 +117,7 @@ impl Watchers {
             }
             let after = store.visible();
             if after == before {
-                return Ok(Some(after));
+                return Ok(Some(hard));
             }
             before = after;
         }

@@ -17,7 +17,7 @@ use super::{
     state::State,
     types::{
         Commit, Durability, Durable, Entry, Error, Event, Key, Limits, Listing, Op, Page, Progress,
-        Revision, Scope,
+        Recovered, Revision, Scope,
     },
     watch::Watcher,
 };
@@ -27,6 +27,7 @@ pub(super) struct Engine {
     state: RwLock<State>,
     progress: watch::Sender<Progress>,
     limits: Limits,
+    recovered: Recovered,
 }
 
 /// The store's whole durable state at one revision.
@@ -37,13 +38,14 @@ pub(super) struct Snapshot {
 }
 
 impl Engine {
-    /// An engine that starts at `start` with `entries` (all of them on disk).
+    /// An engine with `entries`, all of them on disk.
     pub(super) fn new(
         limits: Limits,
-        start: Revision,
+        recovered: Recovered,
         entries: impl IntoIterator<Item = Arc<Entry>>,
         journal: Option<Journal>,
     ) -> Self {
+        let Recovered { top, start } = recovered;
         let mut state = State {
             revision: start,
             visible: start,
@@ -51,6 +53,7 @@ impl Engine {
             buckets: BTreeMap::new(),
             history_bytes: 0,
             gates: VecDeque::new(),
+            hard: top,
             failed: false,
             journal,
         };
@@ -66,7 +69,16 @@ impl Engine {
             state: RwLock::new(state),
             progress,
             limits,
+            recovered,
         }
+    }
+
+    pub(super) fn recovered(&self) -> Recovered {
+        self.recovered
+    }
+
+    pub(super) fn hard(&self) -> Revision {
+        self.read().hard
     }
 
     // A panic under this lock would be a bug in this file; the panic itself is what gets reported.
@@ -222,10 +234,7 @@ impl Engine {
             }
         }
         let revision = state.revision;
-        let gated = state.enqueue(changes, hardest);
-        if gated {
-            state.gates.push_back(first);
-        }
+        state.enqueue(first, changes, hardest);
         state.trim_history(&self.limits);
         self.show(&mut state);
         drop(state);
@@ -245,9 +254,7 @@ impl Engine {
         if epoch > state.revision.epoch() {
             state.revision = Revision::new(epoch, 1);
             let first = state.revision;
-            if state.enqueue(Vec::new(), Durability::Memory) {
-                state.gates.push_back(first);
-            }
+            state.enqueue(first, Vec::new(), Durability::Memory);
             self.show(&mut state);
         }
         let revision = state.revision;
@@ -286,9 +293,7 @@ impl Engine {
     /// Everything taken by the drain that returned `upto` is durable.
     pub(super) fn settle(&self, upto: Revision) {
         let mut state = self.write();
-        while state.gates.front().is_some_and(|gate| *gate <= upto) {
-            state.gates.pop_front();
-        }
+        state.settle(upto);
         self.show(&mut state);
     }
 
@@ -320,7 +325,7 @@ impl Engine {
             return;
         }
         let before = state.visible;
-        let gate = state.gates.front().map(|gate| Revision(gate.0 - 1));
+        let gate = state.gates.front().map(|gate| Revision(gate.first.0 - 1));
         state.visible = gate.unwrap_or(state.revision).max(before);
         let visible = state.visible;
         for bucket in state.buckets.values().flat_map(BTreeMap::values) {

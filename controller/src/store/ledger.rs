@@ -23,7 +23,9 @@ use super::{
     journal::{BLOCK, Batch, Change, DELETE_RESERVE, Journal, Signal},
     load::Loader,
     record::{Json, Object, Record, Write},
-    types::{Commit, Durable, Entry, Error, Key, Limits, Listing, Op, Page, Revision, Scope},
+    types::{
+        Commit, Durable, Entry, Error, Key, Limits, Listing, Op, Page, Recovered, Revision, Scope,
+    },
     watch::Watcher,
 };
 
@@ -113,8 +115,12 @@ impl LedgerStore {
         limits.object_bytes = limits.object_bytes.min(limits.commit_bytes);
         let signal = Arc::new(Signal::default());
         let journal = Journal::new(signal.clone(), reserved, 0);
+        let recovered = Recovered {
+            top: loader.top,
+            start,
+        };
         let entries = loader.entries.into_values();
-        let engine = Arc::new(Engine::new(limits, start, entries, Some(journal)));
+        let engine = Arc::new(Engine::new(limits, recovered, entries, Some(journal)));
         let stop = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
             engine: engine.clone(),
@@ -361,6 +367,14 @@ impl Store for LedgerStore {
 
     fn visible(&self) -> Revision {
         self.engine.visible()
+    }
+
+    fn hard(&self) -> Revision {
+        self.engine.hard()
+    }
+
+    fn recovered(&self) -> Recovered {
+        self.engine.recovered()
     }
 
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {

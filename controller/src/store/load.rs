@@ -17,6 +17,8 @@ use super::{
 #[derive(Default)]
 pub(super) struct Loader {
     pub(super) reserved: Option<Revision>,
+    /// The newest revision that is there: hard changes up to it are all there.
+    pub(super) top: Revision,
     /// Changes up to here came with the snapshot.
     snapshot: u64,
     pub(super) entries: BTreeMap<Key, Arc<Entry>>,
@@ -27,9 +29,13 @@ impl Loader {
     pub(super) fn visit(&mut self, origin: Origin, record: &[u8]) -> Result<(), Rejection> {
         match Record::decode(record)? {
             Record::Reserve(last) => self.reserved = self.reserved.max(Some(Revision(last))),
-            Record::Snapshot(upto) => self.snapshot = upto,
+            Record::Snapshot(upto) => {
+                self.snapshot = upto;
+                self.top = self.top.max(Revision(upto));
+            }
             Record::Commit(writes) => {
                 for write in writes {
+                    self.top = self.top.max(Revision(write.modified));
                     if origin == Origin::Snapshot || write.modified > self.snapshot {
                         self.apply(&write);
                     }
@@ -125,6 +131,7 @@ mod tests {
             [("kept", 10, &b"new"[..]), ("late", 11, &b"late"[..])]
         );
         assert_eq!(loader.reserved, Some(Revision(100)));
+        assert_eq!(loader.top, Revision(11));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use super::{
     Store,
     engine::Engine,
     journal::{BLOCK, Journal, Signal},
-    types::{Commit, Durable, Entry, Error, Key, Limits, Listing, Op, Page, Revision, Scope},
+    types::{
+        Commit, Durable, Entry, Error, Key, Limits, Listing, Op, Page, Recovered, Revision, Scope,
+    },
     watch::Watcher,
 };
 
@@ -26,12 +28,16 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// Where a fresh store starts.
     pub(super) const START: Revision = Revision::new(1, 1);
+    const RECOVERED: Recovered = Recovered {
+        top: Revision(0),
+        start: Self::START,
+    };
 
     /// An empty store.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            engine: Arc::new(Engine::new(limits, Self::START, [], None)),
+            engine: Arc::new(Engine::new(limits, Self::RECOVERED, [], None)),
         }
     }
 
@@ -40,7 +46,7 @@ impl MemoryStore {
     pub fn held() -> Self {
         let reserved = Revision(Self::START.0 + BLOCK);
         let journal = Journal::new(Arc::<Signal>::default(), reserved, usize::MAX);
-        let engine = Engine::new(Limits::default(), Self::START, [], Some(journal));
+        let engine = Engine::new(Limits::default(), Self::RECOVERED, [], Some(journal));
         Self {
             engine: Arc::new(engine),
         }
@@ -71,6 +77,14 @@ impl Store for MemoryStore {
 
     fn visible(&self) -> Revision {
         self.engine.visible()
+    }
+
+    fn hard(&self) -> Revision {
+        self.engine.hard()
+    }
+
+    fn recovered(&self) -> Recovered {
+        self.engine.recovered()
     }
 
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {

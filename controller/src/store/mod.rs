@@ -32,7 +32,7 @@ pub use ledger::{LedgerStore, OpenError, Settings};
 pub use memory::MemoryStore;
 pub use types::{
     Body, Commit, Durability, Durable, Entry, Error, Event, EventKind, Expect, Key, Limits,
-    Listing, Op, Page, Revision, Scope,
+    Listing, Op, Page, Recovered, Revision, Scope,
 };
 pub use watch::Watcher;
 
@@ -46,6 +46,13 @@ pub trait Store: Send + Sync + 'static {
     /// The newest revision that may be shown outside: everything up to it is as durable as its
     /// class demands.
     fn visible(&self) -> Revision;
+
+    /// The revision of the newest hard change that is on disk: a store that comes back from this disk
+    /// has all hard changes up to it. Changes together with [`Store::visible`].
+    fn hard(&self) -> Revision;
+
+    /// What this life of the store began with.
+    fn recovered(&self) -> Recovered;
 
     /// One object, pending writes included.
     fn get(&self, key: &Key) -> Option<Arc<Entry>>;

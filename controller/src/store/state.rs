@@ -24,10 +24,20 @@ pub(super) struct State {
     pub(super) start: Revision,
     pub(super) buckets: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Bucket>>,
     pub(super) history_bytes: usize,
-    /// First revisions of the commits that wait for the disk, ascending.
-    pub(super) gates: VecDeque<Revision>,
+    /// The commits that wait for the disk, ascending.
+    pub(super) gates: VecDeque<Gate>,
+    /// The newest hard change that is on disk.
+    pub(super) hard: Revision,
     pub(super) failed: bool,
     pub(super) journal: Option<Journal>,
+}
+
+/// A commit that waits for the disk.
+pub(super) struct Gate {
+    /// Its first revision: nothing from here on is shown.
+    pub(super) first: Revision,
+    /// Its newest change, of a hard one.
+    hard: Option<Revision>,
 }
 
 impl State {
@@ -143,16 +153,27 @@ impl State {
         Some((entry, change))
     }
 
-    /// Hands changes to the journal. Returns whether the commit must wait for the disk.
-    pub(super) fn enqueue(&mut self, changes: Vec<Change>, hardest: Durability) -> bool {
-        let revision = self.revision;
+    /// Hands the changes of a commit, `first` its first revision, to the journal, and sets a gate where
+    /// the commit must wait for the disk.
+    pub(super) fn enqueue(&mut self, first: Revision, changes: Vec<Change>, hardest: Durability) {
+        let newest = changes.iter().map(|change| change.entry.modified).max();
+        let hard = newest.filter(|_| hardest == Durability::Hard);
         let Some(journal) = &mut self.journal else {
-            return false;
+            self.hard = hard.map_or(self.hard, |hard| hard.max(self.hard));
+            return;
         };
-        let hard = hardest == Durability::Hard && !changes.is_empty();
-        let reserve = journal.reserve(revision);
-        journal.push(changes, hard);
-        hard || reserve
+        let reserve = journal.reserve(self.revision);
+        journal.push(changes, hard.is_some());
+        if hard.is_some() || reserve {
+            self.gates.push_back(Gate { first, hard });
+        }
+    }
+
+    /// Everything up to here is on disk.
+    pub(super) fn settle(&mut self, upto: Revision) {
+        while let Some(gate) = self.gates.pop_front_if(|gate| gate.first <= upto) {
+            self.hard = gate.hard.map_or(self.hard, |hard| hard.max(self.hard));
+        }
     }
 
     pub(super) fn trim_history(&mut self, limits: &Limits) {

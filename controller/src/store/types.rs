@@ -50,6 +50,16 @@ impl FromStr for Revision {
     }
 }
 
+/// What a life of the store began with. No revision between the two was ever shown by what this store
+/// has on disk: who has seen one has seen a store that this one is an older copy of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The newest revision that was on disk.
+    pub top: Revision,
+    /// Where this life begins, beyond everything that was ever shown.
+    pub start: Revision,
+}
+
 /// Where an object lives. The order is the listing order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {

@@ -20,6 +20,7 @@ mod offline;
 mod pods;
 mod rbac;
 mod reboot;
+mod restored;
 mod rights;
 mod said;
 mod sharing;

@@ -1,14 +1,11 @@
 //! Boards that are left alone.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use bramble_tests::local::{Cluster, Guard, http_get, run, wait_until};
+use bramble_tests::local::{Cluster, Guard, http_get, wait_until};
 use serde_json::Value;
 
-use crate::said::running;
 use crate::{LIMIT, apply_example, ask, name, pods, text, wait_for};
 
 /// Processes of the example's web server, in every container of the cluster: pid and start time.
@@ -17,7 +14,7 @@ pub(crate) fn servers(cluster: &Cluster) -> Result<BTreeMap<u32, u64>> {
 }
 
 /// Processes in the cluster's containers with a text in their command.
-fn processes(cluster: &Cluster, of: &str) -> Result<BTreeMap<u32, u64>> {
+pub(crate) fn processes(cluster: &Cluster, of: &str) -> Result<BTreeMap<u32, u64>> {
     let mut out = BTreeMap::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry
@@ -153,59 +150,5 @@ fn root_board_comes_back_from_a_power_cut_with_nobody_to_talk_to() -> Result<()>
         Ok(uids(&now) == uids(&before) && now.iter().all(|pod| ready(pod) && restarts(pod) == 1))
     })?;
     ensure!(back, "{:#?}", pods(&cluster)?);
-    Ok(())
-}
-
-/// The store is put back to what it was before a pod came, as with a snapshot of the machine.
-#[test]
-fn root_a_restored_store_stops_nothing_until_a_person_confirms_it() -> Result<()> {
-    let cluster = Guard::start(1)?;
-    let start = |name: &str| -> Result<()> {
-        let image = "--image=bramble.test/busybox:1";
-        let soon = r#"--overrides={"spec":{"terminationGracePeriodSeconds":1}}"#;
-        cluster.kubectl(&["run", name, image, soon, "--", "sleep", "1000"])?;
-        wait_for(&cluster, "pod", name, "to run", running)?;
-        Ok(())
-    };
-    let sleepers = || processes(&cluster, "sleep\x001000");
-    start("early")?;
-    let early = sleepers()?;
-    let data = cluster.options().dir.join("controller");
-    let (store, copy) = (data.join("store"), data.join("copy"));
-    cluster.kill("controller")?;
-    copy_files(&store, &copy)?;
-    cluster.start_controller()?;
-    start("late")?;
-    let both = sleepers()?;
-    ensure!((early.len(), both.len()) == (1, 2), "{both:?}");
-
-    cluster.kill("controller")?;
-    std::fs::remove_dir_all(&store)?;
-    std::fs::rename(&copy, &store)?;
-    let program = cluster.options().programs.join("bramble-controller");
-    let mut command = Command::new(program);
-    let told = run(command.arg("--restored").arg("--data-dir").arg(&data))?.success()?;
-    ensure!(told.stdout.contains("epoch 2 begins"), "{}", told.stdout);
-    cluster.start_controller()?;
-    let hint = "bramble.dev/confirmed-epoch=2";
-    cluster.wait("the late pod to be unclaimed", "controller", || {
-        let log = cluster.log_tail("controller");
-        Ok(log.contains("unclaimed pod") && log.contains(hint))
-    })?;
-    wait_for(&cluster, "pod", "early", "to run", running)?;
-    ensure!(sleepers()? == both, "{:?} {both:?}", sleepers()?);
-
-    cluster.kubectl(&["annotate", "namespace", "kube-system", hint])?;
-    cluster.wait("the late pod to go", "controller", || {
-        Ok(sleepers()? == early)
-    })
-}
-
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bramble_wire::document::{Digest, Hash};
 use bramble_wire::limits::{DOCUMENT_MAX, DOCUMENT_OBJECTS_MAX};
-use bramble_wire::object::{NodeConfig, Object, ObjectId, PodUid};
+use bramble_wire::object::{NodeConfig, Object, ObjectId, ObjectName, PodUid};
 use bramble_wire::version::{HistoryId, Version};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,15 @@ impl Document {
     /// Whether a pod is unclaimed.
     pub fn is_unclaimed(&self, uid: &PodUid) -> bool {
         self.unclaimed.contains_key(&ObjectId::Pod(*uid))
+    }
+
+    /// The name of an unclaimed pod, as far as it can be read.
+    pub(super) fn name_of(&self, uid: &PodUid) -> Option<ObjectName> {
+        let stored = self.unclaimed.get(&ObjectId::Pod(*uid))?;
+        match bramble_wire::decode::<Object>(&stored.body, "object") {
+            Ok(Object::Pod(pod)) => Some(pod.name),
+            _ => None,
+        }
     }
 
     /// Puts the unclaimed objects in place, given the document before this one.

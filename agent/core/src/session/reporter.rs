@@ -106,7 +106,7 @@ impl Reporter {
         for (uid, (hash, pod)) in &mut self.pods {
             let unclaimed = document.is_some_and(|document| document.is_unclaimed(uid));
             if unclaimed != pod.unclaimed {
-                pod.unclaimed = unclaimed;
+                claim(pod, document);
                 *hash = pod.hash();
             }
         }
@@ -256,11 +256,18 @@ impl Reporter {
 /// A report as it will be sent, with its hash.
 fn prepared(uid: PodUid, mut pod: PodReport, document: Option<&Document>) -> (Hash, PodReport) {
     pod.uid = uid;
-    pod.unclaimed = document.is_some_and(|document| document.is_unclaimed(&uid));
+    claim(&mut pod, document);
     if bramble_wire::encode(&pod).len() > POD_REPORT_MAX {
         shrink(&mut pod);
     }
     (pod.hash(), pod)
+}
+
+/// Whether a pod is unclaimed, and then its name, which the controller does not have.
+fn claim(pod: &mut PodReport, document: Option<&Document>) {
+    let unclaimed = document.filter(|document| document.is_unclaimed(&pod.uid));
+    pod.unclaimed = unclaimed.is_some();
+    pod.name = unclaimed.and_then(|document| document.name_of(&pod.uid));
 }
 
 /// Makes any pod's report fit into a packet; exit codes and phases stay.

@@ -109,6 +109,9 @@ pub enum Error {
     /// All together are over [`DOCUMENT_MAX`].
     #[error("objects of {0} bytes are over the limit of {DOCUMENT_MAX} for a node")]
     TooLarge(usize),
+    /// It has changed, and the store has not: its version would be one that the store may not remember.
+    #[error("nothing was written since the document before")]
+    Unwritten,
     /// More than [`DOCUMENT_OBJECTS_MAX`].
     #[error("{0} objects are over the limit of {DOCUMENT_OBJECTS_MAX} for a node")]
     TooMany(usize),

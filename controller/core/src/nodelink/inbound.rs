@@ -454,7 +454,9 @@ impl NodeLink {
             known.observed.retain(|uid, _| all.contains(uid));
             session.full = None;
         }
-        known.confirmed |= pending.settled && session.full.is_none();
+        if pending.settled && session.full.is_none() {
+            self.unheard.remove(node);
+        }
         session.acked = Some((number, forget.clone()));
         let (boot, session) = (session.boot, session.nonce);
         known.slots.ack = Some(Ack {

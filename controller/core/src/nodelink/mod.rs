@@ -66,8 +66,20 @@ pub struct Config {
     pub term: u64,
     /// History of the store; a new epoch has a new one.
     pub history: HistoryId,
+    /// What this life of the store began with.
+    pub recovered: Recovered,
     /// What is sent at most.
     pub limits: Limits,
+}
+
+/// What a life of the store began with: its documents' revisions are not between the two. A node that
+/// has one of those was told by a store that this one is an older copy of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// The newest revision that the store had: no document of its past has a later one.
+    pub top: u64,
+    /// Where this life begins: no document of it has an earlier one.
+    pub start: u64,
 }
 
 /// What is sent at most, so that a mass return does not flatten the broker or the controller.
@@ -272,6 +284,9 @@ pub struct NodeLink {
     random: Random,
     sealer: Sealer,
     nodes: BTreeMap<NodeName, Node>,
+    /// Members that have not said yet in this epoch and life everything that they run, marked by a
+    /// document of this epoch.
+    unheard: BTreeSet<NodeName>,
     /// One entry for each node that something is due to at a time.
     timers: BTreeSet<(Millis, NodeName)>,
     /// Highest store revision met.
@@ -303,6 +318,7 @@ impl NodeLink {
             random: Random::new(seed, "bramble/nodelink/1"),
             sealer: Sealer::new(config.cluster.clone(), &sealing),
             nodes: BTreeMap::new(),
+            unheard: BTreeSet::new(),
             timers: BTreeSet::new(),
             revision: 0,
             unix_s: 0,
@@ -328,9 +344,12 @@ impl NodeLink {
         if let Some(known) = self.nodes.get_mut(node)
             && known.keys == keys
         {
-            known.leaving = false;
+            if std::mem::take(&mut known.leaving) {
+                self.unheard.insert(node.clone());
+            }
             return;
         }
+        self.unheard.insert(node.clone());
         let before = self.nodes.remove(node);
         self.forget_timer(node, before.as_ref());
         let mut known = Node::new(keys);
@@ -353,11 +372,13 @@ impl NodeLink {
         if let Some(known) = self.nodes.get_mut(node) {
             known.leaving = true;
         }
+        self.unheard.remove(node);
     }
 
     /// A node left the key table: nothing is sent to it any more and nothing believed of it.
     pub fn remove_node(&mut self, node: &NodeName) {
         let before = self.nodes.remove(node);
+        self.unheard.remove(node);
         self.forget_timer(node, before.as_ref());
         for queue in [
             &mut self.head_queue,
@@ -382,20 +403,25 @@ impl NodeLink {
     }
 
     /// How far a node is.
-    pub fn node(&self, node: &NodeName) -> Option<NodeState> {
-        self.nodes.get(node).map(|node| NodeState {
+    pub fn node(&self, name: &NodeName) -> Option<NodeState> {
+        self.nodes.get(name).map(|node| NodeState {
             presence: node.presence,
             version: node.document.is_some().then_some(node.version),
             accepted: node.accepted,
             converged: node.converged,
-            confirmed: node.confirmed,
+            confirmed: !self.unheard.contains(name),
         })
     }
 
     /// Whether every node of the table has reported since the epoch began: before that, nothing that
     /// must not run twice may be bound.
     pub fn all_confirmed(&self) -> bool {
-        self.raising.is_none() && self.nodes.values().all(|node| node.confirmed)
+        self.raising.is_none() && self.unheard.is_empty()
+    }
+
+    /// Members that have not reported everything since the epoch began, or this process started.
+    pub fn unheard(&self) -> &BTreeSet<NodeName> {
+        &self.unheard
     }
 
     /// What was dropped and done so far.

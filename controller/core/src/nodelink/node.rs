@@ -34,8 +34,6 @@ pub(super) struct Node {
     pub(super) observed: BTreeMap<PodUid, Hash>,
     pub(super) accepted: Option<Version>,
     pub(super) converged: Option<Version>,
-    /// It has said everything that it runs, marked by a document of this epoch.
-    pub(super) confirmed: bool,
     /// It is no member any more and only told its last document: it starts nothing.
     pub(super) leaving: bool,
     pub(super) presence: Presence,
@@ -151,7 +149,6 @@ impl Node {
             observed: BTreeMap::new(),
             accepted: None,
             converged: None,
-            confirmed: false,
             leaving: false,
             presence: Presence::Unknown,
             watch: Watch::Off,

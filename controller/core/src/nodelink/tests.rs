@@ -103,6 +103,7 @@ impl Bench {
             epoch: 2,
             term: 1,
             history: HISTORY,
+            recovered: Recovered::default(),
             limits,
         };
         let mut bench = Self {

@@ -8,7 +8,7 @@ use bramble_wire::version::{HistoryId, Version};
 
 use super::document::{Error, Indexed, Objects};
 use super::node::Node;
-use super::{Drop, Event, NodeLink};
+use super::{Drop, Event, NodeLink, Recovered};
 
 /// How far above ours an epoch is believed. Epochs rise by one for each restore, and the store's
 /// revisions have room for 2^24 of them: a node that presents more is broken or hostile, and must
@@ -35,11 +35,13 @@ pub(super) enum Verdict {
 }
 
 impl NodeLink {
-    /// The document of a node, compiled from durable state as of store revision `revision`. Its
-    /// version changes only if its digest does.
+    /// The document of a node, compiled from durable state; `revision` is the newest one of which the
+    /// store's disk has the change, so that an older copy of the store is known by what nodes hold.
+    /// Its version changes only if its digest does.
     ///
     /// # Errors
-    /// [`Error`] when it is over a limit; the one before it stays.
+    /// [`Error`] when it is over a limit, or when it has changed by other things than the store's:
+    /// then something has to be written first. The one before it stays.
     pub fn set_document(
         &mut self,
         node: &NodeName,
@@ -57,22 +59,18 @@ impl NodeLink {
             known.document = Some(indexed);
             return Ok(());
         }
-        // The same revision can give another document only by another way of compiling; a version
-        // that was sent has one content all the same.
-        let floor = if known.announced {
-            known.version.rev + 1
-        } else {
-            0
-        };
+        // A version that was sent has one content, and is not followed by a lower one.
+        if known.announced && revision <= known.version.rev {
+            return Err(Error::Unwritten);
+        }
         known.version = Version {
             epoch,
             term,
-            rev: revision.max(floor),
+            rev: revision,
         };
         known.announced = false;
         known.document = Some(indexed);
         known.head_attempt = 0;
-        self.revision = self.revision.max(known.version.rev);
         let waits = known
             .candidate
             .as_ref()
@@ -107,7 +105,9 @@ impl NodeLink {
                 rev: node.version.rev,
             };
             node.announced = false;
-            node.confirmed = false;
+            if !node.leaving {
+                self.unheard.insert(name.clone());
+            }
             let candidate = node.candidate.take();
             let was_here = node.session.is_some() || candidate.is_some();
             node.end_session();
@@ -135,7 +135,10 @@ impl NodeLink {
         let other_history = held
             .history
             .is_some_and(|history| history != config.history);
-        if version.epoch > config.epoch || other_history {
+        // What the store said between its newest change and this life, it has forgotten.
+        let Recovered { top, start } = config.recovered;
+        let forgotten = top < version.rev && version.rev < start;
+        if version.epoch > config.epoch || other_history || forgotten {
             return Verdict::Unknown(version);
         }
         let Some(digest) = node.digest() else {
@@ -233,6 +236,7 @@ mod tests {
             epoch: 3,
             term: 1,
             history: HistoryId([1; 16]),
+            recovered: Recovered::default(),
             limits: Limits::default(),
         };
         let mut link = NodeLink::new(config, &[2; 32]);

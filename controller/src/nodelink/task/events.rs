@@ -61,10 +61,8 @@ impl Task {
                     "a node knows a future that this store does not: a new epoch begins, and the \
                      nodes keep what they run until a person confirms the difference"
                 );
-                let (store, control) = (Arc::clone(&self.store), self.parts.control);
-                self.recording = Some(Box::pin(async move {
-                    control.raise(&*store, epoch, history).await
-                }));
+                self.rising = Some((epoch, history));
+                self.record();
             }
             Event::Dropped { node, reason } => {
                 let node = node.as_ref().map_or("-", NodeName::as_str);
@@ -89,6 +87,9 @@ impl Task {
         if let Some(usage) = report.usage.clone() {
             self.parts.usage.set(&node, usage, pod, now);
         }
+        let desired = &self.desired;
+        let stored = |uid: &PodUid| desired.pod_of(&node, uid).is_some();
+        self.parts.board.handle_report(&report, stored);
         let written = match reports::write(&*self.store, &self.desired, &report) {
             Ok(written) => written,
             Err(error) => return self.note(Err(error)),
@@ -104,11 +105,20 @@ impl Task {
         }));
     }
 
-    /// Records that a person has confirmed this very epoch, unless that is known.
-    pub(super) fn confirm(&mut self) {
+    /// Records the epoch that is to begin, else that a person has confirmed this very epoch, unless
+    /// that is known; one after the other.
+    pub(super) fn record(&mut self) {
         let control = self.parts.control;
-        let news = self.asked == Some(control.epoch) && control.confirmed < control.epoch;
-        if !news || self.recording.is_some() {
+        if self.recording.is_some() {
+            return;
+        }
+        if let Some((epoch, history)) = self.rising.take() {
+            let store = Arc::clone(&self.store);
+            let raised = async move { control.raise(&*store, epoch, history).await };
+            self.recording = Some(Box::pin(raised));
+            return;
+        }
+        if self.asked != Some(control.epoch) || control.confirmed >= control.epoch {
             return;
         }
         tracing::info!(epoch = control.epoch, "a person has confirmed the epoch");
@@ -123,6 +133,7 @@ impl Task {
                     self.desired.touch_all();
                 }
                 self.parts.control = control;
+                self.parts.board.touch();
                 if let Some(hint) = control.hint() {
                     tracing::warn!(
                         hint,
@@ -139,7 +150,7 @@ impl Task {
                     .will
                     .lock()
                     .unwrap_or_else(|poisoned| poisoned.into_inner()) = will;
-                self.confirm();
+                self.record();
             }
             // Nothing is sent until the next start; nodes go on with what they have.
             Err(error) => tracing::error!(%error, "the record of who controls is not on disk"),

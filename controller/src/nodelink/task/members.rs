@@ -23,6 +23,7 @@ impl Task {
     pub(super) fn begin(&mut self, entries: Vec<(Source, Arc<Entry>)>) {
         let before: Vec<NodeKey> = self.desired.members().cloned().collect();
         self.desired = Desired::default();
+        self.parts.board.touch();
         for (source, entry) in entries {
             self.apply(source, EventKind::Added, &entry);
         }
@@ -36,13 +37,14 @@ impl Task {
     pub(super) fn apply(&mut self, source: Source, kind: EventKind, entry: &Arc<Entry>) {
         if source == Source::Namespaces && *entry.key.name == *control::CONFIRMED_ON {
             self.asked = control::confirmed_by(&entry.json);
-            self.confirm();
+            self.record();
         }
         if source == Source::Pods && kind != EventKind::Deleted {
             self.note(gates::look(&*self.store, entry));
         }
         match self.desired.apply(source, kind, entry) {
             Some(Membership::Joined(key)) => {
+                self.parts.board.touch();
                 let NodeKey {
                     node,
                     identity,
@@ -62,13 +64,14 @@ impl Task {
     fn dismiss(&mut self, member: &NodeKey) {
         let node = &member.node;
         self.forget(node);
+        self.parts.board.forget(node);
         let state = self.parts.machine.node(node);
         if state.is_none_or(|state| state.presence != Presence::Ready) {
             return self.parts.machine.remove_node(node);
         }
         let confirmed = self.parts.control.confirmed;
         let document = documents::farewell(member, &self.parts.common, confirmed);
-        let (revision, now) = (self.store.revision().0, self.now());
+        let (revision, now) = (self.store.hard().0, self.now());
         let objects = document.objects;
         match (self.parts.machine).set_document(node, objects, revision, now) {
             Ok(()) => {

@@ -8,7 +8,7 @@ use bramble_ledger::harness::{Depth, Image, Recorder, sweep};
 use crate::store::{
     Commit,
     Durability::{Hard, Memory, Soft},
-    Error, Expect, LedgerStore, Op, OpenError, Revision, Settings, Store,
+    Error, Expect, LedgerStore, Op, OpenError, Recovered, Revision, Settings, Store,
     tests::{delete, hard, key, open, put, small, soon, value},
 };
 
@@ -19,6 +19,8 @@ struct Seen {
     rounds: u64,
     /// The newest revision that was shown.
     revision: Revision,
+    /// The newest hard change that was acknowledged.
+    hard: Revision,
 }
 
 /// Hard commits of two objects that change together and one that comes and goes; soft and memory
@@ -56,6 +58,7 @@ async fn live(disk: &Recorder, settings: Settings, bursts: u64) -> BTreeMap<u64,
             Seen {
                 rounds: number,
                 revision,
+                hard: store.hard(),
             },
         );
         disk.mark(burst);
@@ -101,6 +104,14 @@ fn check(image: &Image, seen: &BTreeMap<u64, Seen>) -> Result<(), String> {
             store.revision()
         ));
     }
+    // Whoever was told of a hard change does not take this store for an older copy.
+    let Recovered { top, start } = store.recovered();
+    if top < seen.hard || start <= seen.revision {
+        return Err(format!(
+            "{} was acknowledged and {} shown; top {top}, start {start}",
+            seen.hard, seen.revision
+        ));
+    }
     let newest = ["left", "right", "odd", "soft"].map(|name| store.get(&key(name)));
     if newest
         .iter()
@@ -135,6 +146,29 @@ async fn acknowledged_commits_survive_every_power_cut() {
     let compacted = |call: &bramble_ledger::harness::Call| matches!(call, bramble_ledger::harness::Call::Rename { to, .. } if to.starts_with("snapshot"));
     let snapshots = disk.trace().iter().filter(|call| compacted(call)).count();
     assert!(snapshots > 1, "the run is too short to compact");
+}
+
+/// What is shown runs ahead of the disk with every soft write; a copy lacks what came after it.
+#[tokio::test]
+async fn an_older_copy_is_known_by_the_hard_changes_that_it_lacks() {
+    let disk = Recorder::new();
+    let store = open(&disk);
+    let first = soon(store.commit(vec![hard("a", "1")]).unwrap().durable()).await;
+    assert_eq!(store.hard(), first.unwrap());
+    for number in 0..3 {
+        let soft = put(key("soft"), Expect::Any, &number.to_string(), Soft);
+        let _ = store.commit(vec![soft]).unwrap();
+    }
+    assert!(store.visible() > store.hard());
+    let copied = store.visible();
+    let last = soon(store.commit(vec![hard("b", "1")]).unwrap().durable()).await;
+    let last = last.unwrap();
+    assert_eq!(store.hard(), last);
+    drop(store);
+
+    let Recovered { top, start } = open(&disk).recovered();
+    assert!(top >= last && start > top, "{top} {start} {last}");
+    assert!(last > copied, "so a copy of that moment has an earlier top");
 }
 
 #[tokio::test]

@@ -365,6 +365,7 @@ pub(super) fn pod_report() -> PodReport {
             container(ContainerState::Terminated(terminated()), None),
         ],
         unclaimed: true,
+        name: Some(name("web")),
         ..PodReport::default()
     }
 }

@@ -1,7 +1,7 @@
 //! Pulling documents.
 
 use bramble_wire::document::Hash;
-use bramble_wire::object::{NodeConfig, Object};
+use bramble_wire::object::{NodeConfig, Object, ObjectName, Pod};
 
 use super::*;
 
@@ -353,7 +353,16 @@ fn a_piece_out_of_order_or_of_a_wrong_size_is_not_taken() {
 #[test]
 fn a_higher_epoch_is_taken_and_what_it_lacks_stays_until_confirmed() {
     let pod = ObjectId::Pod(uid(1));
-    let before = wanted(1, 900, &[("a", 3, b"A")]).with(pod.clone(), 4, b"pod");
+    let name = ObjectName {
+        namespace: "shop".into(),
+        name: "web".into(),
+    };
+    let body = bramble_wire::encode(&Object::Pod(Pod {
+        uid: uid(1),
+        name: name.clone(),
+        ..Pod::default()
+    }));
+    let before = wanted(1, 900, &[("a", 3, b"A")]).with(pod.clone(), 4, &body);
     let mut bench = Bench::settled(&before);
     bench.observe([super::pod(1, Phase::Running)]);
     bench.settle();
@@ -376,6 +385,7 @@ fn a_higher_epoch_is_taken_and_what_it_lacks_stays_until_confirmed() {
     let report = bench.report();
     assert_eq!(report.accepted, Some(restored.head.version));
     assert!(report.pods.len() == 1 && report.pods[0].unclaimed);
+    assert_eq!(report.pods[0].name, Some(name));
     bench.ack(&report, &[]);
     bench.settle();
 

@@ -6,6 +6,8 @@ use super::*;
 #[track_caller]
 fn check(name: &str, have: impl FnOnce(Head) -> (Version, HistoryId, Digest), rises: Option<u64>) {
     let mut bench = Bench::new(2);
+    // The newest that the store had was 6, and this life begins at 9.
+    bench.link.config.recovered = Recovered { top: 6, start: 9 };
     bench.document(0, objects(&[("a", 3, b"A")]), 10);
     bench.arrive(0);
     let head = bench
@@ -67,6 +69,21 @@ fn what_a_node_presents_is_judged() {
         "an older revision",
         |h| (at(h, 2, 1, 9).0, h.history, other),
         None,
+    );
+    check(
+        "the newest of the life before",
+        |h| (at(h, 2, 1, 6).0, h.history, other),
+        None,
+    );
+    check(
+        "one that the store has forgotten",
+        |h| (at(h, 2, 1, 7).0, h.history, other),
+        Some(3),
+    );
+    check(
+        "one that it has forgotten, of the same content",
+        |h| at(h, 2, 1, 8),
+        Some(3),
     );
     check(
         "an earlier epoch",

@@ -1,0 +1,272 @@
+//! How the cluster stands after its store was set back: what a person has to know and to decide, and
+//! what waits for it.
+//!
+//! In: who the members are, what they report, epochs. Out: a [`Standing`] on a watch channel
+//! ([`NodeLink::standing`](super::NodeLink::standing)), a new one whenever it changes. The task of the
+//! node link owns the [`Board`] that it is made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bramble_controller_core::nodelink::Report;
+use bramble_wire::name::NodeName;
+use bramble_wire::object::{ObjectName, PodUid};
+use bramble_wire::report::{Phase, PodReport, UnixMs};
+use tokio::sync::watch;
+
+use super::control::Control;
+
+/// Nodes that are named; more are counted.
+const WAITING_MAX: usize = 256;
+/// Unclaimed pods that are named; more are counted.
+const UNCLAIMED_MAX: usize = 4096;
+
+/// How the cluster stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// The epoch; it rises when the store may have been set back.
+    pub epoch: u64,
+    /// The newest epoch of which a person has confirmed the difference.
+    pub confirmed: u64,
+    /// Members that have not reported everything that they run since the epoch began, or since this
+    /// process started: the first of them by name.
+    pub waiting_for: Vec<NodeName>,
+    /// How many they are.
+    pub waiting: usize,
+    /// Pods that run although the store does not have them, by node; not more than a few thousand.
+    pub unclaimed: Arc<Vec<Unclaimed>>,
+    /// How many they are.
+    pub unclaimed_total: usize,
+    /// Every member has reported, a person has confirmed the epoch, and nothing is unclaimed: what the
+    /// store does not have runs nowhere. False until the members are known.
+    pub clear: bool,
+}
+
+/// A pod that runs although the store does not have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unclaimed {
+    /// Where.
+    pub node: NodeName,
+    /// Which.
+    pub uid: PodUid,
+    /// What it was called.
+    pub name: Option<ObjectName>,
+    /// Images of its containers.
+    pub images: Vec<String>,
+    /// How it is.
+    pub phase: Phase,
+    /// When its node first saw it, by the node's clock.
+    pub since: UnixMs,
+}
+
+impl Standing {
+    /// Whether nothing may be reclaimed, nor anything decided from what is missing: the store was set
+    /// back, and neither has every node told what it runs nor a person confirmed the difference.
+    pub fn is_in_doubt(&self) -> bool {
+        self.confirmed < self.epoch && self.waiting > 0
+    }
+}
+
+/// What a [`Standing`] is made of.
+#[derive(Debug)]
+pub(super) struct Board {
+    unclaimed: BTreeMap<NodeName, BTreeMap<PodUid, Unclaimed>>,
+    shown: Arc<Vec<Unclaimed>>,
+    total: usize,
+    /// Something may have changed since it was published.
+    changed: bool,
+    published: watch::Sender<Arc<Standing>>,
+}
+
+impl Board {
+    pub(super) fn new(control: &Control) -> Board {
+        let standing = Standing {
+            epoch: control.epoch,
+            confirmed: control.confirmed,
+            ..Standing::default()
+        };
+        Board {
+            unclaimed: BTreeMap::new(),
+            shown: Arc::default(),
+            total: 0,
+            changed: false,
+            published: watch::Sender::new(Arc::new(standing)),
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Standing>> {
+        self.published.subscribe()
+    }
+
+    /// Members, epochs, or who has reported may have changed.
+    pub(super) fn touch(&mut self) {
+        self.changed = true;
+    }
+
+    /// A node's report; `stored` says which pods the store has there. Also what a node does not name as
+    /// unclaimed counts, until it is gone: it may be stopping because a person confirmed that.
+    pub(super) fn handle_report(&mut self, report: &Report, stored: impl Fn(&PodUid) -> bool) {
+        self.changed = true;
+        let known = self.unclaimed.entry(report.node.clone()).or_default();
+        let mut differs = false;
+        for pod in &report.pods {
+            if !pod.gone && (pod.unclaimed || !stored(&pod.uid)) {
+                let unclaimed = unclaimed(&report.node, pod);
+                differs |= known.insert(pod.uid, unclaimed.clone()).as_ref() != Some(&unclaimed);
+            } else {
+                differs |= known.remove(&pod.uid).is_some();
+            }
+        }
+        if let Some(all) = &report.all {
+            let before = known.len();
+            known.retain(|uid, _| all.contains(uid));
+            differs |= known.len() != before;
+        }
+        if known.is_empty() {
+            self.unclaimed.remove(&report.node);
+        }
+        if differs {
+            self.show();
+        }
+    }
+
+    /// A node is no member any more.
+    pub(super) fn forget(&mut self, node: &NodeName) {
+        self.changed = true;
+        if self.unclaimed.remove(node).is_some() {
+            self.show();
+        }
+    }
+
+    fn show(&mut self) {
+        let all = || self.unclaimed.values().flat_map(BTreeMap::values);
+        self.total = all().count();
+        self.shown = Arc::new(all().take(UNCLAIMED_MAX).cloned().collect());
+    }
+
+    /// Publishes what has changed.
+    pub(super) fn publish(&mut self, control: &Control, unheard: &BTreeSet<NodeName>) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        let (epoch, confirmed) = (control.epoch, control.confirmed);
+        let standing = Standing {
+            epoch,
+            confirmed,
+            waiting_for: unheard.iter().take(WAITING_MAX).cloned().collect(),
+            waiting: unheard.len(),
+            unclaimed: Arc::clone(&self.shown),
+            unclaimed_total: self.total,
+            clear: confirmed >= epoch && unheard.is_empty() && self.total == 0,
+        };
+        self.published.send_if_modified(|before| {
+            let differs = **before != standing;
+            if differs {
+                *before = Arc::new(standing);
+            }
+            differs
+        });
+    }
+}
+
+fn unclaimed(node: &NodeName, pod: &PodReport) -> Unclaimed {
+    Unclaimed {
+        node: node.clone(),
+        uid: pod.uid,
+        name: pod.name.clone(),
+        images: pod.containers.iter().map(|c| c.image.clone()).collect(),
+        phase: pod.phase,
+        since: pod.started,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bramble_wire::version::{Boot, HistoryId};
+
+    use super::*;
+
+    fn control(epoch: u64, confirmed: u64) -> Control {
+        Control {
+            boot: Boot(1),
+            term: 1,
+            epoch,
+            history: HistoryId::default(),
+            confirmed,
+        }
+    }
+
+    fn node(name: &str) -> NodeName {
+        NodeName::new(name).unwrap()
+    }
+
+    fn uid(number: u8) -> PodUid {
+        PodUid([number; 16])
+    }
+
+    /// Pods, and whether they are gone.
+    fn report(of: &str, pods: &[(u8, bool)], all: Option<&[u8]>) -> Report {
+        let pod = |(number, gone): &(u8, bool)| PodReport {
+            uid: uid(*number),
+            gone: *gone,
+            ..PodReport::default()
+        };
+        Report {
+            node: node(of),
+            number: 1,
+            hard: false,
+            pods: pods.iter().map(pod).collect(),
+            all: all.map(|all| all.iter().map(|number| uid(*number)).collect()),
+            accepted: None,
+            converged: None,
+            rejected: String::new(),
+            events: Vec::new(),
+            usage: None,
+        }
+    }
+
+    #[test]
+    fn the_standing_is_clear_when_all_have_spoken_and_nothing_is_unclaimed() {
+        let mut board = Board::new(&control(2, 2));
+        let standing = board.subscribe();
+        assert!(!standing.borrow().clear, "the members are not known yet");
+        let mut unheard = BTreeSet::from([node("a"), node("b")]);
+        let check = |board: &mut Board, control: &Control, unheard: &BTreeSet<NodeName>| {
+            board.touch();
+            board.publish(control, unheard);
+            let standing = standing.borrow();
+            let uids: Vec<u8> = standing.unclaimed.iter().map(|pod| pod.uid.0[0]).collect();
+            assert_eq!(standing.waiting, unheard.len());
+            (standing.clear, standing.is_in_doubt(), uids)
+        };
+        let settled = control(2, 2);
+        assert_eq!(
+            check(&mut board, &settled, &unheard),
+            (false, false, vec![])
+        );
+        let risen = control(3, 2);
+        assert_eq!(check(&mut board, &risen, &unheard), (false, true, vec![]));
+
+        let stored = |of: &PodUid| *of == uid(2);
+        let pods = [(1, false), (2, false), (3, false), (4, true)];
+        board.handle_report(&report("a", &pods, None), stored);
+        unheard.clear();
+        assert_eq!(
+            check(&mut board, &risen, &unheard),
+            (false, false, vec![1, 3])
+        );
+        board.handle_report(&report("a", &[(1, true)], None), stored);
+        board.handle_report(&report("b", &[(9, false)], None), stored);
+        assert_eq!(
+            check(&mut board, &control(3, 3), &unheard),
+            (false, false, vec![3, 9])
+        );
+        board.handle_report(&report("a", &[], Some(&[1, 2])), stored);
+        board.forget(&node("b"));
+        assert_eq!(check(&mut board, &risen, &unheard), (false, false, vec![]));
+        assert_eq!(
+            check(&mut board, &control(3, 3), &unheard),
+            (true, false, vec![])
+        );
+    }
+}
