@@ -102,6 +102,7 @@ async fn serve(
     let (documents, document) = watch::channel(contents.document.clone());
     let (forget, forgotten) = mpsc::channel(4);
     let (observed, observations) = watch::channel(Observation::default());
+    let (clear, cleared) = watch::channel(None);
     let (welcomed, is_welcomed) = watch::channel(false);
     let lent: Arc<dyn streams::Pods> = Arc::clone(&board) as _;
     let around = Surroundings {
@@ -115,9 +116,11 @@ async fn serve(
     let inputs = Inputs {
         document: document.clone(),
         forget: forgotten,
+        cleared,
         facts: facts.clone(),
     };
-    let mut pods = tokio::spawn(reconcile::run(around, contents.pods, inputs, observed));
+    let (memory, endings) = (contents.pods, contents.endings);
+    let mut pods = tokio::spawn(reconcile::run(around, memory, endings, inputs, observed));
     let published = status::Sources {
         node: status::Node {
             name: identity.node.to_string(),
@@ -184,6 +187,7 @@ async fn serve(
         usage,
         documents,
         forget,
+        cleared: clear,
         welcomed,
         pods: lent,
         shutdown: shut,

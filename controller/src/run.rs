@@ -105,7 +105,8 @@ async fn life(config: &Config) -> anyhow::Result<()> {
     };
     let nodes = start_node_link(config, speaks, &store, tokens.clone()).await?;
 
-    let mut loops = controllers::start(store.clone(), controller_settings(config, &pki))
+    let settings = controller_settings(config, &pki, &nodes);
+    let mut loops = controllers::start(store.clone(), settings)
         .await
         .context("starting the controllers")?;
 
@@ -180,7 +181,7 @@ async fn life(config: &Config) -> anyhow::Result<()> {
     outcome
 }
 
-fn controller_settings(config: &Config, pki: &Pki) -> controllers::Settings {
+fn controller_settings(config: &Config, pki: &Pki, nodes: &NodeLink) -> controllers::Settings {
     let advertised: Vec<Ipv4Addr> = config
         .advertise
         .iter()
@@ -208,6 +209,7 @@ fn controller_settings(config: &Config, pki: &Pki) -> controllers::Settings {
             port,
             addresses: Arc::new(addresses),
         }),
+        standing: nodes.standing(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bramble_agent_core::desired::{Desired, Host};
-use bramble_agent_core::memory::Memory;
+use bramble_agent_core::memory::{Endings, Memory};
 use bramble_agent_core::observed::{
     Exit, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run, Sandbox, Stopping,
 };
@@ -45,6 +45,8 @@ pub struct State {
     pub document: Option<Arc<Document>>,
     /// The planner's memory.
     pub memory: Memory,
+    /// Pods that ended and were forgotten.
+    pub endings: Endings,
 }
 
 /// A board.
@@ -76,6 +78,8 @@ struct Agent {
     session: Option<Session>,
     state: State,
     desired: Option<(Version, Desired)>,
+    /// What the session last said of [`Session::cleared`].
+    cleared: Option<Version>,
     busy: BTreeSet<PodUid>,
     waiters: Vec<(WriteId, Waiter)>,
     /// A pass whose records are not on disk yet: nothing is acted on before.
@@ -198,6 +202,7 @@ impl World {
             session: None,
             state,
             desired: None,
+            cleared: None,
             busy: BTreeSet::new(),
             waiters: vec![(write, Waiter::Boot)],
             holding: false,
@@ -345,6 +350,8 @@ impl World {
             while let Some(output) = agent.session.as_mut().and_then(Session::poll) {
                 self.agent_output(number, &mut agent, output);
             }
+            let cleared = agent.session.as_ref().and_then(Session::cleared);
+            agent.dirty |= std::mem::replace(&mut agent.cleared, cleared) != cleared;
             if !agent.dirty || agent.holding || agent.session.is_none() {
                 break;
             }

@@ -35,7 +35,7 @@ pub use store::{PodObject, Source, Store, UserOperation, expected_digest};
 use store::Workload;
 
 /// Revisions are reserved on disk in blocks; a start continues at the next.
-const BLOCK: u64 = 1_000;
+const BLOCK: u64 = 1 << 20;
 /// How every secret begins.
 pub const SECRET_MARK: &[u8] = b"SECRET:";
 /// A Deployment's pod is replaced when its node was away for so long.
@@ -56,10 +56,11 @@ pub struct Controller {
 #[derive(Debug)]
 struct Process {
     link: Option<NodeLink>,
-    recovered: Recovered,
     store: Store,
     waiters: Vec<(WriteId, Waiter)>,
     sync_due: bool,
+    /// The epoch does not rise any more by itself.
+    braked: bool,
     /// What nodes report softly.
     phases: BTreeMap<PodUid, Phase>,
     /// What nodes run and the store does not know.
@@ -85,7 +86,8 @@ impl Controller {
             boot: 0,
             epoch: 1,
             history: HistoryId(rng.bytes()),
-            confirmed_epoch: 0,
+            lives: Vec::new(),
+            confirmed_epoch: 1,
             workloads: BTreeMap::new(),
             pods: BTreeMap::new(),
             configs: BTreeMap::new(),
@@ -173,18 +175,20 @@ impl World {
         let kept = store.revision >= acknowledged;
         let revision = store.revision;
         store.boot += 1;
-        store.revision = (store.revision / BLOCK + 1) * BLOCK;
-        let recovered = Recovered {
+        // Not where a life begins that starts from a copy of this disk.
+        let spread = self.rng.within(0, BLOCK / 2);
+        store.revision = (store.revision / BLOCK + 2) * BLOCK + spread;
+        store.lives.push(Recovered {
             top: revision,
             start: store.revision,
-        };
+        });
         let write = controller.disk.write(store.clone());
         controller.process = Some(Process {
             link: None,
-            recovered,
             store,
             waiters: vec![(write, Waiter::Start)],
             sync_due: true,
+            braked: false,
             phases: BTreeMap::new(),
             strays: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -264,7 +268,7 @@ impl World {
             epoch: store.epoch,
             term: 1,
             history: store.history,
-            recovered: process.recovered,
+            recovered: store.lives.clone(),
             limits: Limits::default(),
         };
         let now = Millis(self.now);
@@ -387,6 +391,13 @@ impl World {
             self.compile_all(&mut process);
         }
         let now = Millis(self.now);
+        let strays = process.strays.values().any(|pods| !pods.is_empty());
+        let store = self.controller.disk.durable();
+        let confirmed = store.confirmed_epoch >= process.store.epoch;
+        if let Some(link) = &mut process.link {
+            let clear = link.all_confirmed() && confirmed && !strays;
+            link.set_cleared(clear);
+        }
         while let Some(output) = process.link.as_mut().and_then(|link| link.poll(now)) {
             match output {
                 Output::Publish(publish) => {

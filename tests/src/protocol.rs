@@ -66,7 +66,7 @@ fn controller(boot: u64, epoch: u64, history: u8) -> NodeLink {
         epoch,
         term: 1,
         history: HistoryId([history; 16]),
-        recovered: nodelink::Recovered::default(),
+        recovered: Vec::new(),
         limits: Limits::default(),
     };
     let mut link = NodeLink::new(config, &[boot as u8; 32]);
@@ -143,6 +143,7 @@ impl Both {
             pods: self.pods.clone(),
             names: BTreeMap::new(),
             converged: self.session.document().map(|document| document.version),
+            uncleared: false,
             facts: NodeFacts::default(),
         };
         self.session.handle_observed(observation, self.now);
@@ -247,6 +248,7 @@ impl Both {
             Event::Reconnected(_)
             | Event::Facts { .. }
             | Event::StreamOut { .. }
+            | Event::Braked { .. }
             | Event::Dropped { .. } => {}
         }
     }

@@ -121,6 +121,9 @@ pub enum Answer {
         from: u32,
         /// Entries in order of their ids.
         entries: Vec<IndexEntry>,
+        /// Nothing runs anywhere that the store does not have: a pod that must not run twice may be
+        /// started ([`crate::object::Pod::once`]).
+        cleared: bool,
     },
     /// Objects, in the order asked; what did not fit is left out and asked again.
     Objects(Vec<ObjectBody>),

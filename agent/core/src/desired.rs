@@ -49,6 +49,9 @@ pub struct Desired {
     pub secrets: BTreeMap<ObjectName, Option<SecretData>>,
     /// Service-account tokens of pods; `None` when the seal could not be opened.
     pub tokens: BTreeMap<PodUid, Option<Tokens>>,
+    /// The controller says of this very document that nothing runs anywhere that its store does not
+    /// have: a pod that must not run twice may be started.
+    pub cleared: bool,
     /// Pods of the document that this agent can't read. They are left as they are: not being able
     /// to read is not an order to stop.
     pub unreadable: BTreeSet<PodUid>,

@@ -1,6 +1,6 @@
 //! What the node must not forget of its pods. The edge keeps it in the state log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bramble_wire::object::{Container, ObjectName, Pod, PodUid, RestartPolicy};
 use bramble_wire::report::{Terminated, UnixMs};
@@ -40,8 +40,41 @@ pub struct PodMemory {
     pub gone: bool,
     /// The controller knows that it is gone and has forgotten it.
     pub acknowledged: bool,
+    /// It must not run twice, and may run here. One-way, on disk before anything of it is started.
+    pub cleared: bool,
     /// Its containers.
     pub containers: BTreeMap<String, ContainerMemory>,
+}
+
+/// How many endings are remembered.
+pub const ENDINGS_MAX: usize = 1024;
+
+/// Pods that came to their end here and were forgotten, the newest of them: should a controller that
+/// lost its memory name one again, it is not started a second time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Endings(VecDeque<PodUid>);
+
+impl Endings {
+    /// One more; the oldest gives way.
+    pub fn note(&mut self, uid: PodUid) {
+        if self.contains(&uid) {
+            return;
+        }
+        if self.0.len() == ENDINGS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(uid);
+    }
+
+    /// Whether a pod is among them.
+    pub fn contains(&self, uid: &PodUid) -> bool {
+        self.0.contains(uid)
+    }
+
+    /// All of them, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &PodUid> {
+        self.0.iter()
+    }
 }
 
 /// A pod's end.

@@ -22,7 +22,7 @@ use bramble_wire::object::PodUid;
 use bramble_wire::publish::{Delivery, Publish};
 use bramble_wire::report::{PodEvent, Usage};
 use bramble_wire::topic;
-use bramble_wire::version::Nonce;
+use bramble_wire::version::{Nonce, Version};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::brokers::{Brokers, Patience};
@@ -60,6 +60,8 @@ pub struct Parts {
     pub documents: watch::Sender<Option<Arc<Document>>>,
     /// Where pods to forget go.
     pub forget: mpsc::Sender<Vec<PodUid>>,
+    /// Which document is cleared ([`Session::cleared`]).
+    pub cleared: watch::Sender<Option<Version>>,
     /// Whether the controller has welcomed this node on the present connection.
     pub welcomed: watch::Sender<bool>,
     /// What streams are with.
@@ -99,6 +101,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         usage,
         documents,
         forget,
+        cleared,
         welcomed,
         pods,
         shutdown,
@@ -131,6 +134,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         state,
         documents,
         forget,
+        cleared,
         welcomed,
         streams,
         persisted,
@@ -218,6 +222,7 @@ struct Edge {
     state: State,
     documents: watch::Sender<Option<Arc<Document>>>,
     forget: mpsc::Sender<Vec<PodUid>>,
+    cleared: watch::Sender<Option<Version>>,
     welcomed: watch::Sender<bool>,
     streams: Streams,
     persisted: mpsc::Sender<Persisted>,
@@ -327,6 +332,8 @@ impl Edge {
             Ok(()) => {
                 self.session.handle_persisted(version, now());
                 self.follow(&persisted.document);
+                // Before its document, so that nothing waits for a word that is there.
+                self.tell_cleared();
                 self.documents.send_replace(Some(persisted.document));
                 Ok(())
             }
@@ -411,9 +418,16 @@ impl Edge {
                 Output::StreamIn(id, input) => self.streams.handle_in(id, input),
             }
         }
+        self.tell_cleared();
         let welcomed = self.session.is_welcomed();
         self.welcomed
             .send_if_modified(|old| std::mem::replace(old, welcomed) != welcomed);
+    }
+
+    fn tell_cleared(&self) {
+        let cleared = self.session.cleared();
+        self.cleared
+            .send_if_modified(|old| std::mem::replace(old, cleared) != cleared);
     }
 
     /// Nothing that is refused here is lost for good: the session repeats what matters.

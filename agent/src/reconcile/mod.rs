@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bramble_agent_core::desired::{Desired, Host};
-use bramble_agent_core::memory::Memory;
+use bramble_agent_core::memory::{Endings, Memory};
 use bramble_agent_core::observed::{Failure, Observed, Step};
 use bramble_agent_core::plan::{Action, Durability, Plan, Record, plan};
 use bramble_agent_core::report;
@@ -64,6 +64,9 @@ pub struct Inputs {
     pub document: watch::Receiver<Option<Arc<Document>>>,
     /// Pods that the controller has forgotten.
     pub forget: mpsc::Receiver<Vec<PodUid>>,
+    /// The document whose pods that must not run twice may be started
+    /// ([`Session::cleared`](bramble_agent_core::session::Session::cleared)).
+    pub cleared: watch::Receiver<Option<Version>>,
     /// Facts of the board.
     pub facts: watch::Receiver<NodeFacts>,
 }
@@ -92,11 +95,13 @@ pub struct Surroundings<W> {
 pub async fn run<W: World>(
     around: Surroundings<W>,
     memory: Memory,
+    endings: Endings,
     inputs: Inputs,
     observations: watch::Sender<Observation>,
 ) -> Result<(), state::Error> {
     let reconciler = Reconciler {
         memory,
+        endings,
         desired: None,
         version: None,
         converged: None,
@@ -117,6 +122,7 @@ pub async fn run<W: World>(
 struct Reconciler<W> {
     around: Surroundings<W>,
     memory: Memory,
+    endings: Endings,
     desired: Option<Desired>,
     version: Option<Version>,
     converged: Option<Version>,
@@ -193,6 +199,7 @@ impl<W: World> Reconciler<W> {
         self.take_document(&inputs.document.borrow_and_update().clone());
         loop {
             let facts = inputs.facts.borrow_and_update().clone();
+            self.take_clearance(*inputs.cleared.borrow_and_update());
             let wake = self.passes(&facts).await?;
             let now = (self.around.clock)().boot_ms;
             let pause = wake.map(|at| Duration::from_millis(at.saturating_sub(now)));
@@ -213,6 +220,7 @@ impl<W: World> Reconciler<W> {
                 Some(done) = self.running.join_next_with_id() => self.finished(done),
                 Some(uids) = inputs.forget.recv() => self.acknowledged(&uids),
                 Ok(()) = inputs.facts.changed() => {}
+                Ok(()) = inputs.cleared.changed() => {}
                 () = sleep(pause) => {}
             }
         }
@@ -227,6 +235,12 @@ impl<W: World> Reconciler<W> {
         tracing::info!(version = %document.version, pods = desired.pods.len(), "document accepted");
         self.desired = Some(desired);
         self.version = Some(document.version);
+    }
+
+    fn take_clearance(&mut self, cleared: Option<Version>) {
+        if let Some(desired) = &mut self.desired {
+            desired.cleared = cleared.is_some() && cleared == self.version;
+        }
     }
 
     /// Passes until there is nothing more to decide; returns when to wake at the latest.
@@ -274,7 +288,8 @@ impl<W: World> Reconciler<W> {
             evicted: seen.evicted,
         };
         let host = self.host(facts);
-        let plan = plan(self.desired.as_ref(), &host, &observed, &self.memory, now);
+        let (desired, memory) = (self.desired.as_ref(), &self.memory);
+        let plan = plan(desired, &host, &observed, memory, &self.endings, now);
         (observed, plan)
     }
 
@@ -303,6 +318,7 @@ impl<W: World> Reconciler<W> {
                 None => {
                     let uid = record.uid;
                     self.memory.remove(&uid);
+                    self.endings.note(uid);
                     self.repeats.remove(&uid);
                     self.unmade.remove(&uid);
                     self.failures.retain(|(pod, _), _| *pod != uid);
@@ -423,6 +439,7 @@ impl<W: World> Reconciler<W> {
             pods,
             names: names.collect(),
             converged: self.converged,
+            uncleared: plan.uncleared,
             facts: facts.clone(),
         };
         self.observations.send_if_modified(|last| {

@@ -135,9 +135,10 @@ impl Board {
         let inputs = Inputs {
             document: documents,
             forget: forgotten,
+            cleared: watch::channel(None).1,
             facts,
         };
-        let task = tokio::spawn(run(around, contents.pods, inputs, sender));
+        let task = tokio::spawn(run(around, contents.pods, contents.endings, inputs, sender));
         self.agent = Some(Agent {
             document,
             forget,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bramble_agent_core::memory::Memory;
+use bramble_agent_core::memory::{Endings, Memory};
 use bramble_agent_core::session::{Document, Stored};
 use bramble_wire::document::Digest;
 use bramble_wire::object::ObjectId;
@@ -26,6 +26,8 @@ pub struct Contents {
     pub document: Option<Arc<Document>>,
     /// What is remembered of pods.
     pub pods: Memory,
+    /// Pods that ended and were forgotten.
+    pub endings: Endings,
 }
 
 impl Contents {
@@ -70,6 +72,7 @@ impl Contents {
             Record::PodForgotten(uid) => {
                 self.pods.remove(&uid);
             }
+            Record::Ended(uid) => self.endings.note(uid),
         }
     }
 
@@ -121,10 +124,12 @@ impl Contents {
                 .chain([head(document)])
         });
         let pods = (self.pods.iter()).map(|(uid, memory)| Record::Pod(*uid, memory.clone()));
+        let endings = self.endings.iter().copied().map(Record::Ended);
         keys.chain(membership)
             .chain(counters)
             .chain(document)
             .chain(pods)
+            .chain(endings)
     }
 
     fn document_mut(&mut self) -> &mut Document {

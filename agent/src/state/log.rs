@@ -121,10 +121,12 @@ impl Log {
 
     /// Writes these and everything that waits, as one.
     fn write(&mut self, mut records: Vec<Record>) -> Result<(), Error> {
-        records.extend(self.pods.iter().map(|(uid, memory)| match memory {
-            Some(memory) => Record::Pod(*uid, PodMemory::clone(memory)),
-            None => Record::PodForgotten(*uid),
-        }));
+        for (uid, memory) in &self.pods {
+            match memory {
+                Some(memory) => records.push(Record::Pod(*uid, PodMemory::clone(memory))),
+                None => records.extend([Record::PodForgotten(*uid), Record::Ended(*uid)]),
+            }
+        }
         records.extend(self.time_floor.map(Record::TimeFloor));
         if records.is_empty() {
             return Ok(());

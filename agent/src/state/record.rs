@@ -68,6 +68,8 @@ pub(super) enum Record {
     ObjectGone(ObjectId),
     Pod(PodUid, PodMemory),
     PodForgotten(PodUid),
+    /// A pod that came to its end and was forgotten.
+    Ended(PodUid),
 }
 
 impl Record {

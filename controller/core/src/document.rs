@@ -15,7 +15,7 @@ mod volumes;
 
 use std::collections::BTreeSet;
 
-use bramble_api::view::{self, FullPod};
+use bramble_api::view::{self, FullPod, Metadata};
 use bramble_wire::limits::{BODY_MAX, DOCUMENT_MAX, DOCUMENT_OBJECTS_MAX};
 use bramble_wire::object::{
     ConfigMap, EnvFromSource, EnvValue, NodeConfig, Object, ObjectId, ObjectName, Pod, PodUid,
@@ -27,6 +27,10 @@ use crate::nodelink::{Compiled, Objects};
 use budget::Budget;
 use containers::Kind;
 use tokens::Wanted;
+
+/// Annotation of a pod that must not run twice, `"true"`: it is started only when no other copy of it
+/// can be running. Taken away, it is started all the same.
+pub const ONCE: &str = "bramble.dev/once";
 
 /// Looks up what pods name, and has their tokens made.
 pub trait Configuration {
@@ -270,7 +274,18 @@ fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
             .map(|alias| (alias.ip.clone(), alias.hostnames.clone()))
             .collect(),
         pull_secrets: pull_secrets.filter(|name| !name.is_empty()).collect(),
+        once: is_once(metadata),
     })
+}
+
+/// Whether a pod must not run twice: one of a StatefulSet, or one that says so.
+pub fn is_once(metadata: &Metadata) -> bool {
+    let mut owners = metadata.owner_references.iter();
+    owners.any(|owner| owner.controller && owner.kind == "StatefulSet")
+        || metadata
+            .annotations
+            .get(ONCE)
+            .is_some_and(|once| once == "true")
 }
 
 fn hostname(pod: &FullPod) -> String {

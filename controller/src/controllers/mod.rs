@@ -27,16 +27,18 @@ mod roles;
 mod tests;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bramble_api::time::Timestamp;
 use bramble_controller_core::event::Recorder;
 use bramble_controller_core::schedule::Cluster;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::apiserver::admission::Admission;
+use crate::nodelink::standing::Standing;
 use crate::object;
 use crate::store::{Error, Store, Watcher};
 use cache::{Cache, Id};
@@ -56,6 +58,8 @@ pub struct Settings {
     pub ca: String,
     /// Where pods find the API; none while nobody can know.
     pub api: Option<ApiPlace>,
+    /// How the cluster stands after its store was set back.
+    pub standing: watch::Receiver<Arc<Standing>>,
 }
 
 /// Starts the controllers. What every client expects to find, such as the `default` accounts, is
@@ -115,6 +119,8 @@ struct Controllers {
     led: HashMap<Id, Instant>,
     /// Nodes that are lost, and since when.
     watch: nodes::Watch,
+    /// What is not collected while the store may lack what its nodes run.
+    held: BTreeSet<Id>,
 }
 
 impl Controllers {
@@ -134,6 +140,7 @@ impl Controllers {
             events: 0,
             led: HashMap::new(),
             watch: nodes::Watch::new(now),
+            held: BTreeSet::new(),
         };
         let mut entries = Vec::new();
         for scope in cache::scopes() {
@@ -211,11 +218,28 @@ impl Controllers {
             .iter_mut()
             .map(|watcher| Box::pin(watcher.next()));
         let event = tokio::select! {
-            (event, ..) = futures_util::future::select_all(changes) => event?,
+            Ok(()) = self.settings.standing.changed() => None,
+            (event, ..) = futures_util::future::select_all(changes) => Some(event?),
             () = timer => return Ok(()),
         };
-        self.handle(&event.entry, event.kind == crate::store::EventKind::Deleted);
+        match event {
+            Some(event) => {
+                self.handle(&event.entry, event.kind == crate::store::EventKind::Deleted)
+            }
+            None => self.handle_standing(),
+        }
         Ok(())
+    }
+
+    /// Nodes have reported, or a person has decided: what waited for it is looked at.
+    fn handle_standing(&mut self) {
+        if self.settings.standing.borrow().is_in_doubt() {
+            return;
+        }
+        for id in std::mem::take(&mut self.held) {
+            self.queue.push(Work::Collect(id));
+        }
+        self.queue.unpark(Instant::now());
     }
 
     /// When a moment of the wall clock is, on the timer's clock.

@@ -8,7 +8,7 @@ use bramble_api::time::Timestamp;
 use bramble_api::view::{Metadata, OwnerReference, Pod};
 use bramble_controller_core::action::{Action, Durability, Plan, Target};
 use bramble_controller_core::replicaset::{self, Failure};
-use bramble_controller_core::{deployment, event, eviction, schedule};
+use bramble_controller_core::{deployment, document, event, eviction, schedule};
 use tokio::time::Instant;
 
 use super::Controllers;
@@ -170,6 +170,11 @@ impl Controllers {
             Work::Deployment(id) => self.reconcile_deployment(work, id, now),
             Work::ReplicaSet(id) => self.reconcile_replica_set(work, id, now),
             Work::Schedule(id) => self.reconcile_pending(work, id, now),
+            // Whose owner the store does not have may have one that it has lost.
+            Work::Collect(id) if self.settings.standing.borrow().is_in_doubt() => {
+                self.held.insert(id.clone());
+                Ok(())
+            }
             Work::Collect(id) => self.collect(id),
             Work::Namespace(id) => self.end_namespace(id, now),
             Work::Stray(id) => self.remove_stray(id),
@@ -332,6 +337,12 @@ impl Controllers {
         let Some(pod) = view.pod().filter(|pod| schedule::is_pending(pod)) else {
             return Ok(());
         };
+        let doubt = self.settings.standing.borrow().doubt();
+        if let Some(why) = doubt.filter(|_| document::is_once(&pod.metadata)) {
+            let plan = schedule::hold(pod, why, now);
+            self.queue.park(work.clone(), Instant::now());
+            return self.carry_out(work, &plan);
+        }
         let (plan, node) = schedule::plan(&self.cluster, pod, now);
         if node.is_none() {
             self.queue.park(work.clone(), Instant::now());

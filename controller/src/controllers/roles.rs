@@ -108,6 +108,7 @@ mod tests {
         let settings = Settings {
             ca: String::new(),
             api: None,
+            standing: tokio::sync::watch::channel(Arc::default()).1,
         };
         let clock = Arc::new(crate::object::now);
         let mut controllers = Controllers::open(Arc::new(store.clone()), clock, settings).unwrap();

@@ -1,5 +1,6 @@
 //! The loop over a store in memory, on a virtual clock, with a stand-in for the nodes.
 
+mod doubt;
 mod namespaces;
 mod nodes;
 mod orphans;
@@ -24,6 +25,7 @@ const START: i64 = 1_780_000_000;
 struct World {
     store: Arc<dyn Store>,
     clock: Clock,
+    standing: watch::Sender<Arc<Standing>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -44,6 +46,7 @@ impl World {
         let world = Self {
             store: Arc::new(MemoryStore::default()),
             clock,
+            standing: watch::Sender::default(),
             tasks: Vec::new(),
         };
         world.create(kinds::namespace(), "", json!({"metadata": {"name": "d"}}));
@@ -67,6 +70,7 @@ impl World {
         let settings = Settings {
             ca: "the CA".into(),
             api: None,
+            standing: self.standing.subscribe(),
         };
         let controllers = Controllers::open(self.store.clone(), self.clock.clone(), settings);
         let controllers = controllers.unwrap();
@@ -83,6 +87,7 @@ impl World {
             let world = World {
                 store,
                 clock,
+                standing: watch::Sender::default(),
                 tasks: Vec::new(),
             };
             loop {

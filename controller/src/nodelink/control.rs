@@ -3,6 +3,9 @@
 //! One record in the store, raised and durable before anything is signed with it. A record that
 //! does not fit the store's epoch means that the store was restored or jumped: a new history begins.
 
+use std::collections::VecDeque;
+
+use bramble_controller_core::nodelink::Recovered;
 use bramble_wire::join::hex_of;
 use bramble_wire::version::{Boot, HistoryId};
 use serde::{Deserialize, Serialize};
@@ -18,6 +21,10 @@ pub const CONFIRMED_ON: &str = "kube-system";
 
 const RESOURCE: &str = "control";
 const NAME: &str = "controller";
+/// See [`lives`].
+const LIVES: &str = "lives";
+/// Lives that are remembered: a node that was away for longer may hold what an older copy lacks.
+const LIVES_MAX: usize = 1024;
 /// See [`advance`].
 const REVISION: &str = "revision";
 
@@ -68,6 +75,27 @@ pub(super) fn confirmed_by(namespace: &[u8]) -> Option<u64> {
 
 fn key() -> Key {
     Key::new(GROUP, RESOURCE, "", NAME)
+}
+
+/// What the lives of the store began with, the newest last; this one is added, durably. Between what was
+/// there and where a life began, this store never made anything of which a node could know.
+///
+/// # Errors
+/// [`Error`]; the controller must not speak then.
+pub(super) async fn lives(store: &dyn Store) -> Result<Vec<Recovered>, Error> {
+    let key = Key::new(GROUP, RESOURCE, "", LIVES);
+    let mut lives: VecDeque<(u64, u64)> = match store.get(&key) {
+        Some(entry) => serde_json::from_slice(&entry.json)?,
+        None => VecDeque::new(),
+    };
+    let recovered = store.recovered();
+    lives.push_back((recovered.top.0, recovered.start.0));
+    while lives.len() > LIVES_MAX {
+        lives.pop_front();
+    }
+    put(store, key, serde_json::to_vec(&lives)?).await?;
+    let life = |(top, start)| Recovered { top, start };
+    Ok(lives.into_iter().map(life).collect())
 }
 
 /// Writes something that means nothing, so that there is a newer revision on disk.
@@ -234,6 +262,28 @@ mod tests {
             first.confirmed, first.epoch,
             "a new cluster needs no person"
         );
+    }
+
+    #[tokio::test]
+    async fn lives_are_remembered_and_the_oldest_forgotten() {
+        let store = MemoryStore::default();
+        let recovered = store.recovered();
+        let this = Recovered {
+            top: recovered.top.0,
+            start: recovered.start.0,
+        };
+        assert_eq!(lives(&store).await.unwrap(), [this]);
+        let hard = store.hard();
+        assert_eq!(lives(&store).await.unwrap(), [this, this]);
+        assert!(store.hard() > hard);
+        let many: Vec<(u64, u64)> = (1..=LIVES_MAX as u64).map(|n| (n, n + 1)).collect();
+        let key = Key::new(GROUP, RESOURCE, "", LIVES);
+        put(&store, key, serde_json::to_vec(&many).unwrap())
+            .await
+            .unwrap();
+        let known = lives(&store).await.unwrap();
+        assert_eq!((known.len(), known[0].top), (LIVES_MAX, 2));
+        assert_eq!(known.last(), Some(&this));
     }
 
     #[tokio::test]

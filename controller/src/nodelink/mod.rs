@@ -123,7 +123,6 @@ pub async fn start(
         keep_alive_ms: u64::try_from(options.keep_alive.as_millis()).unwrap_or(u64::MAX),
         ..machine::Limits::default()
     };
-    let recovered = store.recovered();
     let config = machine::Config {
         cluster: cluster.clone(),
         identity: signing,
@@ -131,10 +130,7 @@ pub async fn start(
         epoch: control.epoch,
         term: control.term,
         history: control.history,
-        recovered: machine::Recovered {
-            top: recovered.top.0,
-            start: recovered.start.0,
-        },
+        recovered: control::lives(&*store).await?,
         limits,
     };
     let mut seed = [0; 32];

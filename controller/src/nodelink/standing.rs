@@ -37,6 +37,9 @@ pub struct Standing {
     pub unclaimed: Arc<Vec<Unclaimed>>,
     /// How many they are.
     pub unclaimed_total: usize,
+    /// The epoch rose so often that two controllers may have this identity: it does not rise again
+    /// before a person confirms it.
+    pub braked: bool,
     /// Every member has reported, a person has confirmed the epoch, and nothing is unclaimed: what the
     /// store does not have runs nowhere. False until the members are known.
     pub clear: bool,
@@ -65,6 +68,25 @@ impl Standing {
     pub fn is_in_doubt(&self) -> bool {
         self.confirmed < self.epoch && self.waiting > 0
     }
+
+    /// [`Standing::is_in_doubt`], in words for the pod that waits for it.
+    pub fn doubt(&self) -> Option<String> {
+        if !self.is_in_doubt() {
+            return None;
+        }
+        let first: Vec<&str> = (self.waiting_for.iter().take(3))
+            .map(NodeName::as_str)
+            .collect();
+        let more = match self.waiting - first.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let nodes = first.join(", ");
+        Some(format!(
+            "the store was set back, and another copy of this pod may run on a node that has not \
+             reported since: {nodes}{more}"
+        ))
+    }
 }
 
 /// What a [`Standing`] is made of.
@@ -73,6 +95,7 @@ pub(super) struct Board {
     unclaimed: BTreeMap<NodeName, BTreeMap<PodUid, Unclaimed>>,
     shown: Arc<Vec<Unclaimed>>,
     total: usize,
+    braked: bool,
     /// Something may have changed since it was published.
     changed: bool,
     published: watch::Sender<Arc<Standing>>,
@@ -89,6 +112,7 @@ impl Board {
             unclaimed: BTreeMap::new(),
             shown: Arc::default(),
             total: 0,
+            braked: false,
             changed: false,
             published: watch::Sender::new(Arc::new(standing)),
         }
@@ -101,6 +125,12 @@ impl Board {
     /// Members, epochs, or who has reported may have changed.
     pub(super) fn touch(&mut self) {
         self.changed = true;
+    }
+
+    /// The epoch does not rise any more by itself, or may again.
+    pub(super) fn set_braked(&mut self, braked: bool) {
+        self.changed = true;
+        self.braked = braked;
     }
 
     /// A node's report; `stored` says which pods the store has there. Also what a node does not name as
@@ -144,10 +174,10 @@ impl Board {
         self.shown = Arc::new(all().take(UNCLAIMED_MAX).cloned().collect());
     }
 
-    /// Publishes what has changed.
-    pub(super) fn publish(&mut self, control: &Control, unheard: &BTreeSet<NodeName>) {
+    /// Publishes what has changed, and returns whether it is clear.
+    pub(super) fn publish(&mut self, control: &Control, unheard: &BTreeSet<NodeName>) -> bool {
         if !std::mem::take(&mut self.changed) {
-            return;
+            return self.published.borrow().clear;
         }
         let (epoch, confirmed) = (control.epoch, control.confirmed);
         let standing = Standing {
@@ -157,8 +187,10 @@ impl Board {
             waiting: unheard.len(),
             unclaimed: Arc::clone(&self.shown),
             unclaimed_total: self.total,
+            braked: self.braked,
             clear: confirmed >= epoch && unheard.is_empty() && self.total == 0,
         };
+        let clear = standing.clear;
         self.published.send_if_modified(|before| {
             let differs = **before != standing;
             if differs {
@@ -166,6 +198,7 @@ impl Board {
             }
             differs
         });
+        clear
     }
 }
 
@@ -246,6 +279,8 @@ mod tests {
         );
         let risen = control(3, 2);
         assert_eq!(check(&mut board, &risen, &unheard), (false, true, vec![]));
+        let why = board.subscribe().borrow().doubt().unwrap();
+        assert!(why.ends_with("reported since: a, b"), "{why}");
 
         let stored = |of: &PodUid| *of == uid(2);
         let pods = [(1, false), (2, false), (3, false), (4, true)];

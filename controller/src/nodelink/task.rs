@@ -159,7 +159,9 @@ impl Task {
             self.drain();
             self.let_go();
             self.advance();
-            (self.parts.board).publish(&self.parts.control, self.parts.machine.unheard());
+            let unheard = self.parts.machine.unheard();
+            let clear = self.parts.board.publish(&self.parts.control, unheard);
+            self.parts.machine.set_cleared(clear);
             self.write_streams();
             let idle = !self.desired.is_dirty();
             let waiting = self.streams.has_input();

@@ -102,10 +102,11 @@ impl LedgerStore {
         settings: Settings,
     ) -> Result<Self, OpenError> {
         // Any revision up to the reserved one may have been seen outside, by somebody who also saw
-        // soft changes that are lost now. So this life starts at one that nobody has seen.
+        // soft changes that are lost now. So this life starts at one that nobody has seen, and at
+        // another one than a life that begins from a copy of this disk.
         let start = loader
             .reserved
-            .map_or(MemoryStore::START, |last| Revision(last.0 + 1));
+            .map_or(MemoryStore::START, |last| Revision(last.0 + 1 + spread()));
         let reserved = Revision(start.0 + BLOCK);
         ledger.commit([Record::Reserve(reserved.0).encode()])?;
         let segment = settings.ledger.segment_bytes;
@@ -156,6 +157,16 @@ impl Drop for LedgerStore {
         {
             tracing::error!("the store's thread panicked");
         }
+    }
+}
+
+/// How far beyond the reserved revisions a life begins.
+fn spread() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness the lives of two copies are harder to tell apart, and that is all.
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes) % (BLOCK / 2),
+        Err(_) => 0,
     }
 }
 

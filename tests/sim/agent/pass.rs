@@ -49,6 +49,10 @@ impl World {
                 agent.desired = Some((document.version, self.desired(number, document)));
             }
         }
+        let cleared = agent.session.as_ref().and_then(Session::cleared);
+        if let Some((version, desired)) = &mut agent.desired {
+            desired.cleared = cleared == Some(*version);
+        }
         let offline = Desired::default();
         let stops = self.mutation == Some(Mutation::StopWhenOffline) && !agent.online;
         let desired = match &agent.desired {
@@ -79,7 +83,8 @@ impl World {
             evicted: BTreeMap::new(),
         };
         let moment = self.moment();
-        let plan = plan::plan(desired, &host, &observed, &agent.state.memory, moment);
+        let (memory, endings) = (&agent.state.memory, &agent.state.endings);
+        let plan = plan::plan(desired, &host, &observed, memory, endings, moment);
         let hard = plan
             .records
             .iter()
@@ -87,9 +92,14 @@ impl World {
         let wrote = !plan.records.is_empty();
         for record in plan.records {
             match record.memory {
-                Some(memory) => agent.state.memory.insert(record.uid, memory),
-                None => agent.state.memory.remove(&record.uid),
-            };
+                Some(memory) => {
+                    agent.state.memory.insert(record.uid, memory);
+                }
+                None => {
+                    agent.state.memory.remove(&record.uid);
+                    agent.state.endings.note(record.uid);
+                }
+            }
         }
         let pods = reports(
             desired,
@@ -105,6 +115,7 @@ impl World {
             converged: document
                 .filter(|_| plan.converged && !wrote)
                 .map(|document| document.version),
+            uncleared: plan.uncleared,
             facts: NodeFacts {
                 hostname: host.name,
                 pods: 110,

@@ -31,6 +31,7 @@ impl World {
                 process.store.revision = process.store.revision.max(epoch << 40);
                 self.commit(process, Some(Waiter::Epoch(epoch, history)));
             }
+            LinkEvent::Braked { .. } => process.braked = true,
             // They do not change here, so it is a new session.
             LinkEvent::Facts { node, .. } => {
                 if let Some(number) = self.node_number(&node) {

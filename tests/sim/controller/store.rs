@@ -13,6 +13,8 @@ pub struct Store {
     pub epoch: u64,
     /// History.
     pub history: HistoryId,
+    /// What the process began with at each start.
+    pub(super) lives: Vec<Recovered>,
     /// Epoch whose differences a person confirmed.
     pub confirmed_epoch: u64,
     pub(super) workloads: BTreeMap<String, Workload>,
@@ -150,6 +152,7 @@ impl PodObject {
             restart_policy: self.policy,
             termination_grace_s: 5,
             stop: self.deleting.then_some(Stop { grace_s: 5 }),
+            once: self.once,
             containers: vec![Container {
                 name: "main".into(),
                 image: "app:1".into(),

@@ -20,6 +20,11 @@ impl World {
             }
             UserOperation::Confirm => {
                 self.with_process(|world, process| {
+                    if std::mem::take(&mut process.braked)
+                        && let Some(link) = &mut process.link
+                    {
+                        link.handle_confirmed();
+                    }
                     let confirmed = process.link.as_ref().is_some_and(NodeLink::all_confirmed);
                     if confirmed {
                         process.store.confirmed_epoch = process.store.epoch;
@@ -156,7 +161,9 @@ impl World {
         for pod in store.pods.values_mut().filter(|pod| !pod.deleting) {
             let orphan = !store.workloads.contains_key(&pod.workload);
             let lost = away(pod.node) && !pod.once && pod.ended.is_none();
-            pod.deleting = orphan || lost;
+            // As a StatefulSet does; others only count what lives.
+            let replaced = pod.once && pod.ended.is_some();
+            pod.deleting = orphan || lost || replaced;
             changed |= pod.deleting;
         }
         for (name, workload) in store.workloads.clone() {

@@ -7,10 +7,11 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use bramble_tests::local::{Cluster, Guard, run};
+use serde_json::Value;
 
 use crate::offline::processes;
 use crate::said::running;
-use crate::wait_for;
+use crate::{text, wait_for};
 
 type Processes = BTreeMap<u32, u64>;
 
@@ -57,6 +58,16 @@ fn keeps_what_it_lacks(cluster: &Cluster, early: &Processes, both: &Processes) -
 /// As with a snapshot of the machine, or a card that was copied while it was in use.
 #[test]
 fn root_a_copy_put_back_by_hand_stops_nothing() -> Result<()> {
+    put_back_by_hand(false)
+}
+
+/// Two lives of the controller begin at one point then.
+#[test]
+fn root_a_copy_from_before_a_restart_stops_nothing() -> Result<()> {
+    put_back_by_hand(true)
+}
+
+fn put_back_by_hand(restart: bool) -> Result<()> {
     let cluster = Guard::start(1)?;
     start(&cluster, "early")?;
     // Nothing is missing after this one, so no epoch begins by it.
@@ -66,6 +77,10 @@ fn root_a_copy_put_back_by_hand_stops_nothing() -> Result<()> {
     let early = sleepers(&cluster)?;
     let (data, kept) = (data_dir(&cluster), cluster.options().dir.join("copy"));
     copy(&data, &kept)?;
+    if restart {
+        cluster.kill("controller")?;
+        cluster.start_controller()?;
+    }
     start(&cluster, "late")?;
     let both = sleepers(&cluster)?;
     ensure!((early.len(), both.len()) == (1, 2), "{both:?}");
@@ -77,7 +92,7 @@ fn root_a_copy_put_back_by_hand_stops_nothing() -> Result<()> {
     keeps_what_it_lacks(&cluster, &early, &both)
 }
 
-/// The store itself can't tell that later days are missing when another start came between.
+/// A person says it.
 #[test]
 fn root_a_store_that_is_called_restored_stops_nothing() -> Result<()> {
     let cluster = Guard::start(1)?;
@@ -101,4 +116,34 @@ fn root_a_store_that_is_called_restored_stops_nothing() -> Result<()> {
     ensure!(told.stdout.contains("epoch 2 begins"), "{}", told.stdout);
     cluster.start_controller()?;
     keeps_what_it_lacks(&cluster, &early, &both)
+}
+
+/// Where a copy of it may run nobody knows before every node has spoken.
+#[test]
+fn root_a_pod_that_must_not_run_twice_waits_until_every_node_has_reported() -> Result<()> {
+    let cluster = Guard::start(2)?;
+    let start = |name: &str| {
+        let image = "--image=bramble.test/busybox:1";
+        let here =
+            r#"--overrides={"spec":{"nodeName":"board-1","terminationGracePeriodSeconds":1}}"#;
+        let once = "--annotations=bramble.dev/once=true";
+        cluster.kubectl(&["run", name, image, once, here, "--", "sleep", "1000"])
+    };
+    start("first")?;
+    wait_for(&cluster, "pod", "first", "to run", running)?;
+    let first = sleepers(&cluster)?;
+
+    cluster.kill("board-2")?;
+    cluster.kill("controller")?;
+    cluster.start_controller()?;
+    start("second")?;
+    let waits = |pod: &Value| {
+        let state = "/status/containerStatuses/0/state/waiting/reason";
+        text(pod, state) == "NotCleared"
+    };
+    wait_for(&cluster, "pod", "second", "to wait", waits)?;
+    ensure!(sleepers(&cluster)? == first, "what runs goes on, alone");
+    cluster.start_agent(1)?;
+    wait_for(&cluster, "pod", "second", "to run", running)?;
+    Ok(())
 }

@@ -60,6 +60,9 @@ pub struct Pod {
     /// Secrets (`kubernetes.io/dockerconfigjson`, `kubernetes.io/dockercfg`) of the pod's namespace
     /// for pulling images.
     pub pull_secrets: Vec<String>,
+    /// Must not run twice: a node starts it only when nothing runs anywhere that the store does not have
+    /// ([`crate::message::Answer::Index`]), once it was told so.
+    pub once: bool,
 }
 
 impl Pod {

@@ -107,6 +107,7 @@ fn every_message_of_version_1_loads() {
                 total: 9,
                 from: 7,
                 entries: vec![entry],
+                cleared: true,
             },
         ),
         (

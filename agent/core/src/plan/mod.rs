@@ -29,8 +29,8 @@ use bramble_wire::report::{Condition, UnixMs};
 
 use self::draft::Draft;
 use crate::desired::{Desired, Host};
-use crate::memory::{Ending, Life, Memory, PodMemory};
-use crate::observed::{Failure, Health, Observed, ObservedContainer, ObservedPod, Run};
+use crate::memory::{Ending, Endings, Life, Memory, PodMemory};
+use crate::observed::{Failure, Health, Observed, ObservedContainer, ObservedPod, Run, Verdict};
 use crate::probe::{self, Target};
 use crate::time::Moment;
 use crate::volume;
@@ -61,6 +61,8 @@ pub struct Plan {
     pub watch: Vec<Target>,
     /// When to look again if nothing happens ([`Moment::boot_ms`]).
     pub next_wake: Option<u64>,
+    /// A pod that must not run twice waits for [`Desired::cleared`].
+    pub uncleared: bool,
     /// The document has been carried out: nothing to do, nothing under way, nothing that has not
     /// been started and none that has not ended.
     pub converged: bool,
@@ -109,6 +111,7 @@ pub fn plan(
     host: &Host,
     observed: &Observed,
     memory: &Memory,
+    endings: &Endings,
     now: Moment,
 ) -> Plan {
     let Some(desired) = desired else {
@@ -118,6 +121,7 @@ pub fn plan(
         desired,
         host,
         observed,
+        endings,
         now,
         taken: memory
             .values()
@@ -147,6 +151,7 @@ struct Pass<'a> {
     desired: &'a Desired,
     host: &'a Host,
     observed: &'a Observed,
+    endings: &'a Endings,
     now: Moment,
     taken: BTreeSet<[u8; 4]>,
     plan: Plan,
@@ -172,6 +177,10 @@ impl<'a> Pass<'a> {
         }
         let spec = self.desired.pods.get(&uid);
         let mut draft = Draft::new(uid, spec, old, self.now);
+        if old.is_none() && spec.is_some() && self.endings.contains(&uid) {
+            draft.memory.verdict = Some(ended_before());
+            draft.mark(Durability::Hard);
+        }
         let wanted = wanted(spec, &draft.memory, self.now);
         if let Wanted::End(ending) = wanted {
             draft.end(ending);
@@ -301,6 +310,16 @@ fn wanted<'a>(spec: Option<&'a Pod>, memory: &PodMemory, now: Moment) -> Wanted<
             grace_s: asked.into_iter().chain(known).min().unwrap_or_default(),
             since_boot_ms: (memory.ending).map_or(now.boot_ms, |ending| ending.since_boot_ms),
         }),
+    }
+}
+
+/// It ran here, ended and was forgotten by both ends; the controller's store is an older one.
+fn ended_before() -> Verdict {
+    Verdict {
+        reason: "EndedBefore".into(),
+        message: "the pod ran on this node and came to its end before the controller's store was set back"
+            .into(),
+        grace_s: None,
     }
 }
 

@@ -22,6 +22,9 @@ use crate::volume::{self, VolumeInput};
 /// Why nothing is done in a pod whose shim is silent.
 const SILENT: &str = "the pod's shim does not answer; it is asked again";
 
+/// Why a pod that must not run twice is not started.
+const UNCLEARED: &str = "another copy of it may run elsewhere until every node has reported and the epoch is confirmed: bramble status";
+
 impl Pass<'_> {
     pub(super) fn plan_run(
         &mut self,
@@ -35,7 +38,7 @@ impl Pass<'_> {
         if draft.memory.verdict.is_some() || has_finished(draft, pod) {
             return self.finish(draft, pod, seen);
         }
-        if !self.ensure_address(draft, pod) {
+        if !self.ensure_cleared(draft, pod, seen) || !self.ensure_address(draft, pod) {
             return None;
         }
         let (condition, wake) = volume::expiring(self.desired, pod, self.now);
@@ -218,6 +221,27 @@ impl Pass<'_> {
         if !is_over(draft, pod, container) && running(seen, &container.name).is_none() {
             self.wait(pod.uid, Some(&container.name), creating(pod), String::new());
         }
+    }
+
+    /// What must not run twice is started only when a copy of it can't be running on another node; the
+    /// record of that is hard, so that the board may start it again by itself. What runs goes on.
+    fn ensure_cleared(&mut self, draft: &mut Draft, pod: &Pod, seen: Option<&ObservedPod>) -> bool {
+        if !pod.once || draft.memory.cleared {
+            return true;
+        }
+        let runs = seen.is_some_and(|seen| seen.sandbox != Sandbox::Stopped);
+        if self.desired.cleared || runs {
+            draft.memory.cleared = true;
+            draft.mark(Durability::Hard);
+            return true;
+        }
+        self.plan.converged = false;
+        self.plan.uncleared = true;
+        for container in pod.all_containers() {
+            let name = Some(container.name.as_str());
+            self.wait(pod.uid, name, "NotCleared", UNCLEARED.into());
+        }
+        false
     }
 
     /// Gives the pod an address if it has none; the record of it is hard.

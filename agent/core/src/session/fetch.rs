@@ -37,6 +37,8 @@ enum Step {
     Index {
         head: Option<Head>,
         entries: Vec<IndexEntry>,
+        /// So far every piece says so.
+        cleared: bool,
     },
     Objects {
         head: Head,
@@ -66,6 +68,8 @@ pub(super) struct Fetch {
     hint: Option<Head>,
     /// Why the newest document was refused.
     rejected: Option<(Head, String)>,
+    /// The document of which the controller said in this session that it is cleared.
+    cleared: Option<Head>,
 }
 
 impl Fetch {
@@ -90,7 +94,34 @@ impl Fetch {
         self.step = Step::Index {
             head: None,
             entries: Vec::new(),
+            cleared: true,
         };
+    }
+
+    /// Looks at the newest index although nothing is said to be newer; `false` while something else is
+    /// in work.
+    pub(super) fn look(&mut self) -> bool {
+        let idle = matches!(self.step, Step::Idle);
+        if idle {
+            self.begin();
+        }
+        idle
+    }
+
+    /// Whether the controller said in this session that a document is cleared.
+    pub(super) fn is_cleared(&self, document: &Document) -> bool {
+        self.cleared.is_some_and(|cleared| {
+            (cleared.version, cleared.history, cleared.digest)
+                == (document.version, document.history, document.digest)
+        })
+    }
+
+    /// Another session: nothing is cleared in it yet.
+    pub(super) fn revoke(&mut self) {
+        self.cleared = None;
+        if let Step::Index { cleared, .. } = &mut self.step {
+            *cleared = false;
+        }
     }
 
     /// Whether the document being pulled has the number of this one and another history or content:
@@ -119,7 +150,7 @@ impl Fetch {
     pub(super) fn ask(&self, have: Option<&Document>) -> Option<Ask> {
         match &self.step {
             Step::Idle | Step::Persisting(_) => None,
-            Step::Index { head, entries } => Some(Ask::Index {
+            Step::Index { head, entries, .. } => Some(Ask::Index {
                 version: head.map(|head| head.version),
                 from: entries.len() as u32,
             }),
@@ -157,7 +188,8 @@ impl Fetch {
                 total,
                 from,
                 entries,
-            } => self.handle_index(have, head, total, from, entries),
+                cleared,
+            } => self.handle_index(have, head, total, (from, entries), cleared),
             Answer::Objects(bodies) => self.handle_objects(have, bodies),
             Answer::Chunk {
                 id,
@@ -204,12 +236,13 @@ impl Fetch {
         have: Option<&Document>,
         head: Head,
         total: u32,
-        from: u32,
-        piece: Vec<IndexEntry>,
+        (from, piece): (u32, Vec<IndexEntry>),
+        clear: bool,
     ) -> Progress {
         let Step::Index {
             head: begun,
             entries,
+            cleared,
         } = &mut self.step
         else {
             return Progress::Invalid;
@@ -220,6 +253,10 @@ impl Fetch {
         if begun.is_none() {
             match judge(have, &head) {
                 Judgement::Newer => *begun = Some(head),
+                Judgement::Same => {
+                    self.cleared = clear.then_some(head);
+                    return self.restart(have, &head);
+                }
                 _ => return self.restart(have, &head),
             }
         }
@@ -231,6 +268,7 @@ impl Fetch {
             return Progress::Invalid;
         }
         let gained = !piece.is_empty();
+        *cleared &= clear;
         entries.extend(piece);
         if entries.len() < total as usize {
             return if gained {
@@ -239,6 +277,7 @@ impl Fetch {
                 Progress::Invalid
             };
         }
+        self.cleared = cleared.then_some(head);
         let mut index = std::mem::take(entries);
         if document::digest(&mut index) != head.digest {
             return self.refuse(head, "the index does not have its digest");

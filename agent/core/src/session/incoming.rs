@@ -144,7 +144,11 @@ impl Session {
         match judgement {
             Judgement::Newer => {}
             // The controller wants to know whether we are here and what we hold.
-            Judgement::Same => self.answer_head(now),
+            Judgement::Same => {
+                self.answer_head(now);
+                self.sought = false;
+                self.seek_clearance(now);
+            }
             Judgement::Older => {
                 self.counters.refused += 1;
                 self.answer_head(now);
@@ -201,6 +205,9 @@ impl Session {
                 connection.birth = None;
                 connection.birth_timer = Retry::NONE;
                 connection.controller = Some(from);
+                // What another life of the controller knew, this one may not.
+                self.fetch.revoke();
+                self.sought = false;
                 self.reporter.begin(session, connection.facts.clone());
                 self.outputs.push_back(Output::TimeFloor { unix_s });
                 self.sum_due = now + self.random.jitter(SUM_INTERVAL_MS);

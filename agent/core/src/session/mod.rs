@@ -61,6 +61,8 @@ pub struct Observation {
     pub names: BTreeMap<PodUid, ObjectName>,
     /// The document that has been carried out.
     pub converged: Option<Version>,
+    /// A pod that must not run twice waits for [`Session::cleared`].
+    pub uncleared: bool,
     /// Facts of the board.
     pub facts: NodeFacts,
 }
@@ -133,6 +135,10 @@ pub struct Session {
     tell_due: Millis,
     sum_due: Millis,
     last_sum: Option<Millis>,
+    /// A pod waits for the document to be cleared …
+    uncleared: bool,
+    /// … and the controller was asked for it since it last had something to say.
+    sought: bool,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
@@ -217,6 +223,8 @@ impl Session {
             tell_due: Millis::NEVER,
             sum_due: Millis::NEVER,
             last_sum: None,
+            uncleared: false,
+            sought: false,
             outputs: VecDeque::new(),
             counters: Counters::default(),
         }
@@ -225,6 +233,13 @@ impl Session {
     /// The accepted document; it is on disk.
     pub fn document(&self) -> Option<&Arc<Document>> {
         self.document.as_ref()
+    }
+
+    /// The accepted document's version, when the controller said in this session that pods of it that
+    /// must not run twice may be started.
+    pub fn cleared(&self) -> Option<Version> {
+        let document = self.document.as_ref()?;
+        (self.fetch.is_cleared(document)).then_some(document.version)
     }
 
     /// Whether the controller has welcomed this connection.
@@ -285,8 +300,10 @@ impl Session {
 
     /// What the node sees of itself now.
     pub fn handle_observed(&mut self, observation: Observation, now: Millis) {
+        self.uncleared = observation.uncleared;
         self.reporter.observe(observation, self.document.as_deref());
         self.report(now);
+        self.seek_clearance(now);
     }
 
     /// Something happened to a pod. It waits a moment for others, or for the next report.

@@ -60,6 +60,18 @@ impl Session {
         self.publish(topic, Delivery::Message, &message::Request { nonce, ask });
     }
 
+    /// Asks for the index of the document that is held, which says whether it is cleared.
+    pub(super) fn seek_clearance(&mut self, now: Millis) {
+        let wanted = self.uncleared && self.cleared().is_none() && self.is_welcomed();
+        if !wanted || self.sought || !self.fetch.look() {
+            return;
+        }
+        self.sought = true;
+        if self.asked.is_none() && self.ask_timer.due == Millis::NEVER {
+            self.ask(now);
+        }
+    }
+
     pub(super) fn document_changed(&mut self, now: Millis) {
         self.reporter
             .set_document(self.document.as_deref(), self.fetch.rejected());
@@ -125,6 +137,8 @@ impl Session {
             return;
         };
         self.last_sum = Some(now);
+        self.sought = false;
+        self.seek_clearance(now);
         self.publish(Topic::Sum(self.config.node.clone()), Delivery::State, &sum);
         self.report(now);
     }

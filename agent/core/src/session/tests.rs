@@ -1,5 +1,6 @@
 //! A session against a controller played by hand.
 
+mod clearing;
 mod fetching;
 mod guarding;
 mod reporting;
@@ -79,6 +80,8 @@ struct Wanted {
     head: Head,
     index: Vec<IndexEntry>,
     bodies: BTreeMap<ObjectId, Vec<u8>>,
+    /// Its index says so.
+    cleared: bool,
 }
 
 /// A document of one object for each name, its revision, and its bytes.
@@ -95,6 +98,7 @@ fn wanted(epoch: u64, rev: u64, objects: &[(&str, u64, &[u8])]) -> Wanted {
         },
         index: Vec::new(),
         bodies: BTreeMap::new(),
+        cleared: false,
     };
     for (name, revision, body) in objects {
         wanted = wanted.with(config_map(name), *revision, body);
@@ -117,6 +121,7 @@ impl Wanted {
                 total: self.index.len() as u32,
                 from: *from,
                 entries: self.index[*from as usize..].to_vec(),
+                cleared: self.cleared,
             },
             Ask::Objects { ids, .. } => {
                 Answer::Objects(ids.iter().map(|id| self.body(id)).collect())

@@ -154,9 +154,16 @@ impl Node {
         let inputs = Inputs {
             document: documents,
             forget: forgotten,
+            cleared: watch::channel(None).1,
             facts,
         };
-        let task = tokio::spawn(reconcile::run(around, contents.pods, inputs, sender));
+        let task = tokio::spawn(reconcile::run(
+            around,
+            contents.pods,
+            contents.endings,
+            inputs,
+            sender,
+        ));
         self.agent = Some(Agent {
             world,
             images,

@@ -15,6 +15,8 @@ use bramble_wire::seal::{self, Binding, SealingPublic};
 pub struct Compiled {
     /// Store revision of the object that it was compiled from.
     pub revision: u64,
+    /// A pod that must not run twice.
+    once: bool,
     body: Body,
 }
 
@@ -47,6 +49,7 @@ impl Compiled {
     pub fn plain(revision: u64, object: &Object) -> Self {
         Self {
             revision,
+            once: matches!(object, Object::Pod(pod) if pod.once),
             body: Body::Plain(bramble_wire::encode(object).into()),
         }
     }
@@ -55,6 +58,7 @@ impl Compiled {
     pub fn secret(revision: u64, data: &SecretData) -> Self {
         Self {
             revision,
+            once: false,
             body: Body::Secret(bramble_wire::encode(data).into()),
         }
     }
@@ -63,6 +67,7 @@ impl Compiled {
     pub fn tokens(revision: u64, tokens: &Tokens) -> Self {
         Self {
             revision,
+            once: false,
             body: Body::Secret(bramble_wire::encode(tokens).into()),
         }
     }
@@ -123,6 +128,8 @@ pub(super) struct Indexed {
     pub(super) objects: Objects,
     pub(super) index: Vec<IndexEntry>,
     pub(super) digest: Digest,
+    /// It has pods that must not run twice.
+    pub(super) once: bool,
 }
 
 impl Indexed {
@@ -146,7 +153,9 @@ impl Indexed {
             .map(|(id, object)| object.entry(id))
             .collect();
         let digest = digest(&mut index);
+        let once = objects.values().any(|object| object.once);
         Ok(Self {
+            once,
             objects,
             index,
             digest,

@@ -66,8 +66,8 @@ pub struct Config {
     pub term: u64,
     /// History of the store; a new epoch has a new one.
     pub history: HistoryId,
-    /// What this life of the store began with.
-    pub recovered: Recovered,
+    /// What this life of the store and those before it began with, as far as that is remembered.
+    pub recovered: Vec<Recovered>,
     /// What is sent at most.
     pub limits: Limits,
 }
@@ -172,6 +172,15 @@ pub enum Event {
         epoch: u64,
         /// The new history.
         history: HistoryId,
+    },
+    /// A node knows a future that this store does not, and the epoch has risen too often for that to be
+    /// a store that was set back: two controllers may have this identity. Nothing more is begun, and
+    /// the node not answered, until a person confirms the epoch.
+    Braked {
+        /// Which node.
+        node: NodeName,
+        /// What it presents.
+        seen: Version,
     },
     /// A packet was dropped for a reason that was not met before with this node: to be logged. The
     /// same reason and node are reported once an hour at most; [`NodeLink::counters`] has them all.
@@ -287,6 +296,8 @@ pub struct NodeLink {
     /// Members that have not said yet in this epoch and life everything that they run, marked by a
     /// document of this epoch.
     unheard: BTreeSet<NodeName>,
+    /// See [`NodeLink::set_cleared`].
+    cleared: bool,
     /// One entry for each node that something is due to at a time.
     timers: BTreeSet<(Millis, NodeName)>,
     /// Highest store revision met.
@@ -298,6 +309,10 @@ pub struct NodeLink {
     state_due: bool,
     /// The epoch that the edge is making durable; nothing is sent meanwhile.
     raising: Option<u64>,
+    /// When epochs began that no person has confirmed, the newest of them.
+    rises: VecDeque<Millis>,
+    /// [`Event::Braked`] was told.
+    braked: bool,
     heads: Bucket,
     full: Bucket,
     bytes: Bucket,
@@ -319,6 +334,7 @@ impl NodeLink {
             sealer: Sealer::new(config.cluster.clone(), &sealing),
             nodes: BTreeMap::new(),
             unheard: BTreeSet::new(),
+            cleared: false,
             timers: BTreeSet::new(),
             revision: 0,
             unix_s: 0,
@@ -326,6 +342,8 @@ impl NodeLink {
             link_up: false,
             state_due: false,
             raising: None,
+            rises: VecDeque::new(),
+            braked: false,
             heads: Bucket::new(config.limits.heads_per_s),
             full: Bucket::new(config.limits.full_per_s),
             bytes: Bucket::new(config.limits.bytes_per_s),
@@ -422,6 +440,25 @@ impl NodeLink {
     /// Members that have not reported everything since the epoch began, or this process started.
     pub fn unheard(&self) -> &BTreeSet<NodeName> {
         &self.unheard
+    }
+
+    /// Whether nothing runs anywhere that the store does not have: everybody has reported
+    /// ([`NodeLink::all_confirmed`]), a person has confirmed the epoch, and the edge knows of no such
+    /// pod. Only then is a pod that must not run twice started; nodes that wait for it are told.
+    pub fn set_cleared(&mut self, cleared: bool) {
+        let before = std::mem::replace(&mut self.cleared, cleared);
+        if before || !cleared {
+            return;
+        }
+        let waits = |node: &Node| {
+            let document = node.document.as_ref();
+            node.session.is_some() && document.is_some_and(|document| document.once)
+        };
+        let waiting = self.nodes.iter().filter(|(_, node)| waits(node));
+        let waiting: Vec<NodeName> = waiting.map(|(name, _)| name.clone()).collect();
+        for name in waiting {
+            self.queue_head(&name);
+        }
     }
 
     /// What was dropped and done so far.

@@ -286,6 +286,7 @@ impl NodeLink {
                     total,
                     from,
                     entries,
+                    cleared: self.cleared && self.all_confirmed(),
                 }
             }
             Ask::Objects { ids, .. } => self.objects(name, node, ids),

@@ -1,5 +1,6 @@
 //! The node link against boards played by hand.
 
+mod clearing;
 mod fetching;
 mod futures;
 mod guarding;
@@ -103,7 +104,7 @@ impl Bench {
             epoch: 2,
             term: 1,
             history: HISTORY,
-            recovered: Recovered::default(),
+            recovered: Vec::new(),
             limits,
         };
         let mut bench = Self {
@@ -413,6 +414,7 @@ fn from_birth_to_acknowledgement() {
         total: 1,
         from: 0,
         entries,
+        ..
     } = bench.answer(0, from_start)
     else {
         panic!("no index");

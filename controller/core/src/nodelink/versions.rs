@@ -14,6 +14,10 @@ use super::{Drop, Event, NodeLink, Recovered};
 /// revisions have room for 2^24 of them: a node that presents more is broken or hostile, and must
 /// not use them up for everybody.
 const EPOCH_JUMP_MAX: u64 = 4096;
+/// So many epochs may begin by themselves …
+const RISES_MAX: usize = 3;
+/// … within this time. Two controllers of one identity raise it over each other for ever.
+const RISES_MS: u64 = 10 * 60_000;
 
 /// What a node says that it holds.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +97,7 @@ impl NodeLink {
         self.config.epoch = epoch;
         self.config.history = history;
         self.raising = None;
+        self.cleared = false;
         self.state_due = true;
         let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
         for name in names {
@@ -135,9 +140,9 @@ impl NodeLink {
         let other_history = held
             .history
             .is_some_and(|history| history != config.history);
-        // What the store said between its newest change and this life, it has forgotten.
-        let Recovered { top, start } = config.recovered;
-        let forgotten = top < version.rev && version.rev < start;
+        // What the store said between its newest change and the life that began then, it has forgotten.
+        let gap = |life: &Recovered| life.top < version.rev && version.rev < life.start;
+        let forgotten = config.recovered.iter().any(gap);
         if version.epoch > config.epoch || other_history || forgotten {
             return Verdict::Unknown(version);
         }
@@ -198,6 +203,14 @@ impl NodeLink {
         if self.raising.is_some_and(|raising| raising >= epoch) {
             return;
         }
+        if self.is_braked(now) {
+            if !std::mem::replace(&mut self.braked, true) {
+                let node = name.clone();
+                self.events.push_back(Event::Braked { node, seen });
+            }
+            return;
+        }
+        self.rises.push_back(now);
         self.raising = Some(epoch);
         let history = self.random.history();
         self.events.push_back(Event::RaiseEpoch {
@@ -206,6 +219,22 @@ impl NodeLink {
             epoch,
             history,
         });
+    }
+
+    /// Whether no epoch begins by itself any more: too many did, and no person looked at them.
+    fn is_braked(&mut self, now: Millis) -> bool {
+        while self.rises.len() > RISES_MAX
+            || (self.rises.front()).is_some_and(|rise| !self.braked && now.since(*rise) >= RISES_MS)
+        {
+            self.rises.pop_front();
+        }
+        self.rises.len() == RISES_MAX
+    }
+
+    /// A person has confirmed the epoch: it may rise again.
+    pub fn handle_confirmed(&mut self) {
+        self.rises.clear();
+        self.braked = false;
     }
 
     pub(super) fn head_of(&self, node: &Node) -> Option<Head> {
@@ -236,7 +265,7 @@ mod tests {
             epoch: 3,
             term: 1,
             history: HistoryId([1; 16]),
-            recovered: Recovered::default(),
+            recovered: Vec::new(),
             limits: Limits::default(),
         };
         let mut link = NodeLink::new(config, &[2; 32]);

@@ -208,6 +208,15 @@ fn refusal(nodes: usize, reasons: &BTreeMap<String, usize>) -> String {
 
 /// Decides for one pending pod: the binding, or the condition and event that say why not.
 pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Option<String>) {
+    carry_out(place(cluster, pod), pod, now)
+}
+
+/// A pending pod that is not to be placed yet, whatever room there is.
+pub fn hold(pod: &Observed<Pod>, why: String, now: Timestamp) -> Plan {
+    carry_out(Verdict::Unschedulable(why), pod, now).0
+}
+
+fn carry_out(verdict: Verdict, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Option<String>) {
     let mut plan = Plan::default();
     let mut list = pod.status.conditions.clone();
     let set = |list: &mut Vec<_>, status: &str, reason: &str, message: &str| {
@@ -245,7 +254,7 @@ pub fn plan(cluster: &Cluster, pod: &Observed<Pod>, now: Timestamp) -> (Plan, Op
         durability,
         note,
     };
-    match place(cluster, pod) {
+    match verdict {
         Verdict::Bind(node) => {
             set(&mut list, "True", "", "");
             let name = format!("{}/{}", pod.metadata.namespace, pod.metadata.name);

@@ -19,7 +19,10 @@ impl Task {
             Event::Presence { node, presence } => (*presence == Presence::Ready).then_some(node),
             Event::Facts { node, .. } | Event::StreamOut { node, .. } => Some(node),
             Event::Report(report) => Some(&report.node),
-            Event::Reconnected(_) | Event::RaiseEpoch { .. } | Event::Dropped { .. } => None,
+            Event::Reconnected(_)
+            | Event::RaiseEpoch { .. }
+            | Event::Braked { .. }
+            | Event::Dropped { .. } => None,
         };
         if of.is_some_and(|node| self.leaving.contains_key(node)) {
             return;
@@ -63,6 +66,14 @@ impl Task {
                 );
                 self.rising = Some((epoch, history));
                 self.record();
+            }
+            Event::Braked { node, seen } => {
+                tracing::error!(
+                    %node, %seen, epoch = self.parts.control.epoch,
+                    "the epoch rises again and again: are there two controllers of this identity? \
+                     It does not rise any more before a person confirms it"
+                );
+                self.parts.board.set_braked(true);
             }
             Event::Dropped { node, reason } => {
                 let node = node.as_ref().map_or("-", NodeName::as_str);
@@ -131,6 +142,8 @@ impl Task {
             Ok(control) => {
                 if control.confirmed != self.parts.control.confirmed {
                     self.desired.touch_all();
+                    self.parts.machine.handle_confirmed();
+                    self.parts.board.set_braked(false);
                 }
                 self.parts.control = control;
                 self.parts.board.touch();

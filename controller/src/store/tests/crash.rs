@@ -166,6 +166,12 @@ async fn an_older_copy_is_known_by_the_hard_changes_that_it_lacks() {
     assert_eq!(store.hard(), last);
     drop(store);
 
+    let copies = [(); 4].map(|()| Recorder::with_files(&disk.files()));
+    let starts = copies.map(|copy| open(&copy).recovered().start);
+    assert!(
+        starts.iter().any(|start| *start != starts[0]),
+        "lives of copies begin elsewhere: {starts:?}"
+    );
     let Recovered { top, start } = open(&disk).recovered();
     assert!(top >= last && start > top, "{top} {start} {last}");
     assert!(last > copied, "so a copy of that moment has an earlier top");

@@ -2,6 +2,7 @@
 //! as a whole.
 
 mod lifecycle;
+mod once;
 mod property;
 mod scenario;
 mod silent;

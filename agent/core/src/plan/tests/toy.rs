@@ -8,7 +8,7 @@ use bramble_wire::object::{
 };
 
 use crate::desired::{Desired, Host};
-use crate::memory::{Life, Memory};
+use crate::memory::{Endings, Life, Memory};
 use crate::observed::{
     Exit, Failure, Health, Image, ImageState, Observed, ObservedContainer, ObservedPod, Run,
     Sandbox, Step, Stopping,
@@ -21,6 +21,7 @@ pub(super) struct Toy {
     pub(super) desired: Option<Desired>,
     pub(super) observed: Observed,
     pub(super) memory: Memory,
+    pub(super) endings: Endings,
     /// What would be left after a power cut.
     pub(super) disk: Memory,
     pub(super) now: Moment,
@@ -110,6 +111,7 @@ impl Toy {
             }),
             observed: Observed::default(),
             memory: Memory::default(),
+            endings: Endings::default(),
             disk: Memory::default(),
             now: Moment::new(1_000_000, 1_700_000_000_000),
             started: BTreeMap::new(),
@@ -154,6 +156,7 @@ impl Toy {
             &host,
             &self.observed,
             &self.memory,
+            &self.endings,
             self.now,
         )
     }
@@ -257,9 +260,14 @@ impl Toy {
                 }
             }
             match record.memory {
-                Some(memory) => self.memory.insert(record.uid, memory),
-                None => self.memory.remove(&record.uid),
-            };
+                Some(memory) => {
+                    self.memory.insert(record.uid, memory);
+                }
+                None => {
+                    self.memory.remove(&record.uid);
+                    self.endings.note(record.uid);
+                }
+            }
         }
         if hard {
             self.disk = self.memory.clone();

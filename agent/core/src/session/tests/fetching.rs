@@ -99,6 +99,7 @@ fn an_index_of_several_pieces_that_changes_between_them_starts_again() {
         total: 2,
         from,
         entries: of.index[from as usize..=from as usize].to_vec(),
+        cleared: false,
     };
     bench.answer(request.nonce, piece(&old, 0));
     let request = bench.request();
@@ -269,6 +270,7 @@ fn documents_that_are_not_to_be_believed() {
         total: u32::MAX,
         from: 0,
         entries: newer.index.clone(),
+        cleared: false,
     };
     check_refused("too many objects", &newer, Some(many));
 }

@@ -6,8 +6,10 @@ use super::*;
 #[track_caller]
 fn check(name: &str, have: impl FnOnce(Head) -> (Version, HistoryId, Digest), rises: Option<u64>) {
     let mut bench = Bench::new(2);
-    // The newest that the store had was 6, and this life begins at 9.
-    bench.link.config.recovered = Recovered { top: 6, start: 9 };
+    // The newest that the store had was 6, and this life begins at 9; the one before had nothing between
+    // 2 and 5.
+    let lives = [(2, 5), (6, 9)].map(|(top, start)| Recovered { top, start });
+    bench.link.config.recovered = lives.into();
     bench.document(0, objects(&[("a", 3, b"A")]), 10);
     bench.arrive(0);
     let head = bench
@@ -79,6 +81,16 @@ fn what_a_node_presents_is_judged() {
         "one that the store has forgotten",
         |h| (at(h, 2, 1, 7).0, h.history, other),
         Some(3),
+    );
+    check(
+        "one that an earlier life had forgotten",
+        |h| (at(h, 2, 1, 4).0, h.history, other),
+        Some(3),
+    );
+    check(
+        "one of that life",
+        |h| (at(h, 2, 1, 5).0, h.history, other),
+        None,
     );
     check(
         "one that it has forgotten, of the same content",
@@ -202,6 +214,45 @@ fn after_the_epoch_rose_every_node_has_to_speak_again() {
     assert_eq!(bench.welcome(0).version.epoch, 3);
     bench.link.handle_epoch(3, HistoryId([5; 16]), bench.now);
     assert_eq!(bench.version(0).epoch, 3, "the same epoch twice is nothing");
+}
+
+#[test]
+fn an_epoch_that_rises_again_and_again_waits_for_a_person() {
+    let mut bench = Bench::new(1);
+    bench.arrive(0);
+    let rise = |bench: &mut Bench, epoch: u64| {
+        let version = Version {
+            epoch,
+            term: 1,
+            rev: 1,
+        };
+        bench.birth(0, Some((version, HistoryId([9; 16]), Digest::default())));
+        let events = bench.events();
+        for event in &events {
+            if let Event::RaiseEpoch { epoch, history, .. } = event {
+                bench.link.handle_epoch(*epoch, *history, bench.now);
+            }
+        }
+        events
+    };
+    for epoch in [3, 5, 7] {
+        let events = rise(&mut bench, epoch);
+        assert!(
+            matches!(events[..], [Event::RaiseEpoch { .. }]),
+            "{events:?}"
+        );
+    }
+    let events = rise(&mut bench, 9);
+    assert!(matches!(events[..], [Event::Braked { .. }]), "{events:?}");
+    // However long nobody looks; it is said once.
+    bench.now = bench.now + 3_600_000;
+    assert_eq!(rise(&mut bench, 11), []);
+    bench.link.handle_confirmed();
+    let events = rise(&mut bench, 13);
+    assert!(
+        matches!(events[..], [Event::RaiseEpoch { epoch: 14, .. }]),
+        "{events:?}"
+    );
 }
 
 #[test]

@@ -355,6 +355,7 @@ fn a_node_that_lost_its_state_and_counts_from_the_beginning_is_heard() {
             total,
             from,
             entries,
+            cleared: false,
         }
     });
     bench.report(0, 1, None, vec![pod(2, Phase::Running)]);
