@@ -289,6 +289,7 @@ pub(super) fn pod() -> Pod {
         fs_group_on_root_mismatch: true,
         host_aliases: vec![("10.0.0.9".into(), vec!["a".into()])],
         pull_secrets: vec!["r".into()],
+        once: true,
     }
 }
 
