@@ -1,6 +1,8 @@
 //! What an emulated board is asked: a pod runs there, and what holds containers holds on its kernel.
 //! Each check is one name, one manifest and what kubectl must show of it.
 
+mod alone;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -15,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Check {
     /// What is shown by it.
     pub name: &'static str,
-    run: fn(&Board) -> Result<String>,
+    run: fn(&mut Board) -> Result<String>,
 }
 
 impl Check {
@@ -23,7 +25,7 @@ impl Check {
     ///
     /// # Errors
     /// With what was seen instead.
-    pub fn run(&self, board: &Board) -> Result<(String, Duration)> {
+    pub fn run(&self, board: &mut Board) -> Result<(String, Duration)> {
         let begun = Instant::now();
         let seen = (self.run)(board)?;
         Ok((seen, begun.elapsed()))
@@ -34,31 +36,35 @@ impl Check {
 pub const CHECKS: &[Check] = &[
     Check {
         name: "the kernel has cgroup v2 only",
-        run: cgroup_v2,
+        run: |board| cgroup_v2(board),
     },
     Check {
         name: "a pod runs, answers and ends",
-        run: pod_runs,
+        run: |board| pod_runs(board),
     },
     Check {
         name: "system calls are filtered",
-        run: seccomp,
+        run: |board| seccomp(board),
     },
     Check {
         name: "a memory limit kills, and the status says so",
-        run: memory,
+        run: |board| memory(board),
     },
     Check {
         name: "a fork bomb is bounded and dies whole",
-        run: processes,
+        run: |board| processes(board),
     },
     Check {
         name: "devices are denied",
-        run: devices,
+        run: |board| devices(board),
     },
     Check {
         name: "a processor limit is set",
-        run: processor,
+        run: |board| processor(board),
+    },
+    Check {
+        name: "it comes back alone",
+        run: alone::comes_back,
     },
 ];
 

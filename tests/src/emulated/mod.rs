@@ -5,7 +5,12 @@
 //! In: an initramfs (`tests/tools/initramfs.sh`), a kernel, and the built programs. Out: a [`Board`]
 //! that the real kubectl can be pointed at. Dropping it ends the emulator and the controller and removes
 //! the directory.
+//!
+//! What the board must keep is on a disk that outlives the machine: [`Board::power_off`] kills the
+//! emulator, [`Board::power_on`] boots it again, with or without a controller to be found.
 
+pub mod card;
+pub mod cards;
 pub mod checks;
 
 use std::fs::File;
@@ -16,13 +21,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::local::{Output, run, wait_until};
+use crate::local::{Output, http_get_path, run, wait_until};
+use card::Card;
 
 /// How long an emulated machine may take to boot, join and load its images: without hardware support,
 /// beside other work.
 pub const BOOT: Duration = Duration::from_secs(180);
 /// The host, as the emulated machine sees it.
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// Port on which a pod in the board's own network answers [`Board::ask`].
+pub const WEB: u16 = 8080;
+/// Size of the disk, sparse.
+const DISK: u64 = 1 << 30;
 /// Name of the node.
 pub const NODE: &str = "emulated";
 
@@ -89,6 +99,8 @@ pub struct Options {
     pub programs: PathBuf,
     /// The real kubectl.
     pub kubectl: PathBuf,
+    /// The disk is a card that may lose, at a power cut, whatever it was not told to flush.
+    pub card: bool,
 }
 
 /// An emulated board with its controller.
@@ -96,8 +108,10 @@ pub struct Options {
 pub struct Board {
     options: Options,
     dir: tempfile::TempDir,
-    api: u16,
-    controller: Child,
+    /// Of the API, of the broker, and the one that leads to [`WEB`] of the board.
+    ports: (u16, u16, u16),
+    card: Option<Card>,
+    controller: Option<Child>,
     machine: Option<Child>,
 }
 
@@ -110,11 +124,63 @@ impl Board {
         let dir = tempfile::Builder::new()
             .prefix("bramble-emulated-")
             .tempdir()?;
-        let (api, mqtt) = (free_port()?, free_port()?);
-        let log = File::create(dir.path().join("controller.log"))?;
-        let controller = Command::new(options.programs.join("bramble-controller"))
+        let mut board = Self {
+            ports: (free_port()?, free_port()?, free_port()?),
+            card: None,
+            controller: None,
+            machine: None,
+            options,
+            dir,
+        };
+        board.make_disk()?;
+        board.start_controller()?;
+        let token = board
+            .bramble(&["token", "create"])?
+            .stdout
+            .trim()
+            .to_owned();
+        board.power_on(Some(&token))?;
+        board.wait_ready()?;
+        Ok(board)
+    }
+
+    fn make_disk(&mut self) -> Result<()> {
+        let path = self.disk();
+        File::create(&path)?.set_len(DISK)?;
+        run(Command::new("mke2fs")
+            .args(["-q", "-F", "-t", "ext4"])
+            .arg(&path))?
+        .success()?;
+        if self.options.card {
+            self.card = Some(Card::insert(&path, &self.socket())?);
+        }
+        Ok(())
+    }
+
+    /// The disk's file; with a card, what the card surely keeps.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("card.sock")
+    }
+
+    /// The card, where there is one.
+    pub fn card(&self) -> Option<&Card> {
+        self.card.as_ref()
+    }
+
+    /// Starts the controller and waits until it answers.
+    ///
+    /// # Errors
+    /// With the end of its log.
+    pub fn start_controller(&mut self) -> Result<()> {
+        let (api, mqtt, _) = self.ports;
+        let log = File::create(self.dir.path().join("controller.log"))?;
+        let controller = Command::new(self.options.programs.join("bramble-controller"))
             .arg("--data-dir")
-            .arg(dir.path().join("controller"))
+            .arg(self.dir.path().join("controller"))
             .args(["--listen", &format!("127.0.0.1:{api}")])
             .args(["--mqtt-listen", &format!("127.0.0.1:{mqtt}")])
             .args(["--advertise", &HOST.to_string()])
@@ -123,31 +189,37 @@ impl Board {
             .stderr(log)
             .spawn()
             .context("starting the controller")?;
-        let mut board = Self {
-            options,
-            dir,
-            api,
-            controller,
-            machine: None,
-        };
+        self.controller = Some(controller);
         let answers = wait_until(Duration::from_secs(60), || {
-            Ok(board.kubeconfig().exists() && board.kubectl(&["get", "--raw", "/readyz"]).is_ok())
+            Ok(self.kubeconfig().exists() && self.kubectl(&["get", "--raw", "/readyz"]).is_ok())
         })?;
         ensure!(
             answers,
             "the controller does not answer\n{}",
-            board.tail("controller.log")
+            self.tail("controller.log")
         );
-        let token = board
-            .bramble(&["token", "create"])?
-            .stdout
-            .trim()
-            .to_owned();
-        board.power_on(Some(&token))?;
-        Ok(board)
+        Ok(())
     }
 
-    /// Starts the machine; with a token it joins.
+    /// Kills the controller.
+    pub fn kill_controller(&mut self) {
+        end(&mut self.controller);
+    }
+
+    /// Takes the power: the emulator is killed without a warning.
+    pub fn power_off(&mut self) {
+        end(&mut self.machine);
+    }
+
+    /// One HTTP GET of what listens on [`WEB`] in the board's own network.
+    ///
+    /// # Errors
+    /// When nobody answers, or with another status than 200.
+    pub fn ask(&self, path: &str) -> Result<String> {
+        http_get_path(Ipv4Addr::LOCALHOST, self.ports.2, path)
+    }
+
+    /// Starts the machine and waits until its agent does; with a token it joins, and loads the images.
     ///
     /// # Errors
     /// When it does not come up in time, with the end of its console.
@@ -158,7 +230,10 @@ impl Board {
             kind.console()
         );
         if let Some(token) = token {
-            line += &format!(" bramble.join={HOST}:{} bramble.token={token}", self.api);
+            line += &format!(
+                " bramble.join={HOST}:{} bramble.token={token}",
+                self.ports.0
+            );
         }
         let console = File::create(self.dir.path().join("console.log"))?;
         let mut command = kind.emulator();
@@ -174,8 +249,17 @@ impl Board {
                 "-serial",
                 "stdio",
             ])
-            .args(["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n"])
+            .arg("-netdev")
+            .arg(format!(
+                "user,id=n,hostfwd=tcp:127.0.0.1:{}-:{WEB}",
+                self.ports.2
+            ))
+            .args(["-device", "virtio-net-pci,netdev=n"])
             .args(["-device", "virtio-rng-pci"])
+            // Boards have no clock that goes on without power.
+            .args(["-rtc", "base=1970-01-01T00:00:00"])
+            .args(["-blockdev", &self.block_device()])
+            .args(["-device", "virtio-blk-pci,drive=disk"])
             .arg("-kernel")
             .arg(&self.options.kernel)
             .arg("-initrd")
@@ -203,6 +287,27 @@ impl Board {
             "the board did not come up\n{}",
             self.tail("console.log")
         );
+        Ok(())
+    }
+
+    fn block_device(&self) -> String {
+        match &self.card {
+            Some(_) => format!(
+                "driver=nbd,node-name=disk,server.type=unix,server.path={}",
+                self.socket().display()
+            ),
+            None => format!(
+                "driver=file,node-name=disk,filename={}",
+                self.disk().display()
+            ),
+        }
+    }
+
+    /// Waits until the controller says that the node is Ready.
+    ///
+    /// # Errors
+    /// With the end of the machine's console.
+    pub fn wait_ready(&self) -> Result<()> {
         let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
         let ready = wait_until(BOOT, || {
             let node = self.kubectl(&["get", "node", NODE, "-o", path]);
@@ -254,17 +359,17 @@ impl Board {
                 self.dir.path().join("cache").display()
             ))
             // The kubeconfig names the address that the board uses.
-            .arg(format!("--server=https://127.0.0.1:{}", self.api));
+            .arg(format!("--server=https://127.0.0.1:{}", self.ports.0));
         command
     }
 
     fn bramble(&self, args: &[&str]) -> Result<Output> {
         let text = std::fs::read_to_string(self.kubeconfig())?;
         let here = self.dir.path().join("kubeconfig");
-        let there = format!("https://{HOST}:{}", self.api);
+        let there = format!("https://{HOST}:{}", self.ports.0);
         std::fs::write(
             &here,
-            text.replace(&there, &format!("https://127.0.0.1:{}", self.api)),
+            text.replace(&there, &format!("https://127.0.0.1:{}", self.ports.0)),
         )?;
         let mut command = Command::new(self.options.programs.join("bramble"));
         run(command.args(args).env("KUBECONFIG", here))?.success()
@@ -293,11 +398,16 @@ impl Board {
 
 impl Drop for Board {
     fn drop(&mut self) {
-        for child in self.machine.iter_mut().chain([&mut self.controller]) {
-            // Errors mean that it has ended.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        end(&mut self.machine);
+        end(&mut self.controller);
+    }
+}
+
+fn end(process: &mut Option<Child>) {
+    if let Some(mut child) = process.take() {
+        // Errors mean that it has ended.
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
