@@ -63,6 +63,10 @@ pub const CHECKS: &[Check] = &[
         run: |board| processor(board),
     },
     Check {
+        name: "its clock wakes in 1970 and jumps",
+        run: |board| clock(board),
+    },
+    Check {
         name: "it comes back alone",
         run: alone::comes_back,
     },
@@ -191,4 +195,44 @@ fn processor(board: &Board) -> Result<String> {
     let (log, _) = run_to_end(board, "processor", "cat /sys/fs/cgroup/cpu.max", limit)?;
     ensure!(log.trim() == "10000 100000", "{log}");
     Ok(log.trim().to_owned())
+}
+
+/// The board has joined and been Ready by then. Its clock is set to what it should be, back, and half a
+/// century ahead; nothing that runs is started again, and each time another pod comes and is told of.
+fn clock(board: &Board) -> Result<String> {
+    let probe =
+        "    livenessProbe: {exec: {command: [\"true\"]}, periodSeconds: 1, timeoutSeconds: 60}\n";
+    board.apply(&manifest("steady", "sleep 100000", probe, ""))?;
+    let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+    board.kubectl(&["wait", "--for=condition=Ready", "pod/steady", &timeout])?;
+    let path = "jsonpath={.status.containerStatuses[0].containerID} \
+                {.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}";
+    let steady = || anyhow::Ok(board.kubectl(&["get", "pod", "steady", "-o", path])?.stdout);
+    let before = steady()?;
+    ensure!(before.ends_with(" 0 true"), "{before}");
+    let (first, _) = run_to_end(board, "first", "date +%Y", "")?;
+    ensure!(first.trim() == "1970", "it wakes in {first}");
+    let privileged = "    securityContext: {privileged: true}\n";
+    for (name, time) in [
+        ("set", "2026-11-21 12:00:00"),
+        ("back", "1970-01-02 00:00:00"),
+        ("ahead", "2076-01-01 00:00:00"),
+    ] {
+        let script = format!("date -s '{time}' > /dev/null && date +%Y");
+        let (log, end) = run_to_end(board, name, &script, privileged)?;
+        ensure!(log.trim() == &time[..4], "set to {time}: {log} {end}");
+        let now = steady()?;
+        let state = || board.kubectl(&["describe", "pod", "steady"]);
+        ensure!(
+            now == before,
+            "after {time}: {now}, before {before}\n{}",
+            state()?.stdout
+        );
+        let (log, end) = run_to_end(board, "next", "date +%Y", "")?;
+        ensure!(end.starts_with("Succeeded"), "after {time}: {log} {end}");
+    }
+    board.wait_ready()?;
+    ensure!(steady()? == before, "at the end: {}", steady()?);
+    board.kubectl(&["delete", "pod", "steady", "--timeout=60s"])?;
+    Ok("1970, 2026, 1970, 2076: nothing was started again".to_owned())
 }
