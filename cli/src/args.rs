@@ -8,10 +8,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::url::Url;
+pub(crate) use cluster::{Backup, Restore};
 pub(crate) use node::{NodeExec, NodeLogs, NodeStatus, PodName};
 pub(crate) use values::Account;
 use values::{account, node_name, token, token_id, ttl};
 
+mod cluster;
 mod node;
 mod values;
 
@@ -37,6 +39,7 @@ Examples:
   bramble image load hello.tar                            on the board that shall run it
   bramble kubeconfig --server https://192.168.1.10:6443   for kubectl on your laptop
   bramble status                                          what runs, and what does not
+  bramble backup /mnt/usb/bramble.tar                     everything, while it runs
 
 Exit codes: 0 done, 1 failed, 2 wrong usage."
 )]
@@ -128,6 +131,32 @@ Examples:
         #[command(flatten)]
         access: Access,
     },
+
+    /// Save the whole cluster, as it is now, while it runs
+    ///
+    /// Every object at one moment, Secrets among them, and the keys that make the cluster what it is:
+    /// whoever has the file can do everything, and be everybody. It is written with mode 0600; only an
+    /// administrator can make one. What pods have in their volumes is not part of it.
+    #[command(after_help = "\
+Examples:
+  bramble backup                                    bramble-2026-11-21T205500Z.tar, here
+  bramble backup /mnt/usb/bramble.tar --force       in place of the last one
+  bramble backup - | age -r age1… > bramble.tar.age
+  bramble restore --check /mnt/usb/bramble.tar      is it whole?")]
+    Backup(Backup),
+
+    /// Put a backup into the place of the controller's data, on the machine where it shall run
+    ///
+    /// The controller must be stopped. All of the file is looked at before anything is written; a power
+    /// cut leaves the old data or the new. What nodes run and the backup does not know goes on until a
+    /// person decides: see `bramble status` after the start.
+    #[command(after_help = "\
+Examples:
+  sudo bramble restore bramble.tar
+  sudo bramble restore bramble.tar --force           what is there is kept as DIR.before-1
+  bramble restore --check bramble.tar                only look whether it is whole
+  bramble restore bramble.tar --data-dir /srv/bramble")]
+    Restore(Restore),
 
     /// Container images on this board
     #[command(after_help = "\

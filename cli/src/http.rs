@@ -6,7 +6,7 @@
 
 mod message;
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +104,27 @@ impl Client {
         })
     }
 
+    /// GET of something that may be large, as it comes. `out` holds part of it when this fails.
+    pub(crate) fn download(&self, path: &str, out: &mut impl Write) -> Result<()> {
+        let refused = self.exchange("GET", path, "", |stream| message::download(stream, out))?;
+        match refused {
+            Some(answer) => bail!(self.refusal(&answer)),
+            None => Ok(()),
+        }
+    }
+
     fn request(&self, method: &str, path: &str, body: &str) -> Result<Answer> {
+        self.exchange(method, path, body, |stream| message::read(stream))
+    }
+
+    /// Sends a request; `read` gets what comes back.
+    fn exchange<T>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        read: impl FnOnce(&mut StreamOwned<ClientConnection, TcpStream>) -> Result<T>,
+    ) -> Result<T> {
         let mut head = format!(
             "{method} {}{path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n\
              User-Agent: bramble/{}\r\nConnection: close\r\nContent-Length: {}\r\n",
@@ -120,7 +140,7 @@ impl Client {
             head.push_str(&format!("Authorization: {value}\r\n"));
         }
         head.push_str("\r\n");
-        let exchange = || -> Result<Answer> {
+        let exchange = || -> Result<T> {
             let socket = self.connect()?;
             socket.set_read_timeout(Some(SILENCE))?;
             socket.set_write_timeout(Some(SILENCE))?;
@@ -129,7 +149,7 @@ impl Client {
             stream.write_all(head.as_bytes())?;
             stream.write_all(body.as_bytes())?;
             stream.flush()?;
-            message::read(stream)
+            read(&mut stream)
         };
         exchange().map_err(|error| self.explain(error))
     }

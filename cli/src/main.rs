@@ -6,6 +6,7 @@
 
 mod agent;
 mod args;
+mod backup;
 mod completion;
 mod doctor;
 mod http;
@@ -57,6 +58,8 @@ fn run(command: Command) -> Result<()> {
         Command::Token { command } => token::run(&command),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status { output, access } => status::run(&access, output),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(restore) => sibling::restore(&restore),
         Command::Image { command } => image::run(&command),
         Command::Node { command } => match command {
             Node::Doctor(args) => doctor::run(&args),

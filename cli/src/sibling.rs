@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::args::{Join, TOKEN_VARIABLE};
+use crate::args::{Join, Restore, TOKEN_VARIABLE};
 
 /// Becomes `program`, which stands beside this one; returns only when that fails.
 pub(crate) fn exec(program: &str, args: &[OsString]) -> Result<()> {
@@ -31,6 +31,30 @@ pub(crate) fn join(join: &Join) -> Result<()> {
             .args(agent_args(join))
             .env(TOKEN_VARIABLE, &join.token),
     )
+}
+
+/// Becomes the controller, told to restore.
+pub(crate) fn restore(restore: &Restore) -> Result<()> {
+    exec("bramble-controller", &restore_args(restore))
+}
+
+fn restore_args(restore: &Restore) -> Vec<OsString> {
+    // In one word, so that no name of a file is read as a flag.
+    let flag = |name: &str, value: &Path| {
+        let mut word = OsString::from(name);
+        word.push(value);
+        word
+    };
+    let mut args = vec![flag("--restore=", &restore.file)];
+    args.extend(
+        restore
+            .data_dir
+            .as_ref()
+            .map(|dir| flag("--data-dir=", dir)),
+    );
+    args.extend(restore.force.then(|| "--force".into()));
+    args.extend(restore.check.then(|| "--check".into()));
+    args
 }
 
 pub(crate) fn find(program: &str) -> Result<PathBuf> {
@@ -86,6 +110,25 @@ fn agent_args(join: &Join) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_controller_is_told_what_to_restore() {
+        let full = Restore {
+            file: "-x.tar".into(),
+            data_dir: Some("/d".into()),
+            force: true,
+            check: false,
+        };
+        let want = ["--restore=-x.tar", "--data-dir=/d", "--force"];
+        assert_eq!(restore_args(&full), want);
+        let check = Restore {
+            data_dir: None,
+            force: false,
+            check: true,
+            ..full
+        };
+        assert_eq!(restore_args(&check), ["--restore=-x.tar", "--check"]);
+    }
 
     #[test]
     fn the_agent_gets_everything_it_needs() {

@@ -22,6 +22,7 @@ use crate::join::Cidr;
     after_help = "Examples:\n  bramble-controller --advertise 192.168.1.10\n  \
                   bramble-controller --data-dir /srv/bramble --listen 0.0.0.0:7443\n  \
                   bramble-controller --broker mqtts://broker.lan:8883\n  \
+                  bramble-controller --data-dir /srv/bramble --restore bramble.tar\n  \
                   bramble-controller --data-dir /srv/bramble --restored\n\n\
                   Log level: RUST_LOG=debug, or per part: RUST_LOG=info,bramble_controller::apiserver=debug"
 )]
@@ -76,6 +77,19 @@ pub struct Config {
     /// it: they try it when they don't reach the present one. Repeatable.
     #[arg(long, value_name = "URL")]
     pub announce_broker: Vec<String>,
+
+    /// Puts a backup (`bramble backup`) into the place of --data-dir, begins a new epoch in it and ends.
+    /// Refuses a controller that runs, a directory that holds something, and a file that is not whole.
+    #[arg(long, value_name = "FILE", conflicts_with = "restored")]
+    pub restore: Option<PathBuf>,
+
+    /// With --restore: move whatever --data-dir holds aside, as <data-dir>.before-1. It is not deleted.
+    #[arg(long, requires = "restore")]
+    pub force: bool,
+
+    /// With --restore: only look whether the backup is whole.
+    #[arg(long, requires = "restore", conflicts_with = "force")]
+    pub check: bool,
 
     /// Begins a new epoch and ends: to be run once after an older copy of --data-dir was put in its
     /// place, before the controller is started. Nodes then keep what the copy does not know until a

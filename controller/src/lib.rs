@@ -1,6 +1,7 @@
 //! The controller: API server, store, controllers, broker and node link.
 
 pub mod apiserver;
+pub mod backup;
 pub mod broker;
 pub mod config;
 pub mod controllers;

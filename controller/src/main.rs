@@ -14,14 +14,17 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    let outcome = match config.restored {
-        true => run::mark_restored(&config).map(|epoch| {
+    let outcome = if let Some(file) = &config.restore {
+        run::restore(&config, file).map(|told| print!("{told}"))
+    } else if config.restored {
+        run::mark_restored(&config).map(|epoch| {
             println!(
-                "epoch {epoch} begins; start the controller, look at what the nodes run, then confirm it: \
-                 the controller's log says how"
+                "epoch {epoch} begins; start the controller, look at what the nodes run (bramble status), \
+                 then confirm it: the controller's log says how"
             );
-        }),
-        false => run::until_stopped(&config),
+        })
+    } else {
+        run::until_stopped(&config)
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

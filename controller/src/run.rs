@@ -18,6 +18,7 @@ use rustls_pki_types::pem::PemObject;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::apiserver::{self, Limits};
+use crate::backup;
 use crate::broker::{self, Broker};
 use crate::config::Config;
 use crate::controllers;
@@ -50,6 +51,48 @@ pub fn mark_restored(config: &Config) -> anyhow::Result<u64> {
     let store = open_store(&directory)?;
     let epoch = runtime()?.block_on(Control::begin_epoch(&store))?;
     Ok(epoch)
+}
+
+/// Puts a backup into the place of the data directory, or looks whether it is whole; what to tell.
+///
+/// # Errors
+/// Why not; the directory is as it was.
+pub fn restore(config: &Config, file: &Path) -> anyhow::Result<String> {
+    let of = |manifest: &backup::Manifest| {
+        let backup::Manifest {
+            cluster,
+            time,
+            revision,
+            version,
+            ..
+        } = manifest;
+        format!(
+            "cluster {cluster} as of {time} (revision {revision}, written by Bramble {version})"
+        )
+    };
+    if config.check {
+        let manifest = backup::check(file)?;
+        return Ok(format!("{} is whole: {}\n", file.display(), of(&manifest)));
+    }
+    let restored = backup::restore(file, &config.data_dir, config.force);
+    let restored = runtime()?.block_on(restored)?;
+    let mut told = format!(
+        "restored {} to {}\n",
+        of(&restored.manifest),
+        config.data_dir.display()
+    );
+    if let Some(aside) = &restored.aside {
+        told += &format!("what was there before is kept in {}\n", aside.display());
+    }
+    told += &format!(
+        "epoch {} begins: no node stops anything because this copy does not know it.\n\n\
+         1. Start the controller, and wait until the nodes are Ready: kubectl get nodes\n\
+         2. Look at what runs and is not known any more: bramble status. What you want to keep, apply again.\n\
+         3. Let the rest go: kubectl annotate --overwrite namespace kube-system \
+         bramble.dev/confirmed-epoch={0}\n",
+        restored.epoch
+    );
+    Ok(told)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

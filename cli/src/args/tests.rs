@@ -123,6 +123,8 @@ fn wrong_words_are_wrong_usage() {
         &["token", "delete", "a/b"],
         &["image", "load"],
         &["status", "-o", "yaml"],
+        &["restore"],
+        &["restore", "x.tar", "--check", "--force"],
         &["completion", "tcsh"],
         &["kubeconfig", "--server", "http://x"],
         &[],

@@ -1,6 +1,6 @@
 //! Reading an HTTP/1.1 answer: bounded, and whole or an error.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -17,7 +17,7 @@ pub(crate) struct Answer {
 }
 
 enum Length {
-    Known(usize),
+    Known(u64),
     Chunked,
     UntilEnd,
 }
@@ -25,19 +25,49 @@ enum Length {
 /// Reads one answer; the connection is not used again.
 pub(super) fn read(stream: impl Read) -> Result<Answer> {
     let mut input = BufReader::new(stream);
+    let (code, length) = last_head(&mut input)?;
+    let mut body = Vec::new();
+    copy(&mut input, code, &length, BODY_MAX as u64, &mut body)?;
+    Ok(Answer { code, body })
+}
+
+/// Reads one answer, which may be of any length, into `out`. What is not a good answer is returned.
+pub(super) fn download(stream: impl Read, out: &mut impl Write) -> Result<Option<Answer>> {
+    let mut input = BufReader::new(stream);
+    let (code, length) = last_head(&mut input)?;
+    if code == 200 {
+        copy(&mut input, code, &length, u64::MAX, out)?;
+        return Ok(None);
+    }
+    let mut body = Vec::new();
+    copy(&mut input, code, &length, BODY_MAX as u64, &mut body)?;
+    Ok(Some(Answer { code, body }))
+}
+
+/// The head of the answer; 100 Continue and the like come before.
+fn last_head(input: &mut impl BufRead) -> Result<(u16, Length)> {
     let mut budget = HEAD_MAX;
     loop {
-        let (code, length) = head(&mut input, &mut budget)?;
-        // 100 Continue and the like come before the answer.
-        if !(100..200).contains(&code) {
-            let body = match length {
-                _ if matches!(code, 204 | 304) => Vec::new(),
-                Length::Known(length) => exactly(&mut input, length)?,
-                Length::Chunked => chunks(&mut input)?,
-                Length::UntilEnd => until_end(&mut input)?,
-            };
-            return Ok(Answer { code, body });
+        let head = head(input, &mut budget)?;
+        if !(100..200).contains(&head.0) {
+            return Ok(head);
         }
+    }
+}
+
+/// Copies a whole body of at most `most` bytes.
+fn copy(
+    input: &mut impl BufRead,
+    code: u16,
+    length: &Length,
+    most: u64,
+    out: &mut impl Write,
+) -> Result<()> {
+    match length {
+        _ if matches!(code, 204 | 304) => Ok(()),
+        Length::Known(length) => exactly(input, *length, most, out),
+        Length::Chunked => chunks(input, most, out),
+        Length::UntilEnd => until_end(input, most, out),
     }
 }
 
@@ -87,27 +117,23 @@ fn line(input: &mut impl BufRead, budget: &mut usize) -> Result<String> {
     String::from_utf8(bytes).context("the answer's header is not text")
 }
 
-fn exactly(input: &mut impl Read, length: usize) -> Result<Vec<u8>> {
-    ensure!(length <= BODY_MAX, "the answer is too large");
-    let mut body = Vec::new();
+fn exactly(input: &mut impl Read, length: u64, most: u64, out: &mut impl Write) -> Result<()> {
+    ensure!(length <= most, "the answer is too large");
     // Grows with what comes: an announced length reserves nothing.
-    let read = input.take(u64::try_from(length)?).read_to_end(&mut body)?;
+    let read = std::io::copy(&mut input.take(length), out)?;
     ensure!(read == length, "the connection ended inside of the answer");
-    Ok(body)
+    Ok(())
 }
 
-fn until_end(input: &mut impl Read) -> Result<Vec<u8>> {
-    let mut body = Vec::new();
+fn until_end(input: &mut impl Read, most: u64, out: &mut impl Write) -> Result<()> {
     // TLS tells a closed stream from one that was cut, so an end is the end.
-    input
-        .take(u64::try_from(BODY_MAX)? + 1)
-        .read_to_end(&mut body)?;
-    ensure!(body.len() <= BODY_MAX, "the answer is too large");
-    Ok(body)
+    let read = std::io::copy(&mut input.take(most.saturating_add(1)), out)?;
+    ensure!(read <= most, "the answer is too large");
+    Ok(())
 }
 
-fn chunks(input: &mut impl BufRead) -> Result<Vec<u8>> {
-    let mut body = Vec::new();
+fn chunks(input: &mut impl BufRead, most: u64, out: &mut impl Write) -> Result<()> {
+    let mut left = most;
     loop {
         let mut budget = 1024;
         let size = line(input, &mut budget)?;
@@ -116,18 +142,17 @@ fn chunks(input: &mut impl BufRead) -> Result<Vec<u8>> {
             !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()),
             "the length of a chunk is no number"
         );
-        let size =
-            usize::from_str_radix(digits, 16).context("the length of a chunk is too large")?;
-        ensure!(size <= BODY_MAX - body.len(), "the answer is too large");
+        let size = u64::from_str_radix(digits, 16).context("the length of a chunk is too large")?;
+        ensure!(size <= left, "the answer is too large");
+        left -= size;
         if size == 0 {
             // Trailers are of no interest, and the connection ends here.
-            return Ok(body);
+            return Ok(());
         }
-        body.extend(exactly(input, size)?);
-        ensure!(
-            exactly(input, 2)? == *b"\r\n",
-            "a chunk is longer than it says"
-        );
+        exactly(input, size, size, out)?;
+        let mut end = Vec::new();
+        exactly(input, 2, 2, &mut end)?;
+        ensure!(end == *b"\r\n", "a chunk is longer than it says");
     }
 }
 
@@ -162,6 +187,21 @@ mod tests {
         ] {
             assert_eq!(check(text), Ok((want.0, want.1.to_owned())), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_download_is_whole_or_an_error_and_no_refusal_is_written() {
+        let get = |text: &str| {
+            let mut out = Vec::new();
+            let answer = download(text.as_bytes(), &mut out).map_err(|e| e.to_string());
+            (answer, String::from_utf8(out).unwrap())
+        };
+        let good = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        assert_eq!(get(good), (Ok(None), "abc".to_owned()));
+        let (answer, _) = get(&good[..good.len() - 8]);
+        assert!(answer.unwrap_err().contains("ended inside"));
+        let (answer, out) = get("HTTP/1.1 429 Busy\r\ncontent-length: 2\r\n\r\nno");
+        assert_eq!((answer.unwrap().unwrap().code, &*out), (429, ""));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use bramble_api::status::{Cause, Status};
 use bramble_api::time::Timestamp;
 use bramble_wire::join::{CertificateCreated, CertificateRequest, TokenRequest};
 use bytes::Bytes;
+use http::header::HeaderValue;
 use http::{Method, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,7 +12,8 @@ use serde_json::Value;
 
 use super::Context;
 use super::authn::{Identity, MASTERS};
-use super::respond::{self, Body};
+use super::respond::{self, Body, Broken};
+use crate::backup;
 use crate::pki::Csr;
 
 /// A join request holds five short fields; nobody without a token may send more.
@@ -62,6 +64,54 @@ pub(crate) async fn tokens(
     }
 }
 
+/// A backup of everything, secrets and keys among it: for those who may do everything anyway.
+pub(crate) async fn backup(
+    ctx: &Context,
+    identity: &Identity,
+    method: &Method,
+) -> Result<Response<Body>, Status> {
+    masters(identity, method, "GET", "backup")?;
+    let permit = ctx.backups.clone().try_acquire_owned();
+    let permit =
+        permit.map_err(|_| Status::too_many_requests("Another backup is being taken.", 5))?;
+    let taken = backup::take(&ctx.store, ctx.joiner.pki()).await;
+    let (manifest, pieces) = taken.map_err(Status::internal)?;
+    tracing::info!(
+        by = identity.user,
+        revision = manifest.revision,
+        "a backup is taken"
+    );
+    let stopping = ctx.stopping.clone();
+    let chunks = pieces.map(move |piece| {
+        let _held = &permit;
+        match stopping.is_stopping() {
+            true => Err(Broken),
+            false => Ok(Bytes::from(piece)),
+        }
+    });
+    let tar = HeaderValue::from_static("application/x-tar");
+    let body = respond::stream(futures_util::stream::iter(chunks));
+    Ok(respond::answer(200, tar, body))
+}
+
+/// Only who may do everything, and only by this method.
+fn masters(
+    identity: &Identity,
+    method: &Method,
+    wanted: &str,
+    resource: &str,
+) -> Result<(), Status> {
+    if method.as_str() != wanted {
+        let method = method.as_str();
+        return Err(Status::method_not_allowed("bramble.dev", resource, method));
+    }
+    if !identity.is_in(MASTERS) {
+        let why = format!("User {:?} is not in the group {MASTERS:?}", identity.user);
+        return Err(Status::forbidden("bramble.dev", resource, "", &why));
+    }
+    Ok(())
+}
+
 /// A client certificate for a person. It can do whatever its groups may, until it ends: only who may
 /// do everything anyway makes one.
 pub(crate) fn certificates(
@@ -70,18 +120,7 @@ pub(crate) fn certificates(
     method: &Method,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let resource = "certificates";
-    if method != Method::POST {
-        return Err(Status::method_not_allowed(
-            "bramble.dev",
-            resource,
-            method.as_str(),
-        ));
-    }
-    if !identity.is_in(MASTERS) {
-        let why = format!("User {:?} is not in the group {MASTERS:?}", identity.user);
-        return Err(Status::forbidden("bramble.dev", resource, "", &why));
-    }
+    masters(identity, method, "POST", "certificates")?;
     let request: CertificateRequest = parsed(body)?;
     let seconds = request.ttl_seconds.unwrap_or(DEFAULT_TTL);
     let mut causes = name_causes(&request);

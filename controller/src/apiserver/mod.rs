@@ -156,6 +156,8 @@ pub struct Context {
     users: Arc<Mutex<HashMap<String, usize>>>,
     pub(crate) requests: shares::Shares,
     pub(crate) joins: Arc<Semaphore>,
+    /// One backup at a time.
+    pub(crate) backups: Arc<Semaphore>,
     pub(crate) watches: shares::Shares,
     /// Turns true when the server stops: long answers end.
     pub(crate) stopping: Stopping,
@@ -166,6 +168,11 @@ pub struct Context {
 pub(crate) struct Stopping(pub(crate) tokio::sync::watch::Receiver<bool>);
 
 impl Stopping {
+    /// Whether it does now.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Resolves when it does.
     pub(crate) async fn wait(&mut self) {
         // A server that went away without a word stops too.

@@ -233,6 +233,9 @@ async fn plain(
         let body = bodies::read(body, headers, &ctx.limits).await?;
         return bramble::certificates(ctx, identity, method, &body);
     }
+    if let ["bramble", "v1", "backup"] = segments {
+        return bramble::backup(ctx, identity, method).await;
+    }
     if let ["bramble", "v1", "tokens", rest @ ..] = segments {
         let id = match rest {
             [] => None,

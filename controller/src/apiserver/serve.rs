@@ -121,6 +121,7 @@ pub async fn start(
         users: Arc::default(),
         requests: Shares::new(limits.requests, limits.requests_per_user),
         joins: Arc::new(Semaphore::new(limits.joins)),
+        backups: Arc::new(Semaphore::new(1)),
         watches: Shares::new(limits.watches, limits.watches_per_user),
         stopping: Stopping(stopping),
     });

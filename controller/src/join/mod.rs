@@ -80,6 +80,11 @@ impl Joiner {
         Ok(certificate_pem(&signed.map_err(internal)?))
     }
 
+    /// The cluster's keys.
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
     /// Who is a member.
     pub(crate) fn keys(&self) -> &NodeKeys {
         &self.keys

@@ -16,7 +16,7 @@ fn io<'a>(operation: &'static str, path: &'a Path) -> impl Fn(std::io::Error) ->
 }
 
 /// A directory only its owner may enter.
-pub(super) fn ensure_dir(path: &Path) -> Result<(), Error> {
+pub(crate) fn ensure_dir(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -49,7 +49,7 @@ pub(super) fn rename_dir(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// Writes a file of mode 0600, whole or not at all.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);

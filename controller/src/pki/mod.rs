@@ -12,7 +12,7 @@
 //! and boards wake in 1970.
 
 mod certs;
-mod files;
+pub(crate) mod files;
 mod follow;
 mod kubeconfig;
 mod names;
@@ -39,6 +39,15 @@ pub use serving::Serving;
 
 /// Signs service-account tokens.
 const SERVICE_ACCOUNTS: &str = "service-account.key";
+
+/// What can't be made again.
+pub const ROOTS: [&str; 5] = [
+    "cluster-id",
+    "ca.crt",
+    "ca.key",
+    "signing.key",
+    SERVICE_ACCOUNTS,
+];
 
 /// Why keys could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +221,24 @@ impl Pki {
             data_dir: options.data_dir.clone(),
             issuer,
         })
+    }
+
+    /// What can't be made again, by the names of its files.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn roots(&self) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
+        let dir = self.data_dir.join("pki");
+        let read = |name: &'static str| {
+            let path = dir.join(name);
+            let content = std::fs::read(&path).map_err(|source| Error::Io {
+                operation: "reading",
+                path,
+                source,
+            })?;
+            Ok((name, content))
+        };
+        ROOTS.into_iter().map(read).collect()
     }
 
     /// Writes `<data-dir>/admin.kubeconfig` for an API at `url` and returns its path.

@@ -31,7 +31,7 @@ pub(super) struct Engine {
 }
 
 /// The store's whole durable state at one revision.
-pub(super) struct Snapshot {
+pub struct Snapshot {
     pub(super) revision: Revision,
     pub(super) reserved: Revision,
     pub(super) entries: Vec<Arc<Entry>>,

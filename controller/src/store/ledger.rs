@@ -343,19 +343,13 @@ fn write_snapshot<M: Media>(
     mut compaction: Compaction<M>,
     snapshot: &Snapshot,
 ) -> Result<Compacted, LedgerError> {
-    compaction.append(&Record::Snapshot(snapshot.revision.0).encode())?;
-    compaction.append(&Record::Reserve(snapshot.reserved.0).encode())?;
-    for entry in &snapshot.entries {
-        let change = Change {
-            entry: entry.clone(),
-            deleted: false,
-        };
-        compaction.append(&encode(&[change]))?;
+    for record in snapshot.records_from(0) {
+        compaction.append(&record)?;
     }
     compaction.finish()
 }
 
-fn encode(changes: &[Change]) -> Vec<u8> {
+pub(super) fn encode(changes: &[Change]) -> Vec<u8> {
     let writes = changes.iter().map(|Change { entry, deleted }| Write {
         group: &entry.key.group,
         resource: &entry.key.resource,
@@ -414,6 +408,10 @@ impl Store for LedgerStore {
 
     fn raise_epoch(&self, epoch: u32) -> Result<Commit, Error> {
         self.engine.raise_epoch(epoch)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.engine.snapshot()
     }
 
     fn failed(&self) -> Durable {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Store,
-    engine::Engine,
+    engine::{Engine, Snapshot},
     journal::{BLOCK, Journal, Signal},
     types::{
         Commit, Durable, Entry, Error, Key, Limits, Listing, Op, Page, Recovered, Revision, Scope,
@@ -113,6 +113,10 @@ impl Store for MemoryStore {
 
     fn raise_epoch(&self, epoch: u32) -> Result<Commit, Error> {
         self.engine.raise_epoch(epoch)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.engine.snapshot()
     }
 
     fn failed(&self) -> Durable {

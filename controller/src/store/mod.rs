@@ -15,6 +15,7 @@
 //! [`Commit::durable`] after a write, [`Store::settled`] with the revision of what was read, and
 //! [`Store::watch`] (not [`Store::watch_pending`]) for streams.
 
+mod copy;
 mod engine;
 mod history;
 mod journal;
@@ -28,6 +29,8 @@ mod tests;
 mod types;
 mod watch;
 
+pub use copy::{Checker, Making, NoStore};
+pub use engine::Snapshot;
 pub use ledger::{LedgerStore, OpenError, Settings};
 pub use memory::MemoryStore;
 pub use types::{
@@ -98,6 +101,10 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Failed`] as for any commit.
     fn raise_epoch(&self, epoch: u32) -> Result<Commit, Error>;
+
+    /// Everything that belongs on disk, as of now: pointers, no copies. Nothing of it may leave the
+    /// process before its revision is [settled](Store::settled).
+    fn snapshot(&self) -> Snapshot;
 
     /// Resolves when the store has failed for good (the disk reported an error, so nothing that
     /// is pending will ever be acknowledged). The process must end.

@@ -5,6 +5,7 @@ mod admission;
 mod adoption;
 mod alone;
 mod apply;
+mod backup;
 mod bad_input;
 mod controllers;
 mod deployment;

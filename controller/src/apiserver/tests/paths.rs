@@ -181,3 +181,47 @@ async fn metrics_count_answers_watches_and_objects() {
         .await
         .expect(401);
 }
+
+/// All of the cluster is the administrators' alone, and no rule gives it to anybody else.
+#[tokio::test]
+async fn a_backup_is_for_administrators() {
+    let cluster = Cluster::start().await;
+    cluster.has_config_map("kept").await;
+    let reply = cluster.get("/bramble/v1/backup").await.expect(200);
+    assert_eq!(reply.headers["content-type"], "application/x-tar");
+    let held = |text: &str| {
+        let all = reply.body.windows(text.len());
+        all.into_iter().any(|part| part == text.as_bytes())
+    };
+    for text in [
+        "bramble-backup",
+        "pki/ca.key",
+        "store/records-000001",
+        "kept",
+    ] {
+        assert!(held(text), "{text}");
+    }
+    let refused = cluster.post("/bramble/v1/backup", &json!({})).await;
+    refused.expect(405);
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "all-paths"},
+        "rules": [{"nonResourceURLs": ["*"], "verbs": ["*"]}],
+    });
+    let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    cluster.post(path, &role).await.expect(201);
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "all-paths"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "all-paths"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}],
+    });
+    let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    cluster.post(path, &binding).await.expect(201);
+    let headers = [("impersonate-user", "ann")];
+    let reply = cluster
+        .send("GET", "/bramble/v1/backup", &headers, "")
+        .await;
+    let message = reply.expect(403).message();
+    assert!(message.contains("system:masters"), "{message}");
+}
