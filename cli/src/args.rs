@@ -3,15 +3,16 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::url::Url;
-pub(crate) use cluster::{Backup, Restore};
+pub(crate) use cluster::{
+    Backup, KubeconfigArgs, NodeRemove, NodeReplace, Release, Restore, TokenCommand,
+};
 pub(crate) use node::{NodeExec, NodeLogs, NodeStatus, PodName};
 pub(crate) use values::Account;
-use values::{account, node_name, token, token_id, ttl};
+use values::{node_name, token};
 
 mod cluster;
 mod node;
@@ -118,7 +119,10 @@ The address must be one of the controller's own, or one that it was told with
 `bramble controller --advertise`.")]
     Kubeconfig(Box<KubeconfigArgs>),
 
-    /// Show nodes, pods, and what is not well, in one screen
+    /// Show what waits for you, nodes, pods, and what is not well, in one screen
+    ///
+    /// After a restore, first of all: which nodes have not spoken yet, what runs that this cluster does not
+    /// know any more, and the commands that decide it.
     #[command(after_help = "\
 Examples:
   bramble status
@@ -157,6 +161,18 @@ Examples:
   bramble restore --check bramble.tar                only look whether it is whole
   bramble restore bramble.tar --data-dir /srv/bramble")]
     Restore(Restore),
+
+    /// Let go what nodes keep although the cluster does not know it any more, after a restore
+    ///
+    /// A pod that is let go is stopped by its node, as soon as that hears of it; data of its volumes stays.
+    /// With --all the new epoch is confirmed: every node stops what the cluster does not know, also nodes
+    /// that come back later. There is no way back.
+    #[command(after_help = "\
+Examples:
+  bramble status                              what is unclaimed
+  bramble release pi-2/shop/web-7d5-x2k1c
+  bramble release --all")]
+    Release(Release),
 
     /// Container images on this board
     #[command(after_help = "\
@@ -213,57 +229,6 @@ Examples:
     },
 }
 
-/// What kubeconfig is wanted, and where.
-#[derive(Debug, Default, Args)]
-#[command(group(clap::ArgGroup::new("where").multiple(true)))]
-pub(crate) struct KubeconfigArgs {
-    /// Address of the API in the output, instead of the one in the input
-    #[arg(long, value_name = "URL")]
-    pub(crate) server: Option<Url>,
-
-    /// For this user, with a client certificate
-    #[arg(long, value_name = "NAME", group = "whom")]
-    pub(crate) user: Option<String>,
-
-    /// A group of the user; may be repeated
-    #[arg(long = "group", value_name = "NAME", requires = "user")]
-    pub(crate) groups: Vec<String>,
-
-    /// For this service account, with a token
-    #[arg(
-        long,
-        alias = "token",
-        value_name = "[NAMESPACE/]NAME",
-        group = "whom",
-        value_parser = account
-    )]
-    pub(crate) service_account: Option<Account>,
-
-    /// How long that is valid: a number with s, m, h or d [default: 365d for users, 1h for service
-    /// accounts]
-    #[arg(long, value_name = "TIME", requires = "whom", value_parser = ttl)]
-    pub(crate) ttl: Option<Duration>,
-
-    /// Name of context and cluster in the output
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(crate) name: Option<String>,
-
-    /// Write to this file, which must not exist
-    #[arg(short, long, value_name = "FILE", group = "where")]
-    pub(crate) output: Option<PathBuf>,
-
-    /// Add to the file [default: the first of $KUBECONFIG, or ~/.kube/config]
-    #[arg(long, group = "where")]
-    pub(crate) merge: bool,
-
-    /// Replace the file or, with --merge, what has the same name in it
-    #[arg(long, requires = "where")]
-    pub(crate) force: bool,
-
-    #[command(flatten)]
-    pub(crate) access: Access,
-}
-
 /// Arguments for another program, untouched.
 #[derive(Debug, Args)]
 pub(crate) struct Program {
@@ -314,41 +279,6 @@ pub(crate) struct Join {
     /// More arguments for bramble-agent, after `--`
     #[arg(last = true, value_name = "ARGUMENT")]
     pub(crate) args: Vec<OsString>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Make a join token; prints the token and nothing else on standard output
-    #[command(after_help = "\
-Examples:
-  bramble token create
-  bramble token create --ttl 1h --uses 12
-  bramble token create | ssh root@board 'BRAMBLE_TOKEN=$(cat) bramble join https://192.168.1.10:6443'")]
-    Create {
-        /// How long it is valid: a number with s, m, h or d
-        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = ttl)]
-        ttl: Duration,
-        /// How many boards may join with it
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        uses: u32,
-        #[command(flatten)]
-        access: Access,
-    },
-    /// List the tokens that have not ended, without their secrets
-    #[command(after_help = "Examples:\n  bramble token list")]
-    List {
-        #[command(flatten)]
-        access: Access,
-    },
-    /// Remove a token; boards that joined with it stay
-    #[command(after_help = "Examples:\n  bramble token delete k3m9x2ab")]
-    Delete {
-        /// Its id: the first column of `bramble token list`
-        #[arg(value_parser = token_id)]
-        id: String,
-        #[command(flatten)]
-        access: Access,
-    },
 }
 
 /// How the agent of this board is reached.
@@ -457,6 +387,25 @@ Examples:
   bramble node exec -it shop/web -c nginx -- sh
   tar -c . | bramble node exec -i web -- tar -x -C /tmp")]
     Exec(NodeExec),
+    /// Take a node out of the cluster
+    ///
+    /// Shows what is bound to it, and asks. A board that is there is told to stop everything; one that is not
+    /// goes on with what it has until `bramble uninstall` is called on it. After a restore a node that is
+    /// removed is not waited for.
+    #[command(after_help = "\
+Examples:
+  bramble node remove pi-3
+  bramble node remove pi-3 --yes")]
+    Remove(NodeRemove),
+    /// Make a token with which another board takes a node's place
+    ///
+    /// It gets the node's name, its range of addresses and what is bound to it. From that moment the board
+    /// that was the node is no member any more. Prints the token and nothing else on standard output.
+    #[command(after_help = "\
+Examples:
+  bramble node replace pi-3
+  bramble join https://192.168.1.10:6443 --node-name pi-3 --token …     on the new board, as root")]
+    Replace(NodeReplace),
 }
 
 #[derive(Debug, Args)]

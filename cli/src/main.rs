@@ -12,8 +12,10 @@ mod doctor;
 mod http;
 mod image;
 mod kubeconfig;
+mod member;
 mod node;
 mod output;
+mod release;
 mod sibling;
 mod status;
 mod token;
@@ -61,11 +63,14 @@ fn run(command: Command) -> Result<()> {
         Command::Backup(args) => backup::run(&args),
         Command::Restore(restore) => sibling::restore(&restore),
         Command::Image { command } => image::run(&command),
+        Command::Release(args) => release::run(&args),
         Command::Node { command } => match command {
             Node::Doctor(args) => doctor::run(&args),
             Node::Status(args) => node::status::run(&args),
             Node::Logs(args) => node::logs::run(&args),
             Node::Exec(args) => node::exec::run(&args),
+            Node::Remove(args) => member::remove(&args),
+            Node::Replace(args) => member::replace(&args),
         },
         Command::Uninstall(args) => uninstall::run(&args),
         Command::Completion { shell } => completion::print(shell),

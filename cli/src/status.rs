@@ -1,17 +1,19 @@
 //! The state of the cluster in one screen.
 //!
-//! In: the nodes and pods of the API. Out: a [`Report`], shown as text or JSON. Working it out is
+//! In: how the cluster stands, the nodes and pods of the API. Out: a [`Report`], shown as text or JSON. Working it out is
 //! pure; a page of pods is reduced to counts and problems before the next one is asked for, so that
 //! a large cluster needs no more memory here than a small one.
 
 mod model;
 mod problem;
 mod render;
+mod standing;
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use bramble_api::time::Timestamp;
+use bramble_wire::standing::{STANDING_PATH, Standing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,6 +38,9 @@ struct Report {
     nodes: Vec<NodeLine>,
     pods: PodCounts,
     unhealthy: Vec<Problem>,
+    /// What waits for a person; absent when the server does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standing: Option<Standing>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -67,6 +72,8 @@ pub(crate) fn run(access: &Access, format: Output) -> Result<()> {
         server: client.server().to_string(),
         version: version.unwrap_or_default().to_owned(),
         kubernetes_version: kubernetes.to_owned(),
+        // Not everybody may see it, and not every server has it.
+        standing: client.get(STANDING_PATH).ok(),
         ..Report::default()
     };
     let now = now();
@@ -77,7 +84,11 @@ pub(crate) fn run(access: &Access, format: Output) -> Result<()> {
         report.add_pods(pods, now);
     })?;
     output::print(&match format {
-        Output::Text => render::text(&report),
+        Output::Text => {
+            let standing = report.standing.as_ref();
+            let first = standing.map(|standing| standing::text(standing, now));
+            first.unwrap_or_default() + &render::text(&report)
+        }
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
     })
 }

@@ -21,6 +21,7 @@ pub(crate) fn run(command: &TokenCommand) -> Result<()> {
             let request = TokenRequest {
                 ttl_seconds: Some(ttl.as_secs()),
                 uses: Some(*uses),
+                replaces: None,
             };
             create(&client(access)?, &request)
         }
@@ -55,7 +56,7 @@ fn create(client: &Client, request: &TokenRequest) -> Result<()> {
 }
 
 /// The address for a board: that of a kubeconfig on the controller's machine may be the loopback.
-fn reached_from_elsewhere(server: &Url) -> String {
+pub(crate) fn reached_from_elsewhere(server: &Url) -> String {
     let host = server.host.as_str();
     let loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     if loopback {
@@ -80,7 +81,10 @@ fn render(tokens: &[TokenInfo], now: Timestamp) -> String {
                 format!("{}/{}", token.nodes.len(), token.uses),
                 age(&token.created, 1),
                 age(&token.expires, -1),
-                plain(&token.nodes.join(",")),
+                match token.replaces.as_str() {
+                    "" => plain(&token.nodes.join(",")),
+                    node => format!("in place of {}", plain(node)),
+                },
             ]
         })
         .collect();
@@ -114,8 +118,17 @@ mod tests {
             expires: "2026-01-02T00:00:00Z".into(),
             uses,
             nodes: nodes.iter().map(|n| (*n).to_owned()).collect(),
+            replaces: String::new(),
         };
-        let tokens = [token("k3m9x2ab", 1, &[]), token("zz", 12, &["a", "b"])];
+        let place = TokenInfo {
+            replaces: "pi-3".into(),
+            ..token("yy", 1, &[])
+        };
+        let tokens = [
+            token("k3m9x2ab", 1, &[]),
+            token("zz", 12, &["a", "b"]),
+            place,
+        ];
         let now = Timestamp::parse("2026-01-01T01:00:00Z").unwrap();
         assert_eq!(
             render(&tokens, now),
@@ -123,6 +136,7 @@ mod tests {
 ID         USED   AGE   EXPIRES IN   NODES
 k3m9x2ab   0/1    60m   23h          -
 zz         2/12   60m   23h          a,b
+yy         0/1    60m   23h          in place of pi-3
 "
         );
         assert!(render(&[], now).contains("bramble token create"));

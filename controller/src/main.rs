@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         run::mark_restored(&config).map(|epoch| {
             println!(
                 "epoch {epoch} begins; start the controller, look at what the nodes run (bramble status), \
-                 then confirm it: the controller's log says how"
+                 then let go what you do not want: bramble release"
             );
         })
     } else {

@@ -88,8 +88,7 @@ pub fn restore(config: &Config, file: &Path) -> anyhow::Result<String> {
         "epoch {} begins: no node stops anything because this copy does not know it.\n\n\
          1. Start the controller, and wait until the nodes are Ready: kubectl get nodes\n\
          2. Look at what runs and is not known any more: bramble status. What you want to keep, apply again.\n\
-         3. Let the rest go: kubectl annotate --overwrite namespace kube-system \
-         bramble.dev/confirmed-epoch={0}\n",
+         3. Let the rest go: bramble release NODE/NAMESPACE/POD, or bramble release --all\n",
         restored.epoch
     );
     Ok(told)
@@ -363,7 +362,10 @@ async fn disconnect_removed(keys: NodeKeys, broker: Arc<Broker>) {
                 Err(_) => return,
             };
             let Some(NodeKey {
-                node, certificate, ..
+                node,
+                certificate,
+                identity,
+                ..
             }) = NodeKey::from_entry(&event.entry)
             else {
                 continue;
@@ -383,6 +385,11 @@ async fn disconnect_removed(keys: NodeKeys, broker: Arc<Broker>) {
                     }
                 });
             } else {
+                let before = event.previous.as_deref().and_then(NodeKey::from_entry);
+                if before.is_some_and(|before| before.identity != identity) {
+                    tracing::info!(%node, "another board has taken the place of the node");
+                    broker.kick(&node);
+                }
                 known.insert(node);
             }
         }

@@ -212,6 +212,10 @@ pub struct TokenRequest {
     /// How many nodes may join with it; absent means one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
+    /// The node whose place the board takes that joins with it: the name, the range of addresses and what
+    /// is bound to it. The board that had the name is no member any more from that moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
 }
 
 /// A token as lists show it: without its secret.
@@ -228,6 +232,9 @@ pub struct TokenInfo {
     pub uses: u32,
     /// Which nodes have.
     pub nodes: Vec<String>,
+    /// The only node that it is for, whose place a board takes with it; empty is any new one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replaces: String,
 }
 
 /// Answer to `POST /bramble/v1/tokens`; the only time that the secret is shown.

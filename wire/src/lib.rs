@@ -19,6 +19,7 @@
 //! | [`publish`] | what the protocol machines hand to the link |
 //! | [`clock`], [`random`] | time and randomness as arguments of the protocol machines |
 //! | [`join`] | how a board becomes a node: token and JSON bodies |
+//! | [`standing`] | what a person decides after a restore, as JSON |
 //! | [`limits`] | every bound in one place |
 #![no_std]
 
@@ -39,6 +40,7 @@ pub mod random;
 pub mod report;
 pub mod seal;
 pub mod shim;
+pub mod standing;
 pub mod stream;
 pub mod topic;
 pub mod version;

@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use super::values::ttl;
 use super::*;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -124,6 +127,11 @@ fn wrong_words_are_wrong_usage() {
         &["image", "load"],
         &["status", "-o", "yaml"],
         &["restore"],
+        &["release"],
+        &["release", "a/b/c", "--all"],
+        &["node", "remove"],
+        &["node", "remove", "Not A Name"],
+        &["node", "replace", "n", "--ttl", "soon"],
         &["restore", "x.tar", "--check", "--force"],
         &["completion", "tcsh"],
         &["kubeconfig", "--server", "http://x"],

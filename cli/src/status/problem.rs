@@ -41,12 +41,13 @@ pub(super) fn of_node(node: &Node) -> Vec<Problem> {
         Some(ready) => problems.push(problem(or(&ready.reason, "NotReady"), &ready.message)),
         None => problems.push(problem("Unknown", "it has not reported yet")),
     }
-    // Every other condition of a node names something bad.
+    // Every other condition of a node names something bad; of what every node has after a restore the
+    // screen tells first.
     problems.extend(
         node.status
             .conditions
             .iter()
-            .filter(|c| c.kind != "Ready" && c.status == "True")
+            .filter(|c| !matches!(c.kind.as_str(), "Ready" | "Unconfirmed") && c.status == "True")
             .map(|c| problem(&c.kind, &c.message)),
     );
     problems

@@ -204,3 +204,80 @@ fn nothing_that_an_object_says_moves_the_cursor() {
 fn places_in_lists_survive_the_query() {
     assert_eq!(escaped("eyJ2+/=&é"), "eyJ2%2B%2F%3D%26%C3%A9");
 }
+
+fn unclaimed(name: &str, node: &str) -> bramble_wire::standing::Unclaimed {
+    bramble_wire::standing::Unclaimed {
+        node: node.into(),
+        uid: "3f6c".into(),
+        namespace: "shop".into(),
+        name: name.into(),
+        images: vec!["registry.example/shop:v7".into()],
+        phase: "Running".into(),
+        since: "2025-12-31T23:00:00Z".into(),
+        released: false,
+    }
+}
+
+#[test]
+fn what_waits_for_a_person_comes_first_with_the_commands() {
+    let mut standing = Standing {
+        epoch: 8,
+        confirmed: 7,
+        waiting_for: vec!["pi-3".into(), "pi-4".into()],
+        waiting: 5,
+        unclaimed: vec![unclaimed("web-7d5-x2k1c", "pi-2"), unclaimed("", "pi-2")],
+        unclaimed_total: 30,
+        ..Standing::default()
+    };
+    assert_eq!(
+        standing::text(&standing, later()),
+        "\
+This cluster's store was set back (epoch 8): nodes keep what it does not know until you decide.
+Waiting for: pi-3, pi-4 and 3 more (bramble node remove pi-3, if it will not come back)
+UNCLAIMED            NODE   IMAGES                     SINCE
+shop/web-7d5-x2k1c   pi-2   registry.example/shop:v7   120m
+3f6c                 pi-2   registry.example/shop:v7   120m
+… 28 more (all: bramble status -o json)
+  keep:  apply it again; it comes as a new pod, then drop the old one
+  drop:  bramble release pi-2/shop/web-7d5-x2k1c
+  all:   bramble release --all
+
+"
+    );
+    standing.braked = true;
+    let text = standing::text(&standing, later());
+    assert!(text.contains("two controllers"), "{text}");
+    for pod in &mut standing.unclaimed {
+        pod.released = true;
+    }
+    let text = standing::text(&standing, later());
+    assert!(text.contains("let go and has still to stop"), "{text}");
+    standing.unclaimed.clear();
+    (standing.unclaimed_total, standing.waiting) = (0, 0);
+    standing.waiting_for.clear();
+    let text = standing::text(&standing, later());
+    assert!(text.contains("nothing of it is unknown"), "{text}");
+    assert!(text.contains("bramble release --all"), "{text}");
+    standing.confirmed = 8;
+    assert_eq!(standing::text(&standing, later()), "");
+    standing.unclaimed_total = 1;
+    let text = standing::text(&standing, later());
+    assert!(text.contains("still to stop: 1"), "{text}");
+}
+
+#[test]
+fn boards_that_are_no_members_are_shown() {
+    let stranger = bramble_wire::standing::Stranger {
+        node: "pi-9\u{1b}".into(),
+        address: "10.0.0.9".into(),
+        last_seen: "2026-01-01T00:59:50Z".into(),
+        ..bramble_wire::standing::Stranger::default()
+    };
+    let standing = Standing {
+        strangers: vec![stranger; 9],
+        ..Standing::default()
+    };
+    let text = standing::text(&standing, later());
+    assert!(text.contains("pi-9       10.0.0.9   10s"), "{text}");
+    assert!(text.contains("… 1 more"), "{text}");
+}

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::conditions;
 pub use taints::condition_taints;
-pub use told::notes;
+pub use told::{future, notes};
 
 /// Annotation with the platforms of images that run on the node, best first, with commas between.
 pub const PLATFORMS: &str = "bramble.dev/platforms";
@@ -23,6 +23,9 @@ pub const PLATFORMS: &str = "bramble.dev/platforms";
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// Taint of a node that says that it is not ready.
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
+/// Condition of a node that keeps what its document lacks.
+pub const UNCONFIRMED: &str = "Unconfirmed";
 
 /// Why a node is not ready whose agent said good-bye.
 pub const AGENT_STOPPED: &str = "AgentStopped";
@@ -102,6 +105,24 @@ pub fn heartbeat(node: &view::Node, facts: Option<&NodeFacts>, now: Timestamp) -
         patch.insert("spec".into(), json!({"taints": taint_list(rest)}));
     }
     (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// Whether the node keeps what its document lacks, because the store was set back and no person has
+/// confirmed the difference.
+pub fn unconfirmed(node: &view::Node, is: bool, now: Timestamp) -> Option<Value> {
+    let mut list = node.status.conditions.clone();
+    if is {
+        let message = "the store was set back: the node keeps what it lacks until a person decides (bramble status)";
+        let new = Condition {
+            last_heartbeat_time: Some(now),
+            ..conditions::now(UNCONFIRMED, "True", "StoreSetBack", message, now)
+        };
+        conditions::set(&mut list, new);
+    } else {
+        conditions::remove(&mut list, UNCONFIRMED);
+    }
+    (list != node.status.conditions)
+        .then(|| json!({"status": {"conditions": conditions_json(&list)}}))
 }
 
 /// Why a node does not answer.

@@ -172,11 +172,11 @@ fn name_causes(request: &CertificateRequest) -> Vec<Cause> {
     causes
 }
 
-fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Status> {
+pub(super) fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Status> {
     serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("request body: {e}")))
 }
 
-fn json(code: u16, value: &impl Serialize) -> Result<Response<Body>, Status> {
+pub(super) fn json(code: u16, value: &impl Serialize) -> Result<Response<Body>, Status> {
     serde_json::to_vec(value)
         .map(|bytes| respond::bytes(code, bytes))
         .map_err(Status::internal)

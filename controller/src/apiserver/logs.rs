@@ -1,6 +1,7 @@
 //! `pods/log`: finds the container, then relays what the node sends.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bramble_api::status::Status;
 use bramble_api::time::Timestamp;
@@ -15,6 +16,7 @@ use super::list::read;
 use super::request::{Info, Query};
 use super::respond::{self, Body, Broken};
 use super::{Context, stream, watch};
+use crate::nodelink::standing::Standing;
 use crate::nodelink::streams::{Reader, Writer};
 use crate::object::now;
 
@@ -55,6 +57,11 @@ pub type NodeStream = (Writer, Reader);
 pub trait PodLogs: Send + Sync + 'static {
     /// Opens a log. Dropping the stream ends it on the node too.
     fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogStream, Status>>;
+
+    /// How the cluster stands after its store was set back.
+    fn standing(&self) -> Arc<Standing> {
+        Arc::default()
+    }
 
     /// Opens a stream to a node. Dropping the reader ends it on the node too.
     fn stream(&self, node: &str, _what: What) -> BoxFuture<'static, Result<NodeStream, Status>> {

@@ -31,6 +31,7 @@ mod meta;
 mod metrics;
 mod options;
 mod rbac;
+mod recovery;
 mod refusals;
 mod request;
 mod respond;

@@ -21,7 +21,7 @@ use super::respond::{self, Body};
 use super::standing::Standing;
 use super::{
     Context, Limits, authorize, bodies, bramble, create, delete, documents, health, list, rbac,
-    review, stream, subresource, usage, watch, write,
+    recovery, review, stream, subresource, usage, watch, write,
 };
 
 /// kubectl looks here for kinds that are not served and stops with an error about this list when it
@@ -235,6 +235,14 @@ async fn plain(
     }
     if let ["bramble", "v1", "backup"] = segments {
         return bramble::backup(ctx, identity, method).await;
+    }
+    if let ["bramble", "v1", "standing"] = segments {
+        return recovery::standing(ctx, method);
+    }
+    if let ["bramble", "v1", "standing", "release"] = segments {
+        let _permit = ctx.requests.take(identity).ok_or_else(watch::busy)?;
+        let body = bodies::read(body, headers, &ctx.limits).await?;
+        return recovery::release(ctx, identity, method, &body).await;
     }
     if let ["bramble", "v1", "tokens", rest @ ..] = segments {
         let id = match rest {

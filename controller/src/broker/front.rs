@@ -204,12 +204,17 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Arc<Semaphore
 }
 
 async fn serve(stream: TcpStream, shared: &Shared, handle: AbortHandle) {
+    let from = stream.peer_addr();
     let Some((tls, fingerprint)) = handshake(stream, shared).await else {
         count(&shared.counters.handshake_failed);
         return;
     };
     let Some(member) = shared.members.member(&fingerprint) else {
         count(&shared.counters.not_a_member);
+        let shown = tls.get_ref().1.peer_certificates();
+        if let (Some(certificate), Ok(from)) = (shown.and_then(<[_]>::first), from) {
+            shared.members.note_stranger(certificate, from.ip());
+        }
         return;
     };
     let node = member.node.clone();

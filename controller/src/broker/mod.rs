@@ -17,7 +17,7 @@ mod access;
 mod front;
 mod members;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +73,9 @@ pub struct Member {
 pub trait Members: Send + Sync + 'static {
     /// The member with this certificate; `None` when there is none, or it is revoked.
     fn member(&self, certificate: &Fingerprint) -> Option<Member>;
+
+    /// Somebody showed a certificate (in DER) of the cluster's CA that is no member's.
+    fn note_stranger(&self, _certificate: &[u8], _from: IpAddr) {}
 }
 
 /// How the broker is set up.

@@ -1,14 +1,17 @@
 //! The table of node keys, with the lookups that broker and node link need.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 
 use bramble_wire::join::{hex_of, hex32};
 use bramble_wire::name::NodeName;
 use bramble_wire::seal::SealingPublic;
+use bramble_wire::standing::Stranger;
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
+use super::strangers::Strangers;
 use super::{GROUP, NODE_KEYS};
 use crate::store::{Entry, Error, Key, Page, Scope, Store, Watcher};
 
@@ -79,6 +82,7 @@ pub struct NodeKeys {
     store: Arc<dyn Store>,
     /// Certificate to node. A hint: the record in the store decides.
     certificates: Arc<RwLock<HashMap<[u8; 32], NodeName>>>,
+    strangers: Arc<Strangers>,
 }
 
 impl std::fmt::Debug for NodeKeys {
@@ -96,6 +100,7 @@ impl NodeKeys {
         let keys = Self {
             store,
             certificates: Arc::default(),
+            strangers: Arc::default(),
         };
         for key in keys.all()? {
             keys.remember(&key);
@@ -144,6 +149,18 @@ impl NodeKeys {
     pub fn watch(&self) -> Result<Watcher, Error> {
         self.store
             .watch(&Scope::all(GROUP, NODE_KEYS), self.store.revision())
+    }
+
+    /// Somebody showed a certificate of ours that is no member's.
+    pub(crate) fn note_stranger(&self, certificate: &[u8], from: IpAddr) {
+        self.strangers.note(certificate, from, crate::object::now());
+    }
+
+    /// Boards with a certificate of this cluster that are no members of it, those seen last first.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<Stranger> {
+        let member = |certificate: &[u8; 32]| self.by_fingerprint(certificate).is_some();
+        self.strangers.seen(crate::object::now(), member)
     }
 
     pub(super) fn remember(&self, key: &NodeKey) {

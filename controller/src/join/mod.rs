@@ -8,6 +8,7 @@
 mod cidr;
 mod keys;
 mod request;
+mod strangers;
 mod tokens;
 
 use std::sync::{Arc, Mutex};

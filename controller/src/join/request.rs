@@ -65,6 +65,10 @@ impl Joiner {
         let (mut record, record_at) = self.check_token(token)?;
         let identity = hex_of(candidate.identity.as_bytes());
         let name = candidate.node.to_string();
+        if let Some(other) = record.replaces.as_ref().filter(|n| **n != candidate.node) {
+            return Err(tokens::for_another(other));
+        }
+        let takes_over = record.replaces.is_some();
         let known = self.keys.by_name(&candidate.node);
         // A repeat, whose first answer was lost, is free. A board that was removed since is a
         // stranger again: what it used up lets it in no second time.
@@ -75,14 +79,15 @@ impl Joiner {
         }
         let known_at = self.store.get(&key_of(&name)).map(|e| e.modified);
         let index = match &known {
-            Some(key) if key.identity == candidate.identity => key.index,
+            Some(key) if takes_over || key.identity == candidate.identity => key.index,
             Some(_) => {
                 return Err(Status::conflict(
                     "",
                     "nodes",
                     &name,
                     "another board has this name; \
-                    remove it with `kubectl delete node` or join under another name",
+                    remove it (`bramble node remove`), take its place (`bramble node replace`), or join under \
+                    another name",
                 ));
             }
             None => self.free_index()?,

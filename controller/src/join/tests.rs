@@ -42,8 +42,8 @@ fn fixture() -> Fixture {
 impl Fixture {
     async fn token(&self, uses: u32) -> String {
         let request = TokenRequest {
-            ttl_seconds: None,
             uses: Some(uses),
+            ..TokenRequest::default()
         };
         self.joiner.create_token(&request).await.unwrap().token
     }
@@ -231,7 +231,7 @@ async fn tokens_are_listed_without_their_secret() {
     }
     let bad = TokenRequest {
         ttl_seconds: Some(0),
-        uses: None,
+        ..TokenRequest::default()
     };
     assert_eq!(f.joiner.create_token(&bad).await.unwrap_err().code(), 400);
 }
@@ -248,4 +248,50 @@ async fn keys_are_read_back_after_a_start() {
         keys.by_fingerprint(&fingerprint(&der)).unwrap().node,
         name("pi-1")
     );
+}
+
+#[tokio::test]
+async fn another_board_takes_the_place_of_a_node_with_a_token_for_it() {
+    let f = fixture();
+    let replace = async |node: &str| {
+        let request = TokenRequest {
+            replaces: Some(node.into()),
+            ..TokenRequest::default()
+        };
+        (f.joiner.create_token(&request).await).map(|created| created.token)
+    };
+    assert_eq!(replace("pi-1").await.unwrap_err().code(), 404);
+    assert_eq!(replace("Not A Name").await.unwrap_err().code(), 404);
+    let batch = f.token(10).await;
+    let first = f.join(&batch, "pi-1", 1).await.unwrap();
+    f.join(&batch, "pi-2", 2).await.unwrap();
+    let old = f.keys.by_name(&name("pi-1")).unwrap();
+    let lost = replace("pi-1").await.unwrap();
+    let token = replace("pi-1").await.unwrap();
+    let listed = f.joiner.tokens().unwrap().items;
+    let of: Vec<&str> = listed.iter().map(|token| token.replaces.as_str()).collect();
+    assert_eq!(of.iter().filter(|of| **of == "pi-1").count(), 1, "{of:?}");
+
+    assert_eq!(
+        f.join(&lost, "pi-1", 3).await,
+        Err(403),
+        "a later one was made"
+    );
+    assert_eq!(f.join(&token, "pi-2", 3).await, Err(403), "it is for pi-1");
+    assert_eq!(f.join(&token, "pi-9", 3).await, Err(403), "it is for pi-1");
+    assert_eq!(
+        f.join(&batch, "pi-1", 3).await,
+        Err(409),
+        "not with any token"
+    );
+    let second = f.join(&token, "pi-1", 3).await.unwrap();
+    assert_eq!(second.pod_cidr, first.pod_cidr);
+    let new = f.keys.by_name(&name("pi-1")).unwrap();
+    assert_ne!(new.identity, old.identity);
+    assert!(f.keys.by_fingerprint(&old.certificate).is_none());
+    assert!(f.keys.by_fingerprint(&new.certificate).is_some());
+    // A lost reply costs nothing, and the board that was replaced does not come back by what it knows.
+    f.join(&token, "pi-1", 3).await.unwrap();
+    assert_eq!(f.join(&batch, "pi-1", 1).await, Err(409));
+    assert_eq!(f.join(&token, "pi-1", 1).await, Err(403));
 }

@@ -3,6 +3,7 @@
 use bramble_api::status::Status;
 use bramble_api::time::Timestamp;
 use bramble_wire::join::{Token, TokenCreated, TokenInfo, TokenList, TokenRequest, hex_of};
+use bramble_wire::name::NodeName;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +29,9 @@ pub(super) struct Record {
     uses: u32,
     /// Identity key and name of each node that joined with it: a repeat is not another use.
     pub(super) used: Vec<(String, String)>,
+    /// The node whose place a board takes with it, and the only one that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replaces: Option<NodeName>,
 }
 
 impl Record {
@@ -39,6 +43,7 @@ impl Record {
             expires: time(self.expires),
             uses: self.uses,
             nodes: self.used.iter().map(|(_, node)| node.clone()).collect(),
+            replaces: (self.replaces.as_ref()).map_or_else(String::new, ToString::to_string),
         }
     }
 
@@ -79,6 +84,14 @@ pub(super) fn refused() -> Status {
         "",
         "the join token is unknown, has expired or was used; make a new one with `bramble token create`",
     )
+}
+
+/// To somebody who holds a token that is good, for another node.
+pub(super) fn for_another(node: &NodeName) -> Status {
+    let why = format!(
+        "the join token is for the board that takes the place of {node}: join with --node-name {node}"
+    );
+    Status::forbidden("", "nodes", node.as_str(), &why)
 }
 
 pub(super) fn put(record: &Record, expect: Expect) -> Result<Op, Status> {
@@ -125,6 +138,7 @@ impl Joiner {
                 "uses must be from 1 to {MAX_USES}"
             )));
         }
+        let replaces = self.replaced(request)?;
         self.forget_ended()?;
         let token = Token {
             ca_sha256: self.pki.ca_sha256(),
@@ -140,16 +154,39 @@ impl Joiner {
             expires: created.saturating_add(ttl),
             uses,
             used: Vec::new(),
+            replaces,
         };
-        let commit = self
-            .store
-            .commit(vec![put(&record, Expect::Absent)?])
-            .map_err(internal)?;
+        let mut ops = vec![put(&record, Expect::Absent)?];
+        if let Some(node) = &record.replaces {
+            // Only the last one counts: a person who makes another has lost the one before.
+            let records = self.records()?.into_iter();
+            let before = records.filter(|other| other.replaces.as_ref() == Some(node));
+            ops.extend(before.map(|other| Op::Delete {
+                key: key_of(&other.id),
+                expect: Expect::Any,
+                durability: Durability::Hard,
+            }));
+        }
+        let commit = self.store.commit(ops).map_err(internal)?;
         durable(commit).await?;
         Ok(TokenCreated {
             token: token.to_string(),
             info: record.info(),
         })
+    }
+
+    /// The member whose place a board is to take.
+    fn replaced(&self, request: &TokenRequest) -> Result<Option<NodeName>, Status> {
+        let Some(name) = &request.replaces else {
+            return Ok(None);
+        };
+        if request.uses.is_some_and(|uses| uses != 1) {
+            return Err(Status::bad_request("one board takes the place of a node"));
+        }
+        let node = NodeName::new(name).ok();
+        let known = node.filter(|node| self.keys.by_name(node).is_some());
+        let node = known.ok_or_else(|| Status::not_found("", "nodes", name))?;
+        Ok(Some(node))
     }
 
     /// Tokens that have not ended.

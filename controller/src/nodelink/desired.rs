@@ -9,6 +9,7 @@ use bramble_wire::object::PodUid;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::released;
 use super::watch::Source;
 use crate::join::NodeKey;
 use crate::store::{Entry, EventKind, Key};
@@ -78,6 +79,8 @@ pub(super) struct Desired {
     secrets: BTreeMap<Name, Arc<Entry>>,
     /// UIDs of accounts.
     accounts: BTreeMap<Name, String>,
+    /// Unclaimed pods that a person lets go.
+    released: BTreeSet<(NodeName, PodUid)>,
     dirty: BTreeSet<NodeName>,
 }
 
@@ -96,6 +99,7 @@ impl Desired {
             Source::Secrets => self.apply_config(gone, entry, true),
             Source::ServiceAccounts => self.apply_account(gone, entry),
             Source::NodeKeys => return self.apply_member(gone, entry),
+            Source::Released => self.apply_released(gone, entry),
             // No document is made of these.
             Source::Namespaces => {}
         }
@@ -189,6 +193,17 @@ impl Desired {
         self.dirty.extend(users.map(|(node, _)| node.clone()));
     }
 
+    fn apply_released(&mut self, gone: bool, entry: &Entry) {
+        let Some(pod) = released::from_entry(entry) else {
+            return;
+        };
+        self.dirty.insert(pod.0.clone());
+        match gone {
+            true => self.released.remove(&pod),
+            false => self.released.insert(pod),
+        };
+    }
+
     fn apply_member(&mut self, gone: bool, entry: &Arc<Entry>) -> Option<Membership> {
         let key = NodeKey::from_entry(entry)?;
         let node = key.node.clone();
@@ -233,6 +248,12 @@ impl Desired {
     /// Pods bound to a node, in the order of their keys.
     pub(super) fn pods(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Entry>> {
         self.pods.get(node).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// Unclaimed pods of a node that a person lets go.
+    pub(super) fn released(&self, node: &NodeName) -> Vec<PodUid> {
+        let of_node = self.released.iter().filter(|(at, _)| at == node);
+        of_node.map(|(_, uid)| *uid).collect()
     }
 
     pub(super) fn config_map(&self, namespace: &str, name: &str) -> Option<&Arc<Entry>> {

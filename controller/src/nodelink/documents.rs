@@ -45,7 +45,10 @@ pub(super) fn compile(
     confirmed_epoch: u64,
     tokens: &Maker,
 ) -> Document {
-    let config = config(member, common, confirmed_epoch);
+    let config = NodeConfig {
+        released: desired.released(&member.node),
+        ..config(member, common, confirmed_epoch)
+    };
     let (mut pods, mut undecodable) = (Vec::<FullPod>::new(), Vec::new());
     for entry in desired.pods(&member.node) {
         match view::decode(&entry.json) {
@@ -119,6 +122,7 @@ fn config(member: &NodeKey, common: &Common, confirmed_epoch: u64) -> NodeConfig
         service_cidr: wire_cidr(common.service_cidr),
         confirmed_epoch,
         brokers: common.brokers.clone(),
+        released: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A log that is followed outlives its stream: [`Follow`] says what becomes of it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bramble_api::status::Status;
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::NodeLink;
 use super::follow::{Follow, Next};
+use super::standing::Standing;
 use super::streams::{Error, Event, Reader};
 use super::task::Command;
 use crate::apiserver::{LogRequest, LogStream, NodeStream, PodLogs};
@@ -23,6 +25,10 @@ const FIRST_WAIT: Duration = Duration::from_secs(10);
 const FIRST_WAIT_FOLLOWED: Duration = Duration::from_secs(1);
 
 impl PodLogs for NodeLink {
+    fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing.borrow())
+    }
+
     fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogStream, Status>> {
         let link = self.clone();
         Box::pin(async move {

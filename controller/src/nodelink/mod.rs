@@ -18,6 +18,7 @@ mod follow;
 mod gates;
 mod logs;
 mod presence;
+pub(crate) mod released;
 mod reports;
 pub mod standing;
 pub mod streams;

@@ -77,6 +77,18 @@ pub(super) fn write_facts(
     write_presence(store, &member.node, Presence::Ready)
 }
 
+/// Writes whether a node keeps what its document lacks.
+pub(super) fn write_unconfirmed(store: &dyn Store, node: &NodeName, is: bool) -> Result<(), Error> {
+    let decide = |view: &view::Node| (node::unconfirmed(view, is, object::now()), Vec::new());
+    patch_node(store, node, decide).map(drop)
+}
+
+/// What is told of a node that knows a future of which the store does not.
+pub(super) fn future(store: &dyn Store, node: &NodeName, epoch: u64) -> Option<Note> {
+    let view: view::Node = view::decode(&store.get(&node_key(node))?.json).ok()?;
+    Some(node::future(&view, epoch))
+}
+
 /// Patches a Node; what is to be told then, or `None` when there is no such Node.
 fn patch_node(
     store: &dyn Store,

@@ -1,6 +1,7 @@
 //! The store, as the node link sees it: durable changes of all that documents are made of, up to
 //! one revision.
 
+use super::released;
 use crate::join::{GROUP, NODE_KEYS};
 use crate::store::{Entry, Error, Event, Page, Revision, Scope, Store, Watcher};
 use std::sync::Arc;
@@ -14,16 +15,19 @@ pub(super) enum Source {
     /// For the tokens of pods.
     ServiceAccounts,
     NodeKeys,
+    /// Unclaimed pods that a person lets go.
+    Released,
     /// For what a person says about the whole cluster.
     Namespaces,
 }
 
-const SOURCES: [Source; 6] = [
+const SOURCES: [Source; 7] = [
     Source::Pods,
     Source::ConfigMaps,
     Source::Secrets,
     Source::ServiceAccounts,
     Source::NodeKeys,
+    Source::Released,
     Source::Namespaces,
 ];
 
@@ -39,6 +43,7 @@ impl Source {
             Source::Secrets => Scope::all("", "secrets"),
             Source::ServiceAccounts => Scope::all("", "serviceaccounts"),
             Source::NodeKeys => Scope::all(GROUP, NODE_KEYS),
+            Source::Released => Scope::all(GROUP, released::RESOURCE),
             Source::Namespaces => Scope::all("", "namespaces"),
         }
     }
@@ -46,7 +51,7 @@ impl Source {
 
 /// A watcher for each source.
 pub(super) struct Watchers {
-    watchers: [(Source, Watcher); 6],
+    watchers: [(Source, Watcher); 7],
 }
 
 /// The state at the start of the watchers.
@@ -65,13 +70,22 @@ impl Watchers {
             entries.extend(listing.entries.into_iter().map(|entry| (source, entry)));
             Ok((source, store.watch(&source.scope(), listing.revision)?))
         };
-        let [pods, config_maps, secrets, accounts, keys, namespaces] = SOURCES;
+        let [
+            pods,
+            config_maps,
+            secrets,
+            accounts,
+            keys,
+            released,
+            namespaces,
+        ] = SOURCES;
         let watchers = [
             open(pods)?,
             open(config_maps)?,
             open(secrets)?,
             open(accounts)?,
             open(keys)?,
+            open(released)?,
             open(namespaces)?,
         ];
         // A list shows pending writes; nothing is made of them before they are durable.
@@ -87,7 +101,8 @@ impl Watchers {
             (secrets, c),
             (accounts, d),
             (keys, e),
-            (namespaces, f),
+            (released, f),
+            (namespaces, g),
         ] = &mut self.watchers;
         tokio::select! {
             event = a.next() => Ok((*pods, event?)),
@@ -95,7 +110,8 @@ impl Watchers {
             event = c.next() => Ok((*secrets, event?)),
             event = d.next() => Ok((*accounts, event?)),
             event = e.next() => Ok((*keys, event?)),
-            event = f.next() => Ok((*namespaces, event?)),
+            event = f.next() => Ok((*released, event?)),
+            event = g.next() => Ok((*namespaces, event?)),
         }
     }
 

@@ -21,7 +21,7 @@ fn churn(cluster: &Cluster, number: u32) -> Result<()> {
     Ok(())
 }
 
-fn restore(cluster: &Cluster, args: &[&str]) -> Result<Output> {
+pub(crate) fn restore(cluster: &Cluster, args: &[&str]) -> Result<Output> {
     let mut command = Command::new(cluster.options().programs.join("bramble"));
     command.arg("restore").args(args).arg("--data-dir");
     run(command.arg(cluster.options().dir.join("controller")))
@@ -47,8 +47,8 @@ fn root_backup_under_churn_and_restore_on_another_machine() -> Result<()> {
 
     // Saved while it is written to, and what was acknowledged before is part of it.
     let written = AtomicU32::new(0);
+    let stop = AtomicU32::new(u32::MAX);
     let before = std::thread::scope(|scope| -> Result<u32> {
-        let stop = AtomicU32::new(u32::MAX);
         let writer = scope.spawn(|| -> Result<()> {
             for number in 0.. {
                 if number >= stop.load(Ordering::SeqCst) {

@@ -187,6 +187,9 @@ pub struct NodeConfig {
     /// Where the controller's brokers are from now on, best first (`mqtts://host:port`); at most
     /// [`crate::limits::BROKERS_MAX`]. What the node was told when it joined comes after them.
     pub brokers: Vec<String>,
+    /// Pods that a person lets go before the epoch is confirmed as a whole: they are no longer kept when
+    /// the document lacks them.
+    pub released: Vec<PodUid>,
 }
 
 /// An IPv4 range.

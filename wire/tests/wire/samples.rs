@@ -380,6 +380,7 @@ fn every_object_of_version_1_loads() {
         },
         confirmed_epoch: 2,
         brokers: vec!["mqtts://pi.lan:8883".into()],
+        released: vec![uid()],
     };
     check("object-node", &Object::Node(config));
     check("object-pod", &Object::Pod(pod()));

@@ -68,16 +68,20 @@ impl Document {
     /// Puts the unclaimed objects in place, given the document before this one.
     pub(super) fn inherit(&mut self, before: Option<&Document>) {
         let Some(before) = before else { return };
-        if self.confirmed() {
+        let node = self.node().unwrap_or_default();
+        // A person confirmed what the epoch changed.
+        if node.confirmed_epoch >= self.version.epoch {
             return;
         }
+        let released =
+            |id: &ObjectId| matches!(id, ObjectId::Pod(uid) if node.released.contains(uid));
         let rose = self.version.epoch > before.version.epoch;
         let dropped = before
             .objects
             .iter()
             .filter(|(id, _)| rose && **id != ObjectId::Node);
         for (id, stored) in dropped.chain(&before.unclaimed) {
-            if !self.objects.contains_key(id) {
+            if !self.objects.contains_key(id) && !released(id) {
                 self.unclaimed.insert(id.clone(), stored.clone());
             }
         }
@@ -90,12 +94,6 @@ impl Document {
             Ok(Object::Node(node)) => Some(node),
             _ => None,
         }
-    }
-
-    /// Whether a person confirmed what the epoch changed.
-    fn confirmed(&self) -> bool {
-        let node = self.node();
-        node.is_some_and(|node| node.confirmed_epoch >= self.version.epoch)
     }
 
     /// Whether it is over a limit: [`DOCUMENT_MAX`] and [`DOCUMENT_OBJECTS_MAX`], once for what is

@@ -427,3 +427,26 @@ proptest! {
         prop_assert_eq!(view(&node).spec.taints.is_empty(), present);
     }
 }
+
+#[test]
+fn a_node_that_keeps_what_its_document_lacks_says_so_until_a_person_decides() {
+    let mut node = create("n", "10.42.0.0/24", &facts(), NOW);
+    let of = |node: &Value| {
+        let view = view(node);
+        let condition = conditions::find(&view.status.conditions, UNCONFIRMED).cloned();
+        condition.map(|condition| (condition.status, condition.reason))
+    };
+    assert_eq!(unconfirmed(&view(&node), false, NOW), None);
+    let patch = unconfirmed(&view(&node), true, NOW).unwrap();
+    apply(&mut node, &patch);
+    assert_eq!(of(&node), Some(("True".into(), "StoreSetBack".into())));
+    assert_eq!(unconfirmed(&view(&node), true, NOW), None, "said once");
+    told(&mut node, Heard::Facts, NOW);
+    assert!(of(&node).is_some(), "what the board says leaves it");
+    let patch = unconfirmed(&view(&node), false, NOW).unwrap();
+    apply(&mut node, &patch);
+    assert_eq!(of(&node), None);
+    let note = future(&view(&node), 8);
+    assert_eq!((note.warning, &*note.reason), (true, "UnknownFuture"));
+    assert!(note.message.contains("epoch 8"), "{}", note.message);
+}

@@ -48,6 +48,22 @@ pub fn notes(node: &Node, facts: Option<&NodeFacts>) -> Vec<Note> {
     notes
 }
 
+/// It presented a document of a time that the store does not know.
+pub fn future(node: &Node, epoch: u64) -> Note {
+    let name = &node.metadata.name;
+    Note {
+        regarding: Regarding::of(kinds::node(), &node.metadata),
+        warning: true,
+        reason: "UnknownFuture".into(),
+        message: format!(
+            "Node {name} holds a document that this cluster's store does not know: the store was set back, \
+             epoch {epoch} begins and nodes keep what they run until a person decides (bramble status)"
+        ),
+        component: "node-link",
+        host: String::new(),
+    }
+}
+
 fn pressure(kind: &str, is: bool) -> Option<&'static str> {
     Some(match (kind, is) {
         ("MemoryPressure", true) => "NodeHasInsufficientMemory",

@@ -13,6 +13,7 @@ mod limits;
 mod objects;
 mod paths;
 mod rbac;
+mod recovery;
 mod strangers;
 mod tokens;
 mod trials;

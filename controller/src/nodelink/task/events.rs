@@ -9,7 +9,7 @@ use bramble_wire::name::NodeName;
 use bramble_wire::object::{ObjectName, PodUid};
 
 use super::super::control::{self, Control};
-use super::super::{documents, presence, reports, will_of};
+use super::super::{documents, presence, released, reports, will_of};
 use super::Task;
 
 impl Task {
@@ -64,6 +64,8 @@ impl Task {
                     "a node knows a future that this store does not: a new epoch begins, and the \
                      nodes keep what they run until a person confirms the difference"
                 );
+                let told = presence::future(&*self.store, &node, epoch);
+                self.tell_of_node(Ok(told.into_iter().collect()));
                 self.rising = Some((epoch, history));
                 self.record();
             }
@@ -144,8 +146,12 @@ impl Task {
                     self.desired.touch_all();
                     self.parts.machine.handle_confirmed();
                     self.parts.board.set_braked(false);
+                    if let Err(error) = released::clear(&*self.store) {
+                        tracing::warn!(%error, "which pods were released is still on disk");
+                    }
                 }
                 self.parts.control = control;
+                self.tell_confirmed();
                 self.parts.board.touch();
                 if let Some(hint) = control.hint() {
                     tracing::warn!(
@@ -167,6 +173,16 @@ impl Task {
             }
             // Nothing is sent until the next start; nodes go on with what they have.
             Err(error) => tracing::error!(%error, "the record of who controls is not on disk"),
+        }
+    }
+
+    /// Says on every Node whether it keeps what its document lacks.
+    pub(super) fn tell_confirmed(&mut self) {
+        let control = self.parts.control;
+        let is = control.confirmed < control.epoch;
+        let members: Vec<NodeName> = self.desired.members().map(|key| key.node.clone()).collect();
+        for node in members {
+            self.note(presence::write_unconfirmed(&*self.store, &node, is));
         }
     }
 

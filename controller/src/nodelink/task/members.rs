@@ -32,6 +32,7 @@ impl Task {
                 self.dismiss(&member);
             }
         }
+        self.tell_confirmed();
     }
 
     pub(super) fn apply(&mut self, source: Source, kind: EventKind, entry: &Arc<Entry>) {

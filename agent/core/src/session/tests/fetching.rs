@@ -403,6 +403,43 @@ fn a_higher_epoch_is_taken_and_what_it_lacks_stays_until_confirmed() {
 }
 
 #[test]
+fn a_pod_that_a_person_lets_go_is_not_kept() {
+    let pods = [ObjectId::Pod(uid(1)), ObjectId::Pod(uid(2))];
+    let [first, second] = pods.clone();
+    let before = wanted(1, 900, &[("a", 3, b"A")]);
+    let before = before
+        .with(first, 4, b"pod")
+        .with(second.clone(), 4, b"pod");
+    let mut bench = Bench::settled(&before);
+    let config = |released: &[PodUid]| {
+        let config = NodeConfig {
+            released: released.to_vec(),
+            ..NodeConfig::default()
+        };
+        bramble_wire::encode(&Object::Node(config))
+    };
+    let kept = |bench: &Bench| {
+        let document = bench.session.document().unwrap();
+        document.unclaimed.keys().cloned().collect::<Vec<_>>()
+    };
+    let restored = wanted(2, 7, &[]).with(ObjectId::Node, 6, &config(&[]));
+    bench.head(&restored);
+    bench.accept(&restored);
+    assert_eq!(kept(&bench), [&pods[..], &[config_map("a")]].concat());
+
+    let released = wanted(2, 8, &[]).with(ObjectId::Node, 7, &config(&[uid(1)]));
+    bench.head(&released);
+    bench.accept(&released);
+    assert_eq!(kept(&bench), [second, config_map("a")]);
+
+    // A node that was away learns of both at once.
+    let mut bench = Bench::settled(&before);
+    bench.head(&released);
+    bench.accept(&released);
+    assert_eq!(kept(&bench), [pods[1].clone(), config_map("a")]);
+}
+
+#[test]
 fn a_secret_of_another_history_is_pulled_anew() {
     let secret = ObjectId::Secret(object_name("s"));
     let before = wanted(1, 10, &[("a", 3, b"A")]).with(secret.clone(), 4, b"sealed");

@@ -1,0 +1,114 @@
+//! How the cluster stands after its store was set back, as JSON of `/bramble/v1/standing`: what a person
+//! has to know and may decide. Shared by controller and command line.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// GET answers with [`Standing`].
+pub const STANDING_PATH: &str = "/bramble/v1/standing";
+/// POST of a [`Release`] answers with [`Released`].
+pub const RELEASE_PATH: &str = "/bramble/v1/standing/release";
+
+/// Most pods that may be released before the epoch is confirmed as a whole.
+pub const RELEASED_MAX: usize = 4096;
+
+/// How the cluster stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Standing {
+    /// The epoch; it rises when the store may have been set back.
+    pub epoch: u64,
+    /// The newest epoch of which a person has confirmed the difference.
+    pub confirmed: u64,
+    /// Nodes that have not said yet what they run: the first of them by name.
+    pub waiting_for: Vec<String>,
+    /// How many they are.
+    pub waiting: usize,
+    /// Pods that run although the store does not have them: the first of them by node.
+    pub unclaimed: Vec<Unclaimed>,
+    /// How many they are.
+    pub unclaimed_total: usize,
+    /// The epoch rose so often that two controllers may have this identity: it does not rise again before a
+    /// person confirms it.
+    pub braked: bool,
+    /// Boards with a certificate of this cluster that are no members of it: those seen last.
+    pub strangers: Vec<Stranger>,
+}
+
+impl Standing {
+    /// Whether a person has something to decide.
+    pub fn is_set_back(&self) -> bool {
+        self.confirmed < self.epoch
+    }
+}
+
+/// A pod that runs although the store does not have it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Unclaimed {
+    /// Where.
+    pub node: String,
+    /// Which.
+    pub uid: String,
+    /// Its namespace; empty when its node can't tell.
+    pub namespace: String,
+    /// Its name; empty when its node can't tell.
+    pub name: String,
+    /// Images of its containers.
+    pub images: Vec<String>,
+    /// `Pending`, `Running`, `Succeeded` or `Failed`.
+    pub phase: String,
+    /// When its node first saw it, RFC 3339, by the node's clock.
+    pub since: String,
+    /// A person lets it go; its node has not said yet that it has stopped.
+    pub released: bool,
+}
+
+/// A board that shows a certificate of this cluster and is no member of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Stranger {
+    /// The name in its certificate.
+    pub node: String,
+    /// SHA-256 of its certificate.
+    pub fingerprint: String,
+    /// Where it comes from.
+    pub address: String,
+    /// When it was last seen, RFC 3339, by the controller's clock.
+    pub last_seen: String,
+    /// How often it was seen since the controller started.
+    pub times: u64,
+}
+
+/// A person lets unclaimed pods go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Release {
+    /// The epoch that the person has looked at; another one is a conflict.
+    pub epoch: u64,
+    /// These.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<ReleasedPod>,
+    /// All of them, on every node, also on those that have not spoken yet: the epoch is confirmed.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub all: bool,
+}
+
+/// A pod that is let go.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleasedPod {
+    /// Where it runs.
+    pub node: String,
+    /// Which.
+    pub uid: String,
+}
+
+/// Answer to a [`Release`]: it is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// How many pods were named by it.
+    pub pods: usize,
+}
