@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bramble_agent::brokers::Brokers;
-use bramble_agent::config::{Drain, Places, Run};
+use bramble_agent::config::{Places, Run};
 use bramble_agent::events::Events;
 use bramble_agent::identity::{self, Identity};
 use bramble_agent::image::Store;
@@ -22,12 +22,13 @@ use bramble_agent::image::puller::{self, Puller};
 use bramble_agent::link;
 use bramble_agent::network::Network;
 use bramble_agent::pods::{Board, Bridge, Directories};
-use bramble_agent::reconcile::{self, Inputs, Surroundings, World};
+use bramble_agent::reconcile::{self, Inputs, Surroundings};
 use bramble_agent::runtime::cgroup::Cgroups;
 use bramble_agent::runtime::{KernelRuntime, Options};
 use bramble_agent::state::{Change, Contents, State};
+use bramble_agent::static_pods::{self, View};
 use bramble_agent::{clock, facts, join, local, status, streams, usage};
-use bramble_agent_core::plan::{Action, Durability, StopInput};
+use bramble_agent_core::plan::Durability;
 use bramble_agent_core::session::Observation;
 use bramble_link::tls::FloorClock;
 use bramble_wire::local::SOCKET;
@@ -113,8 +114,10 @@ async fn serve(
         opener: opener(&identity),
         node_name: identity.node.to_string(),
     };
+    let own = follow_static_pods(run, state, &contents)?;
     let inputs = Inputs {
         document: document.clone(),
+        static_pods: own.clone(),
         forget: forgotten,
         cleared,
         facts: facts.clone(),
@@ -128,8 +131,10 @@ async fn serve(
             boot: contents.boot,
             started: clock::now(),
             brokers: identity.brokers.iter().map(ToString::to_string).collect(),
+            static_pods: run.static_pods.to_string_lossy().into_owned(),
         },
         observations: observations.clone(),
+        static_pods: own,
         document,
         uplink: status::follow(is_welcomed.clone()),
         images: Arc::clone(&images),
@@ -208,6 +213,31 @@ async fn serve(
     Ok(())
 }
 
+/// The board's own pods: those of before at once, then what the folder says. Without a folder there are none.
+fn follow_static_pods(
+    run: &Run,
+    state: &State,
+    contents: &Contents,
+) -> anyhow::Result<watch::Receiver<Arc<View>>> {
+    let off = run.static_pods.is_empty();
+    let kept = if off {
+        Arc::default()
+    } else {
+        Arc::clone(&contents.static_pods)
+    };
+    let notes = Vec::new();
+    let (views, view) = watch::channel(Arc::new(View { kept, notes }));
+    if !off {
+        let this = std::env::current_exe().context("find this program")?;
+        let options = static_pods::Options {
+            folder: run.static_pods.clone().into(),
+            compiler: this.with_file_name("bramble"),
+        };
+        tokio::spawn(static_pods::follow(options, state.clone(), views));
+    }
+    Ok(view)
+}
+
 /// Watches for archives where the flags say so.
 fn import(flags: &Flags, places: &Places, images: &Arc<Store>) {
     let say = |what: &'static str, result: std::io::Result<()>| {
@@ -228,79 +258,8 @@ fn import(flags: &Flags, places: &Places, images: &Arc<Store>) {
     }
 }
 
-/// Ends every pod of a run directory.
-///
-/// # Errors
-/// When something is left.
-pub(crate) async fn drain(drain: Drain) -> anyhow::Result<()> {
-    let places = &drain.places;
-    let _lock = prepare(places).await?;
-    let images = Arc::new(open_images(places)?);
-    let options =
-        Options::beside_this_program(&places.run_dir, &places.data_dir, &places.cgroup_parent)?;
-    // Nobody listens any more.
-    let (events, _told) = Events::channel();
-    let board = open_board(places, options, &images, events).await?;
-    end_gently(&board, drain.grace).await;
-    let mut failures = board.clear(clock::now()).await;
-    if let Err(error) = board.network().remove().await {
-        failures.push(format!("the bridge: {error}"));
-    }
-    if !failures.is_empty() {
-        bail!("left behind: {}", failures.join("; "));
-    }
-    // An empty group is nobody's harm, and the next boot has none.
-    for error in Cgroups::discover(&places.cgroup_parent)?.remove_parent() {
-        tracing::warn!("{error}");
-    }
-    Ok(())
-}
-
-/// TERM, and a while to heed it.
-async fn end_gently(board: &Board<KernelRuntime, Bridge>, grace_s: u32) {
-    use bramble_agent_core::observed::Run;
-    let mut changes = World::changes(board);
-    let wait = async {
-        loop {
-            changes.mark_unchanged();
-            let seen = board.observe(&Default::default(), clock::now()).await;
-            let mut running = false;
-            for (uid, pod) in &seen.pods {
-                let containers: Vec<StopInput> = (pod.containers.iter())
-                    .filter_map(|(name, container)| match container.run {
-                        Run::Running { stopping, .. } => {
-                            running = true;
-                            stopping.is_none().then(|| StopInput {
-                                container: name.clone(),
-                                life: container.life,
-                                grace_s,
-                                ..StopInput::default()
-                            })
-                        }
-                        Run::Exited(_) => None,
-                    })
-                    .collect();
-                if !containers.is_empty() {
-                    let uid = *uid;
-                    let stop = Action::StopContainers { uid, containers };
-                    if let Err(failed) = board.execute(stop).await {
-                        tracing::warn!(pod = %uid, error = failed.message(), "could not be asked to end");
-                    }
-                }
-            }
-            if !running || changes.changed().await.is_err() {
-                return;
-            }
-        }
-    };
-    let limit = Duration::from_secs(u64::from(grace_s) + 2);
-    if tokio::time::timeout(limit, wait).await.is_err() {
-        tracing::warn!("some containers did not end in time; they are killed");
-    }
-}
-
 /// Directories, and the lock on the run directory: two agents on one would fight.
-async fn prepare(places: &Places) -> anyhow::Result<File> {
+pub(crate) async fn prepare(places: &Places) -> anyhow::Result<File> {
     if places.run_dir.as_os_str().len() > RUN_DIR_MAX {
         bail!(
             "--run-dir {} is longer than {RUN_DIR_MAX} characters: the paths of sockets in it would \
@@ -344,12 +303,12 @@ fn runtime_options(run: &Run) -> anyhow::Result<Options> {
     Ok(options)
 }
 
-fn open_images(places: &Places) -> anyhow::Result<Store> {
+pub(crate) fn open_images(places: &Places) -> anyhow::Result<Store> {
     let this = std::env::current_exe().context("find this program")?;
     Store::open(&places.data_dir, &this).context("open the image store")
 }
 
-async fn open_board(
+pub(crate) async fn open_board(
     places: &Places,
     options: Options,
     images: &Arc<Store>,

@@ -1,5 +1,6 @@
 //! Flags and sub-commands of `bramble-agent`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bramble_link::BrokerUrl;
@@ -94,6 +95,9 @@ pub struct Run {
     /// Images.
     #[command(flatten)]
     pub images: crate::image::flags::Flags,
+    /// Folder with manifests of the board's own pods, which run with or without a controller; empty: none
+    #[arg(long, value_name = "DIR", default_value = "/etc/bramble/pods")]
+    pub static_pods: OsString,
     /// The program bramble-shim [default: beside this program]
     #[arg(long, value_name = "PATH")]
     pub shim: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! `bramble-agent`: see the library.
 
 mod agent;
+mod drain;
 mod lock;
 
 use std::io::IsTerminal;
@@ -51,7 +52,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         match cli.command {
             None => agent::run(cli.run).await,
-            Some(Command::Drain(drain)) => agent::drain(drain).await,
+            Some(Command::Drain(drain)) => drain::run(drain).await,
             Some(Command::Unpack { .. }) => Ok(()),
         }
     });

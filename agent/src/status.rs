@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bramble_agent_core::session::{Document, Observation};
 use bramble_agent_core::time::Moment;
 use bramble_wire::local::{Board, Pod, Status, Uplink};
-use bramble_wire::object::{Object, ObjectId};
+use bramble_wire::object::{Container, Object, ObjectId};
 use bramble_wire::report::{ContainerState, Phase};
 use tokio::sync::watch;
 
 use crate::clock;
 use crate::image::{ImageId, Store};
+use crate::static_pods::View;
 
 /// Most lines of notes in an answer; the rest is counted.
 const NOTES_MAX: usize = 64;
@@ -23,6 +24,8 @@ pub struct Sources {
     pub node: Node,
     /// What the loop says.
     pub observations: watch::Receiver<Observation>,
+    /// The board's own pods.
+    pub static_pods: watch::Receiver<Arc<View>>,
     /// The accepted document.
     pub document: watch::Receiver<Option<Arc<Document>>>,
     /// Since when the controller is there or away.
@@ -44,6 +47,8 @@ pub struct Node {
     pub started: Moment,
     /// Where a broker is looked for, best first.
     pub brokers: Vec<String>,
+    /// Folder of the board's own pods; empty when there is none.
+    pub static_pods: String,
 }
 
 /// Whether the controller is there, and since when.
@@ -99,7 +104,7 @@ impl Sources {
             document: version(document.as_deref()),
             pods_wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
             pods_running: u32::try_from(running).unwrap_or(u32::MAX),
-            notes: notes(&observation),
+            notes: notes(&observation, &self.static_pods.borrow()),
         }
     }
 
@@ -131,8 +136,9 @@ impl Sources {
             converged: document
                 .as_ref()
                 .is_some_and(|document| observation.converged == Some(document.version)),
+            static_pods: self.node.static_pods.clone(),
             now: now.unix,
-            notes: notes(&observation),
+            notes: notes(&observation, &self.static_pods.borrow()),
         }
     }
 
@@ -140,13 +146,16 @@ impl Sources {
     pub fn pods(&self) -> Vec<Pod> {
         let observation = self.observations.borrow();
         let document = self.document.borrow();
+        let kept = Arc::clone(&self.static_pods.borrow().kept);
         let mut pods: Vec<Pod> = (observation.pods.iter())
             .map(|(uid, report)| {
                 let mut report = report.clone();
                 report.unclaimed =
                     (document.as_ref()).is_some_and(|document| document.is_unclaimed(uid));
                 let name = observation.names.get(uid).cloned().unwrap_or_default();
-                Pod { name, report }
+                let file = kept.pods().find(|(_, pod)| pod.uid == *uid);
+                let file = file.map(|(file, _)| file.to_owned());
+                Pod { name, report, file }
             })
             .collect();
         pods.sort_by(|a, b| (&a.name, a.report.uid).cmp(&(&b.name, b.report.uid)));
@@ -164,6 +173,10 @@ impl Sources {
             .filter(|container| matches!(container.state, ContainerState::Running { .. }))
             .map(|container| ImageId(container.image_id.clone()))
             .collect();
+        let kept = Arc::clone(&self.static_pods.borrow().kept);
+        let resolved = |container: &Container| Some(self.images.resolve(&container.image).ok()?.id);
+        let own = kept.pods().flat_map(|(_, pod)| pod.all_containers());
+        ids.extend(own.filter_map(resolved));
         let document = self.document.borrow();
         let bodies = document.iter().flat_map(|document| document.effective());
         for (id, _, body) in bodies {
@@ -171,11 +184,7 @@ impl Sources {
                 (id, bramble_wire::decode(body, "object"))
             {
                 let images = pod.all_containers();
-                ids.extend(
-                    images.filter_map(|container| {
-                        Some(self.images.resolve(&container.image).ok()?.id)
-                    }),
-                );
+                ids.extend(images.filter_map(resolved));
             }
         }
         ids
@@ -187,7 +196,7 @@ fn version(document: Option<&Document>) -> String {
 }
 
 /// What a person should know: pressure on the board, and what waits.
-fn notes(observation: &Observation) -> Vec<String> {
+fn notes(observation: &Observation, view: &View) -> Vec<String> {
     let pressure = (observation.facts.conditions.iter())
         .filter(|condition| condition.status == Some(true))
         .map(|condition| format!("{}: {}", condition.kind, condition.message));
@@ -209,7 +218,9 @@ fn notes(observation: &Observation) -> Vec<String> {
             });
         whole.into_iter().chain(containers)
     });
-    let mut notes: Vec<String> = (pressure.chain(waits))
+    let mut notes: Vec<String> = (view.notes.iter().cloned())
+        .chain(pressure)
+        .chain(waits)
         .map(|note| note.trim_end().to_owned())
         .collect();
     if let Some(more) = notes.len().checked_sub(NOTES_MAX).filter(|more| *more > 0) {

@@ -10,7 +10,9 @@ use crate::url::Url;
 pub(crate) use cluster::{
     Backup, KubeconfigArgs, NodeRemove, NodeReplace, Release, Restore, TokenCommand,
 };
-pub(crate) use node::{NodeExec, NodeLogs, NodeStatus, PodName};
+pub(crate) use node::{
+    CompilePods, NodeApply, NodeDelete, NodeExec, NodeLogs, NodeStatus, PodName,
+};
 pub(crate) use values::Account;
 use values::{node_name, token};
 
@@ -195,6 +197,13 @@ Examples:
         #[command(subcommand)]
         command: Node,
     },
+
+    /// Compile manifests of a board's own pods; the agent starts this itself
+    #[command(
+        hide = true,
+        after_help = "Examples:\n  bramble compile-pods /etc/bramble/pods kiosk.yaml | xxd"
+    )]
+    CompilePods(CompilePods),
 
     /// Take Bramble off this machine
     ///
@@ -406,6 +415,21 @@ Examples:
   bramble node replace pi-3
   bramble join https://192.168.1.10:6443 --node-name pi-3 --token …     on the new board, as root")]
     Replace(NodeReplace),
+    /// Run a file's pods on this board, with or without a controller
+    ///
+    /// Writes the file into the folder of the board's own pods (`bramble-agent --static-pods`); the agent takes it
+    /// from there, now and after every reboot. ConfigMaps and Secrets that the pods name can be in the same file.
+    #[command(after_help = "\
+Examples:
+  sudo bramble node apply -f kiosk.yaml
+  bramble node apply -f - --name kiosk < kiosk.yaml")]
+    Apply(NodeApply),
+    /// Take a file of the board's own pods away; its pods end
+    #[command(after_help = "\
+Examples:
+  sudo bramble node delete kiosk              the file kiosk.yaml
+  bramble node delete default/kiosk-pod       the file that says this pod, and no other")]
+    Delete(NodeDelete),
 }
 
 #[derive(Debug, Args)]

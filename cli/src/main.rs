@@ -12,6 +12,7 @@ mod doctor;
 mod http;
 mod image;
 mod kubeconfig;
+mod manifests;
 mod member;
 mod node;
 mod output;
@@ -71,7 +72,10 @@ fn run(command: Command) -> Result<()> {
             Node::Exec(args) => node::exec::run(&args),
             Node::Remove(args) => member::remove(&args),
             Node::Replace(args) => member::replace(&args),
+            Node::Apply(args) => node::own::apply(&args),
+            Node::Delete(args) => node::own::delete(&args),
         },
+        Command::CompilePods(args) => manifests::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),
         Command::Completion { shell } => completion::print(shell),
         Command::Version { access } => version::run(&access),

@@ -20,6 +20,7 @@
 //! | [`clock`], [`random`] | time and randomness as arguments of the protocol machines |
 //! | [`join`] | how a board becomes a node: token and JSON bodies |
 //! | [`standing`] | what a person decides after a restore, as JSON |
+//! | [`manifest`] | what a board's own manifests say, from the child that read them |
 //! | [`limits`] | every bound in one place |
 #![no_std]
 
@@ -32,6 +33,7 @@ pub mod envelope;
 pub mod join;
 pub mod limits;
 pub mod local;
+pub mod manifest;
 pub mod message;
 pub mod name;
 pub mod object;

@@ -232,6 +232,8 @@ pub struct Board {
     pub document: String,
     /// The document has been carried out.
     pub converged: bool,
+    /// Folder of the board's own pods; empty when there is none.
+    pub static_pods: String,
     /// The board's clock, which may be wrong.
     pub now: UnixMs,
     /// What a person should know, a line each.
@@ -256,6 +258,8 @@ pub struct Pod {
     pub name: ObjectName,
     /// Its state.
     pub report: PodReport,
+    /// The file that says it, for a pod of the board's own.
+    pub file: Option<String>,
 }
 
 #[cfg(test)]

@@ -101,6 +101,26 @@ impl Desired {
         desired
     }
 
+    /// Adds the board's own pods and what they read. What the document has under the same name counts first.
+    pub fn add_static<'a>(
+        &mut self,
+        pods: impl IntoIterator<Item = &'a Pod>,
+        config_maps: impl IntoIterator<Item = &'a ConfigMap>,
+        secrets: impl IntoIterator<Item = &'a (ObjectName, SecretData)>,
+    ) {
+        for pod in pods {
+            self.pods.insert(pod.uid, pod.clone());
+        }
+        for map in config_maps {
+            let place = self.config_maps.entry(map.name.clone());
+            place.or_insert_with(|| map.clone());
+        }
+        for (name, data) in secrets {
+            let place = self.secrets.entry(name.clone());
+            place.or_insert_with(|| Some(data.clone()));
+        }
+    }
+
     /// Image references that the document names, each once.
     pub fn images(&self) -> BTreeSet<&str> {
         self.pods

@@ -8,16 +8,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+use rustix::fs::inotify::WatchFlags;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use tokio::io::unix::AsyncFd;
 
 use super::store::{Error, Store};
+use crate::notices::Notices;
 
 /// Where udev names file systems by their labels.
 pub const BY_LABEL: &str = "/dev/disk/by-label";
@@ -37,7 +36,7 @@ pub async fn watch_folder(store: Arc<Store>, folder: PathBuf) -> io::Result<()> 
     fs::create_dir_all(&folder)?;
     let notices = Notices::new()?;
     let what = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
-    add_watch(notices.fd.get_ref(), &folder, what)?;
+    notices.watch(&folder, what)?;
     let mut seen = BTreeSet::new();
     loop {
         load_new(&store, &folder, &mut seen).await;
@@ -81,45 +80,12 @@ fn watch_nearest(notices: &Notices, folder: &Path) -> io::Result<()> {
     let what = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE | WatchFlags::ONLYDIR;
     let mut error = io::Error::from(io::ErrorKind::NotFound);
     for folder in folder.ancestors() {
-        match add_watch(notices.fd.get_ref(), folder, what) {
-            Ok(_) => return Ok(()),
-            Err(errno) => error = errno.into(),
+        match notices.watch(folder, what) {
+            Ok(()) => return Ok(()),
+            Err(other) => error = other,
         }
     }
     Err(error)
-}
-
-/// That something changed; what it was is looked up.
-struct Notices {
-    fd: AsyncFd<OwnedFd>,
-}
-
-impl Notices {
-    #[allow(
-        deprecated,
-        reason = "the successor is unsafe, for types whose descriptor changes; an `OwnedFd`'s does not"
-    )]
-    fn new() -> io::Result<Self> {
-        let fd = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        Ok(Self {
-            fd: AsyncFd::new(fd)?,
-        })
-    }
-
-    /// Waits for one or more notices and takes them all.
-    async fn next(&self) -> io::Result<()> {
-        let mut ready = self.fd.readable().await?;
-        let mut buffer = [0; 4096];
-        loop {
-            match rustix::io::read(self.fd.get_ref(), &mut buffer) {
-                Ok(_) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        ready.clear_ready();
-        Ok(())
-    }
 }
 
 /// Archives of a folder that are new or have changed, in the order of their names.

@@ -12,6 +12,7 @@ mod mounts;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod wanted;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -34,6 +35,7 @@ use tokio::task::{Id, JoinSet};
 
 use crate::events::Events;
 use crate::state::{self, Change, State};
+use crate::static_pods::View;
 pub use world::{Failed, Seen, World};
 
 /// Passes without a pause; what is left then waits for the next event, which the pass's own records
@@ -62,6 +64,8 @@ pub type Opener = Box<dyn Fn(&ObjectId, u64, &Sealed) -> Option<Vec<u8>> + Send 
 pub struct Inputs {
     /// The accepted document; it is on disk.
     pub document: watch::Receiver<Option<Arc<Document>>>,
+    /// The board's own pods; on disk, too.
+    pub static_pods: watch::Receiver<Arc<View>>,
     /// Pods that the controller has forgotten.
     pub forget: mpsc::Receiver<Vec<PodUid>>,
     /// The document whose pods that must not run twice may be started
@@ -196,7 +200,7 @@ impl Under {
 impl<W: World> Reconciler<W> {
     async fn run(mut self, mut inputs: Inputs) -> Result<(), state::Error> {
         let mut changes = self.around.world.changes();
-        self.take_document(&inputs.document.borrow_and_update().clone());
+        self.take(&mut inputs);
         loop {
             let facts = inputs.facts.borrow_and_update().clone();
             self.take_clearance(*inputs.cleared.borrow_and_update());
@@ -214,9 +218,9 @@ impl<W: World> Reconciler<W> {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    let document = inputs.document.borrow_and_update().clone();
-                    self.take_document(&document);
+                    self.take(&mut inputs);
                 }
+                Ok(()) = inputs.static_pods.changed() => self.take(&mut inputs),
                 Some(done) = self.running.join_next_with_id() => self.finished(done),
                 Some(uids) = inputs.forget.recv() => self.acknowledged(&uids),
                 Ok(()) = inputs.facts.changed() => {}
@@ -224,17 +228,6 @@ impl<W: World> Reconciler<W> {
                 () = sleep(pause) => {}
             }
         }
-    }
-
-    fn take_document(&mut self, document: &Option<Arc<Document>>) {
-        let Some(document) = document else { return };
-        let desired = Desired::from_objects(document.effective(), &self.around.opener);
-        for uid in &desired.unreadable {
-            tracing::warn!(pod = %uid, "the document has a pod that this agent can't read");
-        }
-        tracing::info!(version = %document.version, pods = desired.pods.len(), "document accepted");
-        self.desired = Some(desired);
-        self.version = Some(document.version);
     }
 
     fn take_clearance(&mut self, cleared: Option<Version>) {
@@ -270,13 +263,14 @@ impl<W: World> Reconciler<W> {
         Ok(wake)
     }
 
-    async fn look(&self, facts: &NodeFacts) -> (Observed, Plan) {
+    async fn look(&mut self, facts: &NodeFacts) -> (Observed, Plan) {
         let now = (self.around.clock)();
         let images = self.desired.as_ref().map(Desired::images);
         let images: BTreeSet<String> = (images.iter().flatten())
             .map(|image| (*image).to_owned())
             .collect();
         let seen = self.around.world.observe(&images, now).await;
+        self.leave_alone(&seen);
         let mut busy: BTreeSet<PodUid> = self.busy.values().map(|under| under.uid).collect();
         busy.extend(seen.busy);
         let observed = Observed {
@@ -288,8 +282,12 @@ impl<W: World> Reconciler<W> {
             evicted: seen.evicted,
         };
         let host = self.host(facts);
+        let held = self.hold_back();
         let (desired, memory) = (self.desired.as_ref(), &self.memory);
         let plan = plan(desired, &host, &observed, memory, &self.endings, now);
+        if let Some(desired) = &mut self.desired {
+            (desired.pods).extend(held.into_iter().map(|pod| (pod.uid, pod)));
+        }
         (observed, plan)
     }
 

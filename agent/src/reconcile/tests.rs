@@ -133,6 +133,7 @@ impl Board {
             node_name: "node".into(),
         };
         let inputs = Inputs {
+            static_pods: watch::channel(Default::default()).1,
             document: documents,
             forget: forgotten,
             cleared: watch::channel(None).1,

@@ -10,6 +10,7 @@ use bramble_wire::object::ObjectId;
 use bramble_wire::version::{HistoryId, Version};
 
 use super::record::{Keys, Membership, Record};
+use crate::static_pods::Kept;
 
 /// What is on disk.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,6 +29,8 @@ pub struct Contents {
     pub pods: Memory,
     /// Pods that ended and were forgotten.
     pub endings: Endings,
+    /// The board's own pods.
+    pub static_pods: Arc<Kept>,
 }
 
 impl Contents {
@@ -73,6 +76,7 @@ impl Contents {
                 self.pods.remove(&uid);
             }
             Record::Ended(uid) => self.endings.note(uid),
+            Record::Static(kept) => self.static_pods = Arc::new(kept),
         }
     }
 
@@ -125,8 +129,11 @@ impl Contents {
         });
         let pods = (self.pods.iter()).map(|(uid, memory)| Record::Pod(*uid, memory.clone()));
         let endings = self.endings.iter().copied().map(Record::Ended);
+        let kept = (*self.static_pods != Kept::default())
+            .then(|| Record::Static(Kept::clone(&self.static_pods)));
         keys.chain(membership)
             .chain(counters)
+            .chain(kept)
             .chain(document)
             .chain(pods)
             .chain(endings)

@@ -20,6 +20,7 @@ use super::contents::Contents;
 use super::record::Record;
 use super::{Change, Command, Error};
 use crate::error_chain;
+use crate::static_pods::Kept;
 
 /// How long [`Durability::Soon`] may take.
 const SOON: Duration = Duration::from_secs(2);
@@ -101,6 +102,7 @@ impl Log {
                 Change::Keys(keys) => records.push(Record::Keys(*keys)),
                 Change::Membership(membership) => records.push(Record::Membership(*membership)),
                 Change::Boot(boot) => records.push(Record::Boot(boot)),
+                Change::Static(kept) => records.push(Record::Static(Kept::clone(&kept))),
                 Change::Document(document) => records.extend(self.document_records(&document)),
             }
         }

@@ -18,6 +18,7 @@ use bramble_agent_core::session::Document;
 use bramble_wire::object::PodUid;
 use tokio::sync::oneshot;
 
+use crate::static_pods::Kept;
 pub use contents::Contents;
 pub use record::{Keys, Membership};
 
@@ -40,6 +41,8 @@ pub enum Change {
     Pod(PodUid, Option<Box<PodMemory>>),
     /// No clock may show an earlier time (seconds of the Unix epoch).
     TimeFloor(i64),
+    /// The board's own pods; always [`Durability::Hard`].
+    Static(Arc<Kept>),
 }
 
 /// Why nothing was remembered.

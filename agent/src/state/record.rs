@@ -10,6 +10,8 @@ use bramble_wire::object::{ObjectId, PodUid};
 use bramble_wire::version::{HistoryId, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::static_pods::Kept;
+
 /// The board's own keys. Made once, before the join, so that a join whose answer was lost can be
 /// repeated; they never leave the board.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,10 @@ pub struct Membership {
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one is in hand at a time; most are of pods"
+)]
 pub(super) enum Record {
     Keys(Keys),
     Membership(Membership),
@@ -70,6 +76,8 @@ pub(super) enum Record {
     PodForgotten(PodUid),
     /// A pod that came to its end and was forgotten.
     Ended(PodUid),
+    /// The board's own pods, all of them.
+    Static(Kept),
 }
 
 impl Record {

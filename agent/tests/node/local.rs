@@ -56,7 +56,8 @@ impl View for Fake {
             uid: POD,
             ..PodReport::default()
         };
-        vec![Pod { name, report }]
+        let file = None;
+        vec![Pod { name, report, file }]
     }
 }
 

@@ -1,5 +1,7 @@
 //! What `bramble node` takes.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{Output, Socket};
@@ -95,4 +97,33 @@ impl std::fmt::Display for PodName {
             None => f.write_str(&self.name),
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeApply {
+    /// The manifests; - reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Name in the folder [default: that of the file]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) socket: Socket,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeDelete {
+    /// The file's name, or the only pod in it
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) socket: Socket,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompilePods {
+    /// The folder
+    pub(crate) directory: PathBuf,
+    /// Names of files in it
+    pub(crate) files: Vec<String>,
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod exec;
 pub(crate) mod logs;
+pub(crate) mod own;
 mod select;
 pub(crate) mod status;
 #[cfg(test)]

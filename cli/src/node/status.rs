@@ -115,6 +115,9 @@ fn rows(pod: &Pod, now: UnixMs) -> Vec<Vec<String>> {
     if report.unclaimed {
         name.push_str(" (unclaimed)");
     }
+    if pod.file.is_some() {
+        name.push_str(" (static)");
+    }
     let address = report
         .pod_ip
         .map_or_else(|| "-".to_owned(), |ip| addresses(&[ip]));
@@ -197,6 +200,7 @@ pub(super) fn as_json(board: &Board, pods: &[Pod]) -> Value {
             "everConnected": board.uplink.ever,
             "brokers": board.brokers,
         },
+        "staticPods": board.static_pods,
         "document": (!board.document.is_empty()).then(|| json!({
             "version": board.document,
             "carriedOut": board.converged,
@@ -225,6 +229,7 @@ fn pod_json(pod: &Pod) -> Value {
         "message": report.message,
         "address": report.pod_ip.map(|ip| addresses(&[ip])),
         "startedAt": time(report.started),
+        "file": pod.file,
         "gone": report.gone,
         "unclaimed": report.unclaimed,
         "initContainers": all(&report.init_containers),

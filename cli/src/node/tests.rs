@@ -46,6 +46,7 @@ fn pod(uid: u8, name: &str, containers: Vec<ContainerReport>) -> Pod {
             containers,
             ..PodReport::default()
         },
+        file: None,
     }
 }
 
@@ -65,6 +66,7 @@ fn alone() -> Board {
         addresses: vec![[10, 0, 0, 2], [10, 1, 0, 2]],
         document: "1.1.9".into(),
         converged: true,
+        static_pods: "/etc/bramble/pods".into(),
         now: UnixMs(1_000_000_060_000),
         notes: vec!["pod shop/job-x container c: CrashLoopBackOff \u{1b}[2J".into()],
     }

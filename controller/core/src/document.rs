@@ -224,7 +224,11 @@ fn refer(pod: &Pod, references: &mut BTreeSet<ObjectId>) {
     references.extend(pod.pull_secrets.iter().map(|name| secret(name)));
 }
 
-fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
+/// Compiles one pod.
+///
+/// # Errors
+/// Why it can't be expressed.
+pub fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
     let metadata = &pod.metadata;
     let spec = &pod.spec;
     let uid = PodUid::parse(&metadata.uid).ok_or_else(|| Error::Uid(metadata.uid.clone()))?;

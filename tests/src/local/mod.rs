@@ -139,6 +139,8 @@ impl Cluster {
         args.extend([
             "--registries".into(),
             self.registries().display().to_string(),
+            "--static-pods".into(),
+            self.static_pods(&board.node).display().to_string(),
         ]);
         let joined = self.options.dir.join(format!("{}.joined", board.node));
         if !joined.exists() {
@@ -232,6 +234,11 @@ impl Cluster {
         wait_until(PATIENCE, || Ok(Path::new(path).exists()))?
             .then_some(())
             .with_context(|| format!("{path} did not appear"))
+    }
+
+    /// A board's folder of its own pods; need not exist.
+    pub fn static_pods(&self, node: &str) -> PathBuf {
+        self.options.dir.join(format!("{node}.pods"))
     }
 
     /// The boards' file about registries; need not exist.

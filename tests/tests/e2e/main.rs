@@ -28,6 +28,7 @@ mod said;
 mod sharing;
 mod standing;
 mod streams;
+mod technician;
 mod tokens;
 mod up_down;
 mod volumes;

@@ -80,6 +80,18 @@ impl fmt::Display for ObjectName {
 pub struct PodUid(pub [u8; 16]);
 
 impl PodUid {
+    /// The UID of a board's own pod (a static pod): a UUID of version 8, which no API server makes.
+    pub fn of_static(mut bytes: [u8; 16]) -> Self {
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Self(bytes)
+    }
+
+    /// Whether it is of a board's own pod.
+    pub fn is_static(&self) -> bool {
+        self.0[6] >> 4 == 8
+    }
+
     /// Parses the 36-character form of RFC 9562; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();

@@ -152,6 +152,7 @@ impl Node {
             node_name: "node-1".into(),
         };
         let inputs = Inputs {
+            static_pods: watch::channel(Default::default()).1,
             document: documents,
             forget: forgotten,
             cleared: watch::channel(None).1,

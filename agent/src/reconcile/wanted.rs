@@ -1,0 +1,62 @@
+//! What should run: the accepted document, and the board's own pods beside it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bramble_agent_core::desired::Desired;
+use bramble_wire::object::{ObjectName, Pod, PodUid};
+
+use super::{Inputs, Reconciler, Seen, World};
+use crate::static_pods::Kept;
+
+impl<W: World> Reconciler<W> {
+    /// Takes what should run: the accepted document, and the board's own pods beside it.
+    pub(super) fn take(&mut self, inputs: &mut Inputs) {
+        let document = inputs.document.borrow_and_update().clone();
+        let view = Arc::clone(&inputs.static_pods.borrow_and_update());
+        let mut desired = match &document {
+            Some(document) => Desired::from_objects(document.effective(), &self.around.opener),
+            None if *view.kept == Kept::default() => return,
+            None => Desired::default(),
+        };
+        for uid in &desired.unreadable {
+            tracing::warn!(pod = %uid, "the document has a pod that this agent can't read");
+        }
+        let version = document.map(|document| document.version);
+        if let Some(version) = version.filter(|version| self.version != Some(*version)) {
+            tracing::info!(%version, pods = desired.pods.len(), "document accepted");
+        }
+        let files = || view.kept.files.values();
+        desired.add_static(
+            files().flat_map(|held| held.pods.iter().map(|(_, pod)| pod)),
+            files().flat_map(|held| &held.config_maps),
+            files().flat_map(|held| &held.secrets),
+        );
+        self.desired = Some(desired);
+        self.version = version;
+    }
+
+    /// Without a document nothing is known of what the controller wants: its pods are left as they are.
+    pub(super) fn leave_alone(&mut self, seen: &Seen) {
+        if let (Some(desired), None) = (&mut self.desired, self.version) {
+            let known = self.memory.keys().chain(seen.pods.keys());
+            desired.unreadable = known.filter(|uid| !uid.is_static()).copied().collect();
+        }
+    }
+
+    /// A pod of the board's own begins when its predecessor of the same name has ended.
+    pub(super) fn hold_back(&mut self) -> Vec<Pod> {
+        let Some(desired) = &mut self.desired else {
+            return Vec::new();
+        };
+        let ending: BTreeSet<&ObjectName> = (self.memory.iter())
+            .filter(|(uid, pod)| uid.is_static() && !pod.gone && !desired.pods.contains_key(uid))
+            .map(|(_, pod)| &pod.name)
+            .collect();
+        let later = |uid: &PodUid, pod: &mut Pod| {
+            uid.is_static() && ending.contains(&pod.name) && !self.memory.contains_key(uid)
+        };
+        let held = desired.pods.extract_if(.., later);
+        held.map(|(_, pod)| pod).collect()
+    }
+}

@@ -1,0 +1,198 @@
+//! A folder that is followed, with a compiler that says what the test wants.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use bramble_wire::manifest::Made;
+use bramble_wire::object::{ObjectName, Pod, PodUid};
+
+use super::*;
+
+struct Folder {
+    dir: tempfile::TempDir,
+    views: watch::Receiver<Arc<View>>,
+    task: tokio::task::JoinHandle<()>,
+    state: State,
+}
+
+fn answer(files: &[(&str, u8)]) -> Vec<u8> {
+    let file = |(name, key): &(&str, u8)| File {
+        name: (*name).to_owned(),
+        made: Ok(Made {
+            pods: vec![Pod {
+                uid: PodUid([*key; 16]),
+                name: ObjectName {
+                    namespace: "default".into(),
+                    name: (*name).to_owned(),
+                },
+                ..Pod::default()
+            }],
+            ..Made::default()
+        }),
+    };
+    bramble_wire::encode(&files.iter().map(file).collect::<Vec<_>>())
+}
+
+/// Files of the folder, by name and hash of their pod.
+fn says(view: &View) -> Vec<(String, u8)> {
+    let files = view.kept.files.iter();
+    files
+        .map(|(name, held)| (name.clone(), held.pods[0].0.0[0]))
+        .collect()
+}
+
+impl Folder {
+    /// `script` is the compiler; `$1` is the word, `$2` the folder, and the rest names.
+    fn follow(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("pods")).unwrap();
+        let compiler = dir.path().join("compiler");
+        std::fs::write(
+            &compiler,
+            format!("#!/bin/sh\ncd {}\n{script}\n", dir.path().display()),
+        )
+        .unwrap();
+        std::fs::set_permissions(&compiler, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (state, contents) = State::open(&dir.path().join("state")).unwrap();
+        let kept = contents.static_pods;
+        let notes = Vec::new();
+        let (sender, views) = watch::channel(Arc::new(View { kept, notes }));
+        let options = Options {
+            folder: dir.path().join("pods"),
+            compiler,
+        };
+        let task = tokio::spawn(follow(options, state.clone(), sender));
+        Self {
+            dir,
+            views,
+            task,
+            state,
+        }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Puts a file in place by its name, whole.
+    fn put(&self, name: &str) {
+        std::fs::write(self.path("new"), name).unwrap();
+        std::fs::rename(self.path("new"), self.path("pods").join(name)).unwrap();
+    }
+
+    async fn until(&mut self, what: &str, wanted: impl Fn(&View) -> bool) -> Arc<View> {
+        let limit = Duration::from_secs(50);
+        let found = self.views.wait_for(|view| wanted(view));
+        match tokio::time::timeout(limit, found).await {
+            Ok(view) => Arc::clone(&view.expect("the follower goes on")),
+            Err(_) => panic!("{what} did not come"),
+        }
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn files_come_change_and_go_and_what_is_kept_is_on_disk() {
+    let mut folder = Folder::follow("cat answer");
+    write(&folder.path("answer"), &answer(&[("a.yaml", 1)]));
+    folder.put("a.yaml");
+    let view = folder
+        .until("a", |view| says(view) == [("a.yaml".into(), 1)])
+        .await;
+    let uid = view.kept.pods().next().unwrap().1.uid;
+
+    // A compiler that fails changes nothing, and says so.
+    write(&folder.path("answer"), b"nonsense");
+    folder.put("b.yaml");
+    let view = folder.until("a note", |view| !view.notes.is_empty()).await;
+    assert_eq!(view.kept.pods().next().unwrap().1.uid, uid);
+
+    write(
+        &folder.path("answer"),
+        &answer(&[("a.yaml", 1), ("b.yaml", 2)]),
+    );
+    folder.put("b.yaml");
+    let both = [("a.yaml".to_owned(), 1), ("b.yaml".to_owned(), 2)];
+    let view = folder.until("both", |view| says(view) == both).await;
+    assert!(view.notes.is_empty());
+    assert_eq!(view.kept.pods().next().unwrap().1.uid, uid);
+
+    // A folder that is away ends nothing; a file that is does.
+    std::fs::rename(folder.path("pods"), folder.path("away")).unwrap();
+    std::fs::rename(folder.path("away"), folder.path("pods")).unwrap();
+    write(&folder.path("answer"), &answer(&[("b.yaml", 2)]));
+    std::fs::remove_file(folder.path("pods/a.yaml")).unwrap();
+    folder.put("note.txt");
+    let view = folder
+        .until("b alone", |view| says(view) == both[1..])
+        .await;
+
+    folder.task.abort();
+    let kept = Arc::clone(&view.kept);
+    let Folder {
+        dir,
+        state,
+        task,
+        views,
+    } = folder;
+    let _ = task.await;
+    drop((state, views));
+    let again = loop {
+        match State::open(&dir.path().join("state")) {
+            Ok((_, contents)) => break contents,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(again.static_pods, kept);
+}
+
+#[tokio::test]
+async fn a_file_that_is_swapped_while_it_is_read_is_read_again() {
+    let script = "if [ -e swap ]; then mv swap pods/a.yaml; cat first; else cat second; fi";
+    let mut folder = Folder::follow(script);
+    write(&folder.path("first"), &answer(&[("a.yaml", 1)]));
+    write(&folder.path("second"), &answer(&[("a.yaml", 2)]));
+    write(&folder.path("swap"), b"another");
+    folder.put("a.yaml");
+    folder
+        .until("the second", |view| says(view) == [("a.yaml".into(), 2)])
+        .await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_left_until_it_stands_still() {
+    let mut folder = Folder::follow("cat pods/a.yaml >> read; cat answer");
+    write(&folder.path("answer"), &answer(&[("a.yaml", 1)]));
+    folder.put("first.txt");
+    write(&folder.path("pods/a.yaml"), b"half");
+    write(&folder.path("pods/a.yaml"), b"whole");
+    folder
+        .until("a", |view| says(view) == [("a.yaml".into(), 1)])
+        .await;
+    let read = std::fs::read_to_string(folder.path("read")).unwrap();
+    assert!(read.ends_with("whole"), "{read}");
+}
+
+#[tokio::test]
+async fn one_file_too_many_is_told_of() {
+    let mut folder = Folder::follow("cat answer");
+    let names: Vec<String> = (0..=FILES_MAX).map(|n| format!("{n:03}.yaml")).collect();
+    let taken: Vec<(&str, u8)> = names[..FILES_MAX]
+        .iter()
+        .map(|name| (name.as_str(), 1))
+        .collect();
+    write(&folder.path("answer"), &answer(&taken));
+    for name in &names {
+        write(&folder.path("pods").join(name), b"x");
+    }
+    let view = folder
+        .until("64", |view| view.kept.files.len() == FILES_MAX)
+        .await;
+    assert_eq!(
+        view.notes,
+        ["static pods: 064.yaml: there are more than 64 files"]
+    );
+}
