@@ -10,7 +10,8 @@ mod kept;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +72,7 @@ pub async fn follow(options: Options, state: State, views: watch::Sender<Arc<Vie
     };
     while !follower.views.is_closed() {
         let notices = Notices::new().and_then(|notices| {
-            notices.watch(&follower.options.folder, CHANGES)?;
+            watch_nearest(&notices, &follower.options.folder)?;
             Ok(notices)
         });
         // After the watch: what comes in between is not missed.
@@ -81,6 +82,22 @@ pub async fn follow(options: Options, state: State, views: watch::Sender<Arc<Vie
             Err(_) => tokio::time::sleep(LOOK).await,
         }
     }
+}
+
+/// Watches the folder, or the one above it that exists, until the next is made in it.
+fn watch_nearest(notices: &Notices, folder: &Path) -> io::Result<()> {
+    let mut error = match notices.watch(folder, CHANGES) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    let made = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
+    for above in folder.ancestors().skip(1) {
+        match notices.watch(above, made) {
+            Ok(()) => return Ok(()),
+            Err(other) => error = other,
+        }
+    }
+    Err(error)
 }
 
 struct Follower {

@@ -120,12 +120,11 @@ async fn files_come_change_and_go_and_what_is_kept_is_on_disk() {
     assert!(view.notes.is_empty());
     assert_eq!(view.kept.pods().next().unwrap().1.uid, uid);
 
-    // A folder that is away ends nothing; a file that is does.
+    // A folder that is away ends nothing, and is seen when it is back; a file that is away ends.
     std::fs::rename(folder.path("pods"), folder.path("away")).unwrap();
-    std::fs::rename(folder.path("away"), folder.path("pods")).unwrap();
     write(&folder.path("answer"), &answer(&[("b.yaml", 2)]));
-    std::fs::remove_file(folder.path("pods/a.yaml")).unwrap();
-    folder.put("note.txt");
+    std::fs::remove_file(folder.path("away/a.yaml")).unwrap();
+    std::fs::rename(folder.path("away"), folder.path("pods")).unwrap();
     let view = folder
         .until("b alone", |view| says(view) == both[1..])
         .await;
