@@ -269,6 +269,7 @@ impl Edge {
             pods,
             converged: document.map(|document| document.version),
             names: Default::default(),
+            uncleared: false,
             facts: NodeFacts {
                 address: Some([10, 0, 0, 9]),
                 memory_bytes: 512 << 20,
