@@ -36,6 +36,9 @@ use super::world::{Event, World};
 
 use pass::{PASSES_MAX, runs};
 
+/// When the simulation begins, for people.
+const UNIX_MS: i64 = 1_700_000_000_000;
+
 /// What an agent keeps on disk.
 #[derive(Debug, Clone, Default)]
 pub struct State {
@@ -60,6 +63,22 @@ pub struct Node {
     pub disk: Disk<State>,
     /// What runs: survives the agent, not the board.
     pub kernel: BTreeMap<PodUid, ObservedPod>,
+    /// The addresses of what runs.
+    pub addresses: BTreeMap<PodUid, [u8; 4]>,
+    /// It is in the controller's key table.
+    pub member: bool,
+    /// How far its clock is off, milliseconds.
+    pub wall_ms: i64,
+    /// It is switched off.
+    off: bool,
+    /// Bytes and writes that its agents sent to the card, as records.
+    pub written: (u64, u64),
+    /// Reports that its agents sent.
+    pub reports: u64,
+    /// When it was switched on.
+    booted_at: u64,
+    /// Documents that it has held; only a mutated agent looks at them.
+    past: Vec<Arc<Document>>,
     /// Opens its secrets.
     pub sealing: SealingSecret,
     /// Its key for secrets.
@@ -68,7 +87,8 @@ pub struct Node {
     controller: VerifyingKey,
     cluster: ClusterId,
     kernel_boot: u32,
-    life: u32,
+    /// Counts lives of the agent's process.
+    pub life: u32,
     agent: Option<Agent>,
 }
 
@@ -121,6 +141,14 @@ impl Node {
             disk: Disk::new(State::default()),
             told: 0,
             kernel: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            member: true,
+            wall_ms: 0,
+            off: true,
+            written: (0, 0),
+            reports: 0,
+            booted_at: 0,
+            past: Vec::new(),
             sealing,
             sealing_public,
             identity: SigningKey::from_bytes(&rng.bytes()),
@@ -130,6 +158,12 @@ impl Node {
             life: 0,
             agent: None,
         }
+    }
+
+    /// Another board: it has other keys.
+    pub fn rekey(&mut self, rng: &mut Rng) {
+        (self.sealing, self.sealing_public) = SealingSecret::from_seed(&rng.bytes());
+        self.identity = SigningKey::from_bytes(&rng.bytes());
     }
 
     /// Verifies what it says.
@@ -163,6 +197,17 @@ impl Node {
             .map(|(uid, _)| uid)
     }
 
+    /// Bytes of what its agent keeps.
+    pub fn state_len(&self) -> usize {
+        let state = self.disk.newest();
+        let document = state
+            .document
+            .iter()
+            .flat_map(|document| document.effective());
+        let bodies: usize = document.map(|(.., body)| body.len()).sum();
+        bramble_wire::encode(&state.memory).len() + bodies
+    }
+
     /// Opens a secret of its document.
     pub fn open(&self, id: &ObjectId, revision: u64, sealed: &seal::Sealed) -> Option<Vec<u8>> {
         let binding = Binding {
@@ -176,18 +221,60 @@ impl Node {
 }
 
 impl World {
-    fn moment(&self) -> Moment {
-        Moment::new(self.now, self.now as i64)
+    fn moment(&self, number: usize) -> Moment {
+        let node = &self.nodes[number];
+        let unix = UNIX_MS + self.now as i64 + node.wall_ms;
+        Moment::new(self.now - node.booted_at, unix)
+    }
+
+    /// A board's clock is set, or wakes in 1970.
+    pub fn clock_jump(&mut self, number: usize, rng: &mut Rng) {
+        const HOUR_MS: i64 = 3_600_000;
+        let jumps = [
+            -UNIX_MS - self.now as i64,
+            -HOUR_MS,
+            0,
+            HOUR_MS,
+            50 * 365 * 24 * HOUR_MS,
+        ];
+        let to = rng.pick(&jumps).copied().unwrap_or_default();
+        self.set_clock(number, to);
+        self.with_agent(number, |agent, _| agent.dirty = true);
+    }
+
+    fn set_clock(&mut self, number: usize, to: i64) {
+        if self.nodes[number].wall_ms != to {
+            self.stats.fault(Fault::ClockJump);
+            self.note(|| format!("node {number}: its clock is off by {to} ms"));
+            self.nodes[number].wall_ms = to;
+        }
     }
 
     /// The agent's process starts: it raises its boot number before anything else.
     pub fn start_agent(&mut self, number: usize) {
         let node = &mut self.nodes[number];
-        if node.agent.is_some() {
+        if node.agent.is_some() || !node.member {
             return;
         }
         node.life += 1;
+        if node.off {
+            node.off = false;
+            node.booted_at = self.now;
+        }
         let mut state = node.disk.newest().clone();
+        match self.mutation {
+            Some(Mutation::SkipFsync) => node.disk.lie(),
+            Some(Mutation::AcceptOlder) => {
+                let older = node.past.iter().rev().nth(1).cloned();
+                state.document = older.or(state.document);
+            }
+            Some(Mutation::ForgetBegun) => {
+                for pod in state.memory.values_mut() {
+                    pod.containers.clear();
+                }
+            }
+            _ => {}
+        }
         state.boot += 1;
         let write = node.disk.write(state.clone());
         let config = Config {
@@ -216,10 +303,11 @@ impl World {
     }
 
     fn sync_agent(&mut self, number: usize, write: WriteId) {
-        let delay = self.rng.within(2, 60);
+        let delay = self.rng.disk[number + 1].within(2, 60);
         let life = self.nodes[number].life;
-        self.after(delay, Event::Synced(number + 1, life, write));
-        self.wrote(number + 1, delay);
+        if self.wrote(number + 1, delay) {
+            self.after(delay, Event::Synced(number + 1, life, write));
+        }
     }
 
     /// A write of an agent is on disk.
@@ -247,12 +335,21 @@ impl World {
         let now = Millis(self.now);
         match waiter {
             Waiter::Boot => {
-                let seed = self.rng.bytes();
+                let life = u64::from(self.nodes[number].life);
+                let number_of = (number as u64) << 32 | life;
+                let seed = Rng::of(self.seed, "session", number_of).bytes();
                 let document = agent.state.document.clone();
                 agent.session = Some(Session::new(agent.config.clone(), document, &seed));
                 let boot = agent.state.boot;
+                if self.mutation == Some(Mutation::StopOnStart) {
+                    let running: Vec<PodUid> = self.nodes[number].running().copied().collect();
+                    for uid in running {
+                        self.check_stop(number, uid);
+                        self.nodes[number].kernel.remove(&uid);
+                    }
+                }
                 self.note(|| format!("node {number} boot {boot}"));
-                let delay = self.rng.within(10, 2_000);
+                let delay = self.rng.net[number + 1].within(10, 2_000);
                 self.after(delay, Event::Connect(number + 1));
             }
             Waiter::Document(version) => {
@@ -382,7 +479,11 @@ impl World {
                 self.publish(number + 1, &publish);
             }
             Output::Persist(document) => {
+                let document = self.halved(document);
                 self.check_document(number, &document);
+                if self.mutation == Some(Mutation::AcceptOlder) {
+                    self.nodes[number].past.push(document.clone());
+                }
                 agent.state.document = Some(document.clone());
                 let write = self.nodes[number].disk.write(agent.state.clone());
                 if self.mutation == Some(Mutation::ActBeforePersist) {
@@ -414,15 +515,17 @@ impl World {
         let node = &mut self.nodes[number];
         let write = node.disk.write(agent.state.clone());
         let life = node.life;
-        let delay = self.rng.within(500, 5_000);
-        self.after(delay, Event::Synced(number + 1, life, write));
-        self.wrote(number + 1, delay);
+        let delay = self.rng.disk[number + 1].within(500, 5_000);
+        if self.wrote(number + 1, delay) {
+            self.after(delay, Event::Synced(number + 1, life, write));
+        }
     }
 
     /// What an agent says is looked at before it leaves.
     fn agent_says(&mut self, number: usize, agent: &mut Agent, publish: &Publish) {
         match &publish.topic {
             Topic::Report(_) => {
+                self.nodes[number].reports += 1;
                 let opened = envelope::read_unverified::<message::Report>(&publish.payload);
                 let pods = opened.map(|opened| opened.message.pods).unwrap_or_default();
                 for pod in pods.iter().filter(|pod| pod.gone) {
@@ -450,7 +553,7 @@ impl World {
     }
 
     /// The agent is killed; what runs goes on.
-    pub fn kill_agent(&mut self, number: usize) {
+    pub fn kill_agent(&mut self, number: usize, fault: Fault, rng: &mut Rng) {
         if self.nodes[number].agent.take().is_none() {
             return;
         }
@@ -458,19 +561,45 @@ impl World {
         self.note(|| format!("agent {number} killed"));
         self.nodes[number].life += 1;
         self.close(number + 1);
-        let delay = self.rng.within(100, 20_000);
+        let delay = match fault {
+            Fault::RestartLoop => rng.within(10, 1_000),
+            _ => rng.within(100, 20_000),
+        };
         self.after(delay, Event::Start(number + 1));
     }
 
-    /// The board goes down, in order or not, and comes up.
-    pub fn reboot(&mut self, number: usize, fault: Fault) {
-        self.stats.fault(fault);
-        self.note(|| format!("node {number}: {}", fault.text()));
+    /// The agent could not write: it ends, and is started again.
+    pub(super) fn agent_could_not_write(&mut self, number: usize, rng: &mut Rng) {
+        self.note(|| format!("agent {number} could not write"));
         let node = &mut self.nodes[number];
         node.agent = None;
         node.life += 1;
+        node.disk.fail(rng);
+        self.close(number + 1);
+        let delay = rng.within(500, 20_000);
+        self.after(delay, Event::Start(number + 1));
+    }
+
+    /// The board is off, and so is everything on it.
+    pub fn switch_off(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        node.agent = None;
+        node.off = true;
+        node.life += 1;
         node.kernel_boot += 1;
         node.kernel.clear();
+        node.addresses.clear();
+    }
+
+    /// The board goes down, in order or not, and comes up.
+    pub fn reboot(&mut self, number: usize, fault: Fault, rng: &mut Rng) {
+        if !self.nodes[number].member {
+            return;
+        }
+        self.stats.fault(fault);
+        self.note(|| format!("node {number}: {}", fault.text()));
+        self.switch_off(number);
+        let node = &mut self.nodes[number];
         match fault {
             Fault::NodeWipe => {
                 node.disk.replace(State::default());
@@ -481,8 +610,14 @@ impl World {
                 node.disk.sync(last);
             }
             _ => {
-                if node.disk.power_cut(&mut self.rng) > 0 {
+                let cut = node.disk.power_cut(rng);
+                if cut.lost > 0 {
                     self.stats.fault(Fault::NodeLoss);
+                }
+                if cut.lied && self.mutation != Some(Mutation::SkipFsync) {
+                    self.stats.fault(Fault::Lie);
+                    self.note(|| format!("node {number}: its card has kept nothing for a while"));
+                    self.node_set_back(number);
                 }
             }
         }
@@ -491,8 +626,13 @@ impl World {
         } else {
             self.vanish(number + 1);
         }
-        let delay = self.rng.within(1_000, 60_000);
-        self.after(delay, Event::Start(number + 1));
+        if rng.percent(20) {
+            self.set_clock(number, -UNIX_MS - self.now as i64);
+        }
+        if fault != Fault::Months {
+            let delay = rng.within(1_000, 60_000);
+            self.after(delay, Event::Start(number + 1));
+        }
     }
 }
 

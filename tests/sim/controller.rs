@@ -6,6 +6,7 @@ mod store;
 mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bramble_controller_core::nodelink::{
     Compiled, Config, Event as LinkEvent, Limits, NodeKeys, NodeLink, Objects, Output, Presence,
@@ -48,9 +49,12 @@ pub struct Controller {
     pub disk: Disk<Store>,
     identity: SigningKey,
     cluster: ClusterId,
-    life: u32,
+    /// Counts lives of its process.
+    pub life: u32,
     process: Option<Process>,
     backups: Vec<Store>,
+    /// The backup that was restored last.
+    restored: Option<Store>,
 }
 
 #[derive(Debug)]
@@ -92,6 +96,7 @@ impl Controller {
             pods: BTreeMap::new(),
             configs: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            had: Arc::default(),
         };
         Self {
             disk: Disk::new(store),
@@ -100,6 +105,7 @@ impl Controller {
             life: 0,
             process: None,
             backups: Vec::new(),
+            restored: None,
         }
     }
 
@@ -143,11 +149,11 @@ impl Controller {
     pub fn missing_pods(&self) -> Option<String> {
         let store = self.store()?;
         store.workloads.iter().find_map(|(name, workload)| {
-            let pods = store
-                .pods
-                .values()
-                .filter(|pod| pod.workload == *name && !pod.deleting);
-            let count = pods.count();
+            // What has ended counts for a Job only.
+            let job = workload.policy != RestartPolicy::Always;
+            let its = store.pods.values().filter(|pod| pod.workload == *name);
+            let counts = |pod: &&PodObject| !pod.deleting && (job || pod.ended.is_none());
+            let count = its.filter(counts).count();
             let wanted = workload.replicas;
             (count != wanted).then(|| format!("{name} has {count} of {wanted} pods"))
         })
@@ -176,7 +182,7 @@ impl World {
         let revision = store.revision;
         store.boot += 1;
         // Not where a life begins that starts from a copy of this disk.
-        let spread = self.rng.within(0, BLOCK / 2);
+        let spread = self.rng.store.within(0, BLOCK / 2);
         store.revision = (store.revision / BLOCK + 2) * BLOCK + spread;
         store.lives.push(Recovered {
             top: revision,
@@ -203,10 +209,11 @@ impl World {
     }
 
     fn sync_controller(&mut self, write: WriteId) {
-        let delay = self.rng.within(1, 40);
+        let delay = self.rng.disk[0].within(1, 40);
         let life = self.controller.life;
-        self.after(delay, Event::Synced(0, life, write));
-        self.wrote(0, delay);
+        if self.wrote(0, delay) {
+            self.after(delay, Event::Synced(0, life, write));
+        }
     }
 
     /// A write of the controller is on disk.
@@ -228,7 +235,7 @@ impl World {
         if process.link.is_some() {
             self.compile_all(&mut process);
         }
-        if self.rng.percent(3) {
+        if self.rng.disk[0].percent(3) {
             let backup = self.controller.disk.durable().clone();
             self.controller.backups.push(backup);
         }
@@ -268,18 +275,21 @@ impl World {
             epoch: store.epoch,
             term: 1,
             history: store.history,
-            recovered: store.lives.clone(),
+            recovered: match self.mutation {
+                Some(Mutation::KnownGap) => Vec::new(),
+                _ => store.lives.clone(),
+            },
             limits: Limits::default(),
         };
         let now = Millis(self.now);
-        let mut link = NodeLink::new(config, &self.rng.bytes());
+        let life = u64::from(self.controller.life);
+        let seed = Rng::of(self.seed, "link", life).bytes();
+        let mut link = NodeLink::new(config, &seed);
         link.set_clock(1_700_000_000 + (self.now / 1000) as i64);
-        for node in &self.nodes {
-            let keys = NodeKeys {
-                identity: node.public(),
-                sealing: node.sealing_public,
-            };
-            link.set_node(&node.name, keys, now);
+        for number in 0..self.nodes.len() {
+            if self.nodes[number].member {
+                link.set_node(&self.nodes[number].name, self.keys(number), now);
+            }
         }
         process.link = Some(link);
         let (boot, epoch) = (store.boot, store.epoch);
@@ -288,7 +298,35 @@ impl World {
         if process.store.confirmed_epoch < epoch && epoch > 1 {
             self.confirm_soon();
         }
-        self.after(1_000, Event::User(UserOperation::Reconcile));
+        let reconcile = UserOperation::Reconcile(self.controller.life);
+        self.after(1_000, Event::User(reconcile));
+    }
+
+    fn keys(&self, number: usize) -> NodeKeys {
+        let sealed_to = match self.mutation {
+            Some(Mutation::WrongSealingKey) => 0,
+            _ => number,
+        };
+        NodeKeys {
+            identity: self.nodes[number].public(),
+            sealing: self.nodes[sealed_to].sealing_public,
+        }
+    }
+
+    /// A board is in the key table, with its keys.
+    pub fn enrol(&mut self, number: usize) {
+        let (name, keys) = (self.nodes[number].name.clone(), self.keys(number));
+        self.with_controller(|link, now| link.set_node(&name, keys, now));
+    }
+
+    /// A board is not in the key table any more.
+    pub fn leave(&mut self, number: usize) {
+        let name = self.nodes[number].name.clone();
+        if let Some(process) = &mut self.controller.process {
+            process.strays.remove(&number);
+            process.told.remove(&number);
+        }
+        self.with_controller(|link, _| link.remove_node(&name));
     }
 
     /// Documents follow from what is on disk.
@@ -415,45 +453,97 @@ impl World {
     }
 
     /// The controller stops in one way or another, and starts again.
-    pub fn stop_controller(&mut self, fault: Fault) {
+    pub fn stop_controller(&mut self, fault: Fault, rng: &mut Rng) {
         if self.controller.process.is_none() {
             return;
         }
-        let restores = matches!(fault, Fault::Restore | Fault::OldDisk);
-        if restores && self.controller.backups.is_empty() {
-            return;
-        }
+        let backup = match fault {
+            Fault::Restore | Fault::OldDisk => {
+                let backups = &mut self.controller.backups;
+                if backups.is_empty() {
+                    return;
+                }
+                let chosen = rng.index(backups.len());
+                backups.truncate(chosen + 1);
+                backups.last().cloned()
+            }
+            Fault::RestoreAgain => match self.controller.restored.clone() {
+                Some(restored) => Some(restored),
+                None => return,
+            },
+            _ => None,
+        };
         self.stats.fault(fault);
         self.note(|| fault.text().into());
         let controller = &mut self.controller;
         controller.process = None;
         controller.life += 1;
-        match fault {
-            Fault::ControllerKill => {}
-            Fault::ControllerPower => {
-                if controller.disk.power_cut(&mut self.rng) > 0 {
-                    self.stats.fault(Fault::ControllerLoss);
-                }
+        if fault == Fault::ControllerPower {
+            let cut = controller.disk.power_cut(rng);
+            if cut.lost > 0 {
+                self.stats.fault(Fault::ControllerLoss);
             }
-            _ => {
-                let chosen = self.rng.index(controller.backups.len());
-                let mut backup = controller.backups[chosen].clone();
-                controller.backups.truncate(chosen + 1);
-                if fault == Fault::Restore {
-                    backup.epoch += 1;
-                    backup.history = HistoryId(self.rng.bytes());
-                    backup.revision = backup.epoch << 40;
-                }
-                controller.disk.replace(backup);
+            if cut.lied {
+                self.stats.fault(Fault::Lie);
+                self.note(|| "the controller's disk has kept nothing for a while".into());
                 self.oracle_restored();
             }
         }
-        if fault == Fault::ControllerKill || self.rng.percent(50) {
+        if let Some(mut backup) = backup {
+            let controller = &mut self.controller;
+            controller.restored = (fault != Fault::OldDisk).then(|| backup.clone());
+            if fault != Fault::OldDisk {
+                backup.epoch += 1;
+                backup.history = HistoryId(rng.bytes());
+                backup.revision = backup.epoch << 40;
+            }
+            controller.disk.replace(backup);
+            self.oracle_restored();
+        }
+        let orderly = matches!(fault, Fault::ControllerKill | Fault::RestartLoop);
+        if orderly || rng.percent(50) {
             self.close(0);
         } else {
             self.vanish(0);
         }
-        let delay = self.rng.within(500, 60_000);
+        let delay = match fault {
+            Fault::RestartLoop => rng.within(10, 1_500),
+            _ => rng.within(500, 60_000),
+        };
         self.after(delay, Event::Start(0));
+    }
+
+    /// A process could not write: it ends, and is started again.
+    pub fn could_not_write(&mut self, client: usize, life: u32, mut rng: Rng) {
+        if self.life(client) != life {
+            return;
+        }
+        if client > 0 {
+            return self.agent_could_not_write(client - 1, &mut rng);
+        }
+        self.note(|| "the controller could not write".into());
+        self.controller.process = None;
+        self.controller.life += 1;
+        self.controller.disk.fail(&mut rng);
+        self.close(0);
+        let delay = rng.within(500, 20_000);
+        self.after(delay, Event::Start(0));
+    }
+
+    /// The controller ends, and nobody starts it.
+    pub fn end_controller(&mut self) {
+        self.controller.process = None;
+        self.controller.life += 1;
+        self.close(0);
+    }
+
+    /// Somebody copies the store's folder while it is written to.
+    pub fn copy_store(&mut self, rng: &mut Rng) {
+        if self.controller.process.is_none() {
+            return;
+        }
+        self.stats.fault(Fault::Copy);
+        let copy = self.controller.disk.copy(rng);
+        self.controller.backups.push(copy);
     }
 }

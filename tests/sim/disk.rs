@@ -1,4 +1,4 @@
-//! A disk that keeps what was synced, and after a power cut any prefix of what was not.
+//! A disk that keeps what was synced, and after a power cut any prefix of what was not; unless it lies.
 
 use std::collections::VecDeque;
 
@@ -13,6 +13,17 @@ pub struct Disk<T> {
     durable: T,
     pending: VecDeque<(WriteId, T)>,
     last: WriteId,
+    /// It acknowledges syncs and keeps nothing: what is really there.
+    kept: Option<T>,
+}
+
+/// What a power cut took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Writes that were not synced.
+    pub lost: usize,
+    /// Writes that were acknowledged as synced, too.
+    pub lied: bool,
 }
 
 impl<T: Clone> Disk<T> {
@@ -22,10 +33,11 @@ impl<T: Clone> Disk<T> {
             durable: state,
             pending: VecDeque::new(),
             last: 0,
+            kept: None,
         }
     }
 
-    /// What survives anything.
+    /// What survives anything, as far as the disk says.
     pub fn durable(&self) -> &T {
         &self.durable
     }
@@ -63,9 +75,19 @@ impl<T: Clone> Disk<T> {
         }
     }
 
-    /// The power fails: of what was not synced, a prefix is there (the record that was being written
-    /// is torn, and a torn tail is dropped). Returns how many writes were lost.
-    pub fn power_cut(&mut self, rng: &mut Rng) -> usize {
+    /// From now on, until the power fails, it keeps nothing and says that it does.
+    pub fn lie(&mut self) {
+        self.kept.get_or_insert_with(|| self.durable.clone());
+    }
+
+    /// It keeps everything after all.
+    pub fn be_honest(&mut self) {
+        self.kept = None;
+    }
+
+    /// The process ends without its last sync: of what was not synced, a prefix is there (the record
+    /// that was being written is torn, and a torn tail is dropped). Returns how many writes were lost.
+    pub fn fail(&mut self, rng: &mut Rng) -> usize {
         let keep = rng.index(self.pending.len() + 1);
         let lost = self.pending.len() - keep;
         if keep > 0 {
@@ -75,9 +97,29 @@ impl<T: Clone> Disk<T> {
         lost
     }
 
+    /// The power fails.
+    pub fn power_cut(&mut self, rng: &mut Rng) -> Cut {
+        let lost = self.fail(rng);
+        let kept = self.kept.take();
+        let lied = kept.is_some();
+        if let Some(kept) = kept {
+            self.durable = kept;
+        }
+        Cut { lost, lied }
+    }
+
+    /// A copy that is taken while the process writes: any prefix of what was not synced is in it.
+    pub fn copy(&self, rng: &mut Rng) -> T {
+        match rng.index(self.pending.len() + 1) {
+            0 => self.durable.clone(),
+            keep => self.pending[keep - 1].1.clone(),
+        }
+    }
+
     /// Replaces everything: another card in the slot.
     pub fn replace(&mut self, state: T) {
         self.durable = state;
         self.pending.clear();
+        self.kept = None;
     }
 }

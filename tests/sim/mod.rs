@@ -6,75 +6,34 @@
 //! ([`faults`]). After every step the [`oracle`] looks whether everything still holds that must always
 //! hold; afterwards the faults stop and everything must converge.
 //!
-//! The same seed gives the same run, to the byte of its trace.
+//! The same seed gives the same run, to the byte of its trace. Seeds are searched by [`search`], a
+//! seed that fails is made shorter by [`shrink`], and [`mutation`] lists mistakes that must be found.
 
 pub mod agent;
 pub mod controller;
 pub mod disk;
 pub mod faults;
+pub mod long;
+pub mod members;
+pub mod mutation;
 pub mod network;
+pub mod only;
 pub mod oracle;
 pub mod rng;
+pub mod search;
+pub mod shrink;
 pub mod stats;
 pub mod world;
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::fmt;
 
-use stats::Stats;
+pub use mutation::Mutation;
+use only::{Only, Step};
+use stats::{Invariant, Stats};
 use world::World;
 
-/// A deliberate mistake: the simulation must find each of them, or it proves nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutation {
-    /// The agent acts on a document before it is on its disk.
-    ActBeforePersist,
-    /// The agent takes answers whatever nonce they echo.
-    SkipNonce,
-    /// The controller acknowledges reports before they are on its disk.
-    AckBeforeDurable,
-    /// The controller sends documents before they are on its disk.
-    SendBeforeDurable,
-    /// The controller confirms to people before the change is on its disk.
-    ConfirmBeforeDurable,
-    /// The agent reports an ending before it is on its disk.
-    SayGoneEarly,
-    /// The controller removes a pod without waiting for its node.
-    RemoveBeforeGone,
-    /// The controller ignores that a node knows a future.
-    IgnoreFuture,
-    /// The controller sends secrets as if they were ConfigMaps.
-    PlainSecrets,
-    /// The agent drops what a new epoch does not name.
-    DropUnclaimed,
-    /// The agent stops its containers when it loses the controller.
-    StopWhenOffline,
-    /// The controller replaces a pod that must not run twice while its node is away.
-    ReplaceOnce,
-}
-
-impl Mutation {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::ActBeforePersist,
-        Self::SkipNonce,
-        Self::AckBeforeDurable,
-        Self::SendBeforeDurable,
-        Self::ConfirmBeforeDurable,
-        Self::SayGoneEarly,
-        Self::RemoveBeforeGone,
-        Self::IgnoreFuture,
-        Self::PlainSecrets,
-        Self::DropUnclaimed,
-        Self::StopWhenOffline,
-        Self::ReplaceOnce,
-    ];
-}
-
 /// What to run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Everything follows from it.
     pub seed: u64,
@@ -82,6 +41,8 @@ pub struct Options {
     pub mutation: Option<Mutation>,
     /// Keep the lines of the trace.
     pub trace: bool,
+    /// What of the run is left in.
+    pub only: Only,
 }
 
 impl Options {
@@ -89,9 +50,37 @@ impl Options {
     pub fn seed(seed: u64) -> Self {
         Self {
             seed,
-            mutation: None,
-            trace: false,
+            ..Self::default()
         }
+    }
+}
+
+impl fmt::Display for Options {
+    /// The command that runs it, with its trace.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "./x sim --seed {} --trace", self.seed)?;
+        if let Some(mutation) = self.mutation {
+            write!(f, " --mutation {mutation:?}")?;
+        }
+        if !self.only.is_everything() {
+            write!(f, " --only {}", self.only)?;
+        }
+        Ok(())
+    }
+}
+
+/// What did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which invariant.
+    pub invariant: Invariant,
+    /// In which way.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant.text(), self.detail)
     }
 }
 
@@ -107,7 +96,13 @@ pub struct Outcome {
     /// Counts.
     pub stats: Stats,
     /// The first invariant that did not hold.
-    pub violation: Option<String>,
+    pub violation: Option<Violation>,
+    /// Steps of faults, mischief and people that were taken.
+    pub steps: Vec<Step>,
+    /// How many nodes there were.
+    pub nodes: usize,
+    /// When faults stopped, or the violation came before; virtual milliseconds.
+    pub until_ms: u64,
 }
 
 /// How long things break, at least and at most; virtual milliseconds.
@@ -117,13 +112,13 @@ const FAULTS_MS: (u64, u64) = (240_000, 600_000);
 const CONVERGE_MS: u64 = 40 * 60_000;
 
 /// Runs one seed.
-pub fn run(options: Options) -> Outcome {
-    let mut world = World::new(options.seed, options.mutation, options.trace);
+pub fn run(options: &Options) -> Outcome {
+    let mut world = World::new(options);
     world.begin();
-    let until = world.rng.within(FAULTS_MS.0, FAULTS_MS.1);
-    while world.violation.is_none() && world.step(until) {}
+    while world.violation.is_none() && world.step(world.until) {}
+    let until_ms = world.now;
     if world.violation.is_none() {
-        converge(&mut world, until);
+        converge(&mut world);
     }
     Outcome {
         seed: options.seed,
@@ -131,42 +126,14 @@ pub fn run(options: Options) -> Outcome {
         trace: world.trace.lines,
         stats: world.stats,
         violation: world.violation,
+        steps: world.steps,
+        nodes: world.nodes.len(),
+        until_ms,
     }
 }
 
-/// Runs this seed and those after it, on every processor; the outcomes are in the order of the seeds.
-pub fn run_many(options: Options, runs: u64) -> Vec<Outcome> {
-    let next = AtomicU64::new(0);
-    let outcomes = Mutex::new(BTreeMap::new());
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= runs {
-                        return;
-                    }
-                    let outcome = run(Options {
-                        seed: options.seed + number,
-                        ..options
-                    });
-                    outcomes
-                        .lock()
-                        .expect("no run panics")
-                        .insert(number, outcome);
-                }
-            });
-        }
-    });
-    outcomes
-        .into_inner()
-        .expect("no run panics")
-        .into_values()
-        .collect()
-}
-
-fn converge(world: &mut World, began: u64) {
+fn converge(world: &mut World) {
+    let began = world.now;
     world.heal();
     let mut until = world.now;
     loop {
@@ -180,7 +147,7 @@ fn converge(world: &mut World, began: u64) {
         if missing.is_none() || late {
             world.stats.convergence_ms = world.now - began;
             let detail = missing.clone().unwrap_or_default();
-            world.check(stats::Invariant::Converges, missing.is_none(), || detail);
+            world.check(Invariant::Converges, missing.is_none(), || detail);
             return;
         }
     }

@@ -9,11 +9,14 @@ use bramble_wire::limits::PACKET_MAX;
 use bramble_wire::publish::{Delivery, Publish};
 use bramble_wire::topic::Topic;
 
+use super::rng::Rng;
 use super::stats::Fault;
 use super::world::{Event, World};
 
 /// Messages that the broker keeps for a client that is away.
 const QUEUE_MAX: usize = 64;
+/// After so many attempts that failed a client takes its time.
+const PATIENT_AFTER: u32 = 30;
 /// Packets that a hostile broker remembers.
 const MEMORY_MAX: usize = 256;
 
@@ -38,6 +41,8 @@ pub struct Client {
     /// Packets of this connection get nowhere.
     severed: Option<u32>,
     generation: u32,
+    /// Attempts to connect that failed, in a row.
+    failures: u32,
     queue: VecDeque<Packet>,
     outbox: BTreeMap<String, Packet>,
     last_up: u64,
@@ -74,13 +79,24 @@ impl World {
         if self.net.clients[client].up.is_some() || !self.is_running(client) {
             return;
         }
-        if !self.net.broker_up || self.faults.is_partitioned(client, self.now) {
-            let delay = self.rng.within(1_000, 15_000);
+        let refused = self.faults.is_refused(client, self.now);
+        if refused && self.net.broker_up {
+            // A subscription that is needed is refused: the link ends the connection.
+            self.stats.fault(Fault::BrokerRefuses);
+        }
+        if !self.net.broker_up || refused || self.faults.is_partitioned(client, self.now) {
+            self.net.clients[client].failures += 1;
+            let pause = match self.net.clients[client].failures {
+                0..PATIENT_AFTER => (1_000, 15_000),
+                _ => (60_000, 300_000),
+            };
+            let delay = self.rng.net[client].within(pause.0, pause.1);
             self.after(delay, Event::Connect(client));
             return;
         }
         let (nonce, will) = self.last_will(client);
         let state = &mut self.net.clients[client];
+        state.failures = 0;
         state.generation += 1;
         let generation = state.generation;
         state.up = Some(generation);
@@ -90,7 +106,7 @@ impl World {
         if let Some((_, Some(will))) = before {
             // Taken over: the will of the connection before may arrive after the new birth.
             self.stats.fault(Fault::StaleWill);
-            let delay = self.rng.within(1, 5_000);
+            let delay = self.rng.net[client].within(1, 5_000);
             self.after(delay, Event::Route(will));
         }
         self.note(|| format!("connected {client} #{generation}"));
@@ -124,7 +140,7 @@ impl World {
             return;
         };
         self.net.clients[client].outbox.clear();
-        let delay = self.rng.within(5_000, 90_000);
+        let delay = self.rng.net[client].within(5_000, 90_000);
         self.after(delay, Event::BrokerNotices(client, generation));
     }
 
@@ -136,7 +152,10 @@ impl World {
         self.stats.fault(Fault::Cut);
         self.note(|| format!("cut {client} #{generation}"));
         self.net.clients[client].severed = Some(generation);
-        let (one, other) = (self.rng.within(0, 60_000), self.rng.within(0, 90_000));
+        let (one, other) = (
+            self.rng.net[client].within(0, 60_000),
+            self.rng.net[client].within(0, 90_000),
+        );
         self.after(one, Event::ClientNotices(client, generation));
         self.after(other, Event::BrokerNotices(client, generation));
     }
@@ -149,7 +168,7 @@ impl World {
         self.net.clients[client].up = None;
         self.note(|| format!("disconnected {client} #{generation}"));
         self.on_disconnected(client);
-        let delay = self.rng.within(500, 8_000);
+        let delay = self.rng.net[client].within(500, 8_000);
         self.after(delay, Event::Connect(client));
     }
 
@@ -162,7 +181,7 @@ impl World {
         if let Some((_, Some(will))) = held.take() {
             self.route(will);
         }
-        if client != 0 && self.rng.percent(50) {
+        if client != 0 && self.rng.net[client].percent(50) {
             // An embedded broker tells at once.
             self.on_node_disconnected(client - 1);
         }
@@ -186,10 +205,36 @@ impl World {
             state.queue.clear();
             if let Some(generation) = state.up {
                 state.severed = Some(generation);
-                let delay = self.rng.within(0, 20_000);
+                let delay = self.rng.net[client].within(0, 20_000);
                 self.after(delay, Event::ClientNotices(client, generation));
             }
         }
+    }
+
+    /// The broker cuts what it keeps for those who are away, and says nothing.
+    pub fn broker_truncates(&mut self, rng: &mut Rng) {
+        let most = rng.within(0, 3) as usize;
+        let oldest = rng.percent(50);
+        for client in &mut self.net.clients {
+            let over = client.queue.len().saturating_sub(most);
+            let cut = if oldest {
+                0..over
+            } else {
+                client.queue.len() - over..client.queue.len()
+            };
+            client.queue.drain(cut);
+            if over > 0 {
+                self.stats.fault(Fault::BrokerTruncates);
+            }
+        }
+        if most == 0 && self.net.retained.take().is_some() {
+            self.stats.fault(Fault::BrokerTruncates);
+        }
+    }
+
+    /// Messages that wait in a client for its link.
+    pub fn waiting(&self, client: usize) -> usize {
+        self.net.clients[client].outbox.len()
     }
 
     /// A process publishes.
@@ -217,8 +262,12 @@ impl World {
             self.stats.fault(Fault::Partition);
             return;
         }
+        if self.faults.is_refused(client, self.now) && self.rng.net[client].percent(50) {
+            self.stats.fault(Fault::BrokerRefuses);
+            return;
+        }
         let last = self.net.clients[client].last_up;
-        for at in self.arrivals(last) {
+        for at in self.arrivals(client, last) {
             self.net.clients[client].last_up = at.max(last);
             self.at(at, Event::AtBroker(client, generation, packet.clone()));
         }
@@ -238,26 +287,29 @@ impl World {
             return;
         }
         let last = self.net.clients[client].last_down;
-        for at in self.arrivals(last) {
+        for at in self.arrivals(client, last) {
             self.net.clients[client].last_down = at.max(last);
             self.at(at, Event::AtClient(client, generation, packet.clone()));
         }
     }
 
     /// When a message arrives: once, in order, soon; or not so.
-    fn arrivals(&mut self, last: u64) -> Vec<u64> {
-        let soon = self.now + self.rng.within(1, 20);
-        if !self.faults.active {
+    fn arrivals(&mut self, client: usize, last: u64) -> Vec<u64> {
+        let soon = self.now + self.rng.net[client].within(1, 20);
+        if !self.faults.active || !self.only.links {
             return vec![soon.max(last)];
         }
-        match self.rng.within(0, 99) {
+        match self.rng.net[client].within(0, 99) {
             0..=2 => {
                 self.stats.fault(Fault::Drop);
                 vec![]
             }
             3..=5 => {
                 self.stats.fault(Fault::Duplicate);
-                vec![soon.max(last), soon.max(last) + self.rng.within(0, 3_000)]
+                vec![
+                    soon.max(last),
+                    soon.max(last) + self.rng.net[client].within(0, 3_000),
+                ]
             }
             6..=8 => {
                 if last > soon {
@@ -267,7 +319,7 @@ impl World {
             }
             9..=10 => {
                 self.stats.fault(Fault::Delay);
-                vec![self.now + self.rng.within(1_000, 15_000)]
+                vec![self.now + self.rng.net[client].within(1_000, 15_000)]
             }
             _ => vec![soon.max(last)],
         }
@@ -303,9 +355,10 @@ impl World {
                 self.net.memory.pop_front();
             }
             self.net.memory.push_back((receiver, packet.clone()));
-            if self.faults.active && self.rng.percent(2) {
+            let links = self.faults.active && self.only.links;
+            if links && self.rng.net[receiver].percent(2) {
                 self.stats.fault(Fault::Withhold);
-                let delay = self.rng.within(5_000, 60_000);
+                let delay = self.rng.net[receiver].within(5_000, 60_000);
                 self.after(delay, Event::Deliver(receiver, packet.clone()));
                 continue;
             }
@@ -321,26 +374,26 @@ impl World {
     }
 
     /// The broker does harm.
-    pub fn mischief(&mut self) {
+    pub fn mischief(&mut self, rng: &mut Rng) {
         if self.net.memory.is_empty() {
             return;
         }
-        let (receiver, mut packet) = self.net.memory[self.rng.index(self.net.memory.len())].clone();
+        let (receiver, mut packet) = self.net.memory[rng.index(self.net.memory.len())].clone();
         let mut target = receiver;
         packet.forged = true;
-        let fault = match self.rng.index(5) {
+        let fault = match rng.index(5) {
             0 => {
                 // It may not have arrived the first time, and then it is good.
                 packet.forged = false;
                 Fault::Replay
             }
             1 => {
-                let at = self.rng.index(packet.payload.len());
-                packet.payload[at] ^= 1 << self.rng.index(8);
+                let at = rng.index(packet.payload.len());
+                packet.payload[at] ^= 1 << rng.index(8);
                 Fault::Tamper
             }
             2 => {
-                let other = 1 + self.rng.index(self.nodes.len());
+                let other = 1 + rng.index(self.nodes.len());
                 if receiver == 0 || other == receiver || !packet.topic.contains("/nodes/") {
                     return;
                 }
@@ -356,8 +409,8 @@ impl World {
                 Fault::Misroute
             }
             3 => {
-                let len = self.rng.within(0, 300) as usize;
-                packet.payload = (0..len).map(|_| self.rng.bits() as u8).collect();
+                let len = rng.within(0, 300) as usize;
+                packet.payload = (0..len).map(|_| rng.bits() as u8).collect();
                 Fault::Garbage
             }
             _ => {

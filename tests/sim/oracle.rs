@@ -1,6 +1,10 @@
 //! Knows everything, and looks after every step whether what must always hold still holds.
 
+mod converge;
+mod documents;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bramble_agent_core::session::Document;
 use bramble_wire::document::{Digest, IndexEntry, digest};
@@ -9,7 +13,7 @@ use bramble_wire::message::{Answer, Head, Response};
 use bramble_wire::object::{Object, ObjectId, PodUid, RestartPolicy, SecretData};
 use bramble_wire::publish::Publish;
 use bramble_wire::topic::Topic;
-use bramble_wire::version::Version;
+use bramble_wire::version::{HistoryId, Version};
 
 use super::controller::{SECRET_MARK, Source, expected_digest};
 use super::stats::Invariant;
@@ -20,6 +24,8 @@ use super::world::World;
 struct Minted {
     digest: Digest,
     secrets: BTreeMap<ObjectId, (u64, SecretData)>,
+    /// Every pod that its store has ever had.
+    had: Arc<BTreeSet<PodUid>>,
 }
 
 /// What is known of the past.
@@ -27,6 +33,8 @@ struct Minted {
 pub struct Oracle {
     /// Restart policies of all pods that ever were.
     pub policies: BTreeMap<PodUid, RestartPolicy>,
+    /// How long the lives of some pods are, and with what they end.
+    pub lives: BTreeMap<PodUid, ((u64, u64), i32)>,
     /// Pods that must not run twice, with what they are one of.
     pub once: BTreeMap<PodUid, String>,
     /// Pods that a node said are gone.
@@ -35,8 +43,8 @@ pub struct Oracle {
     pub acknowledged_revision: u64,
     /// Pods that ended for good, by the disk of their node.
     ended: BTreeSet<(usize, PodUid)>,
-    /// Endings that an older store has not heard of.
-    void: BTreeSet<(usize, PodUid)>,
+    /// Pods that have begun and are never to begin again.
+    begun: BTreeSet<(usize, PodUid)>,
     /// Pods that a store had when it was set back.
     revived: BTreeSet<PodUid>,
     /// Counts how often the store was set back: without knowing it, a controller may use a version
@@ -51,6 +59,12 @@ pub struct Oracle {
     asked: BTreeMap<usize, Version>,
     accepted: BTreeMap<usize, Version>,
     seen: BTreeMap<usize, (Version, Option<Version>)>,
+    /// Pods whose nodes were removed while they had them.
+    pub forced: BTreeSet<PodUid>,
+    /// What a node may run again because its card had lost what it acknowledged.
+    excused: BTreeSet<(usize, PodUid)>,
+    /// The history of each epoch of a timeline.
+    histories: BTreeMap<(u32, u64), HistoryId>,
     /// Pod objects on the controller's disk.
     objects: BTreeMap<PodUid, usize>,
 }
@@ -65,30 +79,50 @@ impl Oracle {
     /// A node lost its card, and with it what was durable there.
     pub fn wiped(&mut self, node: usize) {
         self.ended.retain(|(of, _)| *of != node);
+        self.begun.retain(|(of, _)| *of != node);
         self.may_stop.retain(|(of, _)| *of != node);
         self.accepted.remove(&node);
     }
 }
 
 impl World {
-    /// The store is an older one now: what was promised after it is void, and nodes that were told to
-    /// forget an ending may be asked to run the pod again.
+    /// The store is an older one now: what was promised after it is void, and nodes may be told again to
+    /// forget what it has.
     pub fn oracle_restored(&mut self) {
         let oracle = &mut self.oracle;
         oracle.acknowledged_revision = 0;
         oracle.newest.clear();
+        oracle.seen.clear();
         oracle.asked.clear();
         oracle.objects = (self.controller.disk.durable().pods.iter())
             .map(|(uid, pod)| (*uid, pod.node))
             .collect();
         oracle.timeline += 1;
         oracle.revived.extend(oracle.objects.keys());
-        let again = oracle
-            .ended
+    }
+
+    /// A node's card has lost what it acknowledged: the node is an older one now.
+    pub fn node_set_back(&mut self, number: usize) {
+        let state = self.nodes[number].disk.durable();
+        let oracle = &mut self.oracle;
+        let gone = |uid: &PodUid| state.memory.get(uid).is_some_and(|pod| pod.gone);
+        oracle.ended.retain(|(of, uid)| *of != number || gone(uid));
+        let began = |uid: &PodUid| {
+            let pod = state.memory.get(uid);
+            pod.is_some_and(|pod| pod.containers.values().any(|one| one.lives > 0))
+        };
+        oracle.begun.retain(|(of, uid)| *of != number || began(uid));
+        oracle.accepted.remove(&number);
+        let objects = state
+            .document
             .iter()
-            .filter(|(_, uid)| oracle.objects.contains_key(uid));
-        let again: Vec<_> = again.copied().collect();
-        oracle.void.extend(again);
+            .flat_map(|document| document.effective());
+        let named = objects.filter_map(|(id, ..)| match id {
+            ObjectId::Pod(uid) => Some(*uid),
+            _ => None,
+        });
+        let known = state.memory.keys().copied().chain(named);
+        oracle.excused.extend(known.map(|uid| (number, uid)));
     }
 
     /// What can be looked at from outside after any step.
@@ -145,15 +179,25 @@ impl World {
             let minted = Minted {
                 digest: is,
                 secrets,
+                had: self.controller.disk.durable().had.clone(),
             };
             self.oracle
                 .minted
                 .entry(key)
                 .or_default()
                 .insert(timeline, minted);
-            let newest = self.oracle.newest.entry(number).or_default();
-            *newest = version.max(*newest);
+            // A node may have taught its link an older version of the same content.
+            let newest = self.oracle.newest.get(&number).copied().unwrap_or_default();
+            let same = self.is_minted(history, number, newest, is);
+            let newest = if same { version } else { version.max(newest) };
+            self.oracle.newest.insert(number, newest);
         }
+    }
+
+    /// Whether a version was made with this content.
+    fn is_minted(&self, history: HistoryId, node: usize, version: Version, digest: Digest) -> bool {
+        let minted = self.oracle.minted.get(&(history.0, node, version));
+        minted.is_some_and(|made| made.values().any(|one| one.digest == digest))
     }
 
     /// Versions on disks never go back, endings never vanish.
@@ -194,6 +238,9 @@ impl World {
         }
         self.oracle.objects = pods.iter().map(|(uid, pod)| (*uid, pod.node)).collect();
         for (uid, node) in vanished {
+            if self.oracle.forced.contains(&uid) {
+                continue;
+            }
             let said = self.oracle.said_gone.contains(&(node, uid));
             self.check(Invariant::GoneFirst, said, || {
                 format!("{uid} is removed, node {node} never said that it is gone")
@@ -201,150 +248,57 @@ impl World {
         }
     }
 
-    /// A node is about to store a document.
-    pub fn check_document(&mut self, number: usize, document: &Document) {
-        let mut index: Vec<IndexEntry> = (document.objects.iter())
-            .map(|(id, stored)| IndexEntry::of(id.clone(), stored.revision, &stored.body))
-            .collect();
-        let whole = digest(&mut index) == document.digest;
-        let key = (document.history.0, number, document.version);
-        let minted = self.oracle.minted.get(&key);
-        let known =
-            minted.is_some_and(|made| made.values().any(|one| one.digest == document.digest));
-        self.check(Invariant::Whole, whole && known, || {
-            format!(
-                "node {number} takes {}, which was made otherwise or never",
-                document.version
-            )
-        });
-        let asked = self.oracle.asked.get(&number).copied().unwrap_or_default();
-        if asked != Version::default() {
-            self.check(Invariant::Fresh, document.version >= asked, || {
-                format!(
-                    "node {number} takes {}, {asked} was there when it asked",
-                    document.version
-                )
-            });
-        }
-        self.check_secrets(number, document);
-        self.check_unclaimed(number, document);
-        self.allow_stops(number, document);
-    }
-
-    fn check_secrets(&mut self, number: usize, document: &Document) {
-        for (id, stored) in &document.objects {
-            let object = bramble_wire::decode::<Object>(&stored.body, "object");
-            let Ok(Object::Secret(secret)) = object else {
-                continue;
-            };
-            let own = self.nodes[number].open(id, stored.revision, &secret.sealed);
-            let other = (number + 1) % self.nodes.len();
-            let foreign = self.nodes[other].open(id, stored.revision, &secret.sealed);
-            self.check(
-                Invariant::Sealed,
-                own.is_some() && foreign.is_none(),
-                || {
-                    format!(
-                        "{id} of node {number}: own {}, foreign {}",
-                        own.is_some(),
-                        foreign.is_some()
-                    )
-                },
-            );
-            let key = (document.history.0, number, document.version);
-            let own = own.map(|plain| (stored.revision, plain));
-            let right = self.oracle.minted.get(&key).is_some_and(|made| {
-                let meant = made.values().filter_map(|one| one.secrets.get(id));
-                meant
-                    .map(|(at, data)| Some((*at, bramble_wire::encode(data))))
-                    .any(|one| one == own)
-            });
-            self.check(Invariant::RightSecret, right, || {
-                format!(
-                    "{id} of node {number} in {} has another content",
-                    document.version
-                )
-            });
-        }
-    }
-
-    fn check_unclaimed(&mut self, number: usize, document: &Document) {
-        let Some(before) = self.nodes[number].disk.newest().document.clone() else {
-            return;
-        };
-        let node = document.objects.get(&ObjectId::Node);
-        let confirmed = match node.map(|node| bramble_wire::decode::<Object>(&node.body, "object"))
-        {
-            Some(Ok(Object::Node(config))) => config.confirmed_epoch >= document.version.epoch,
-            _ => false,
-        };
-        if document.version.epoch <= before.version.epoch || confirmed {
-            return;
-        }
-        let pods = before.objects.keys().chain(before.unclaimed.keys());
-        let missing = pods
-            .filter(|id| matches!(id, ObjectId::Pod(_)))
-            .find(|id| !document.objects.contains_key(id) && !document.unclaimed.contains_key(id))
-            .cloned();
-        self.check(Invariant::Unclaimed, missing.is_none(), || {
-            format!(
-                "node {number} drops {missing:?} with epoch {}",
-                document.version.epoch
-            )
-        });
-    }
-
-    /// What this document stops may be stopped.
-    fn allow_stops(&mut self, number: usize, document: &Document) {
-        let known: Vec<PodUid> = self.nodes[number]
-            .disk
-            .newest()
-            .memory
-            .keys()
-            .copied()
-            .collect();
-        let running: Vec<PodUid> = self.nodes[number].kernel.keys().copied().collect();
-        for uid in known.into_iter().chain(running) {
-            if !document.names_pod(&uid) {
-                self.oracle.may_stop.insert((number, uid));
-            }
-        }
-        for (id, stored) in &document.objects {
-            if let ObjectId::Pod(uid) = id
-                && let Ok(Object::Pod(pod)) = bramble_wire::decode::<Object>(&stored.body, "object")
-                && pod.stop.is_some()
-            {
-                self.oracle.may_stop.insert((number, *uid));
-            }
-        }
-    }
-
     /// A container starts.
     pub fn check_start(&mut self, number: usize, uid: PodUid, env: &[(String, String)]) {
         let oracle = &self.oracle;
-        let again = oracle.ended.contains(&(number, uid)) && !oracle.void.contains(&(number, uid));
+        let again = oracle.ended.contains(&(number, uid));
         self.check(Invariant::OneWay, !again, || {
             format!("{uid} runs again on node {number}")
         });
+        if self.oracle.policies.get(&uid) == Some(&RestartPolicy::Never) {
+            let oracle = &mut self.oracle;
+            let anew = oracle.begun.insert((number, uid));
+            self.check(Invariant::AtMostOnce, anew, || {
+                format!("{uid} begins again on node {number}")
+            });
+        }
         let running = self.nodes[number].running().any(|running| *running == uid);
         self.check(Invariant::Undisturbed, !running, || {
             format!("{uid} is started on node {number}, where it runs")
         });
         let secrets = env.iter().filter(|(name, _)| name == "SECRET").count();
         debug_assert!(secrets <= 1, "one variable is named so");
-        if let Some(name) = self.oracle.once.get(&uid).cloned() {
+        let excused = &self.oracle.excused;
+        if let Some(name) = self.oracle.once.get(&uid).cloned()
+            && !excused.contains(&(number, uid))
+        {
             let once = &self.oracle.once;
             let elsewhere = self.nodes.iter().enumerate().find_map(|(at, node)| {
                 let same = |other: &&PodUid| once.get(other) == Some(&name);
                 let mut others = node.running().filter(same);
                 others
                     .find(|other| at != number || **other != uid)
+                    .filter(|other| !excused.contains(&(at, **other)))
                     .map(|other| (at, *other))
             });
             self.check(Invariant::Once, elsewhere.is_none(), || {
                 format!("{name} starts as {uid} on node {number} and runs as {elsewhere:?}")
             });
         }
+    }
+
+    /// A sandbox gets an address.
+    pub fn check_address(&mut self, number: usize, uid: PodUid, address: Option<[u8; 4]>) {
+        let Some(address) = address else { return };
+        let others = self.nodes[number].addresses.iter();
+        let other = others
+            .filter(|(other, theirs)| **other != uid && **theirs == address)
+            .map(|(other, _)| *other)
+            .next();
+        self.check(Invariant::OneAddress, other.is_none(), || {
+            format!("{uid} on node {number} gets {address:?} of {other:?}")
+        });
+        self.nodes[number].addresses.insert(uid, address);
     }
 
     /// Something running is stopped.
@@ -363,7 +317,6 @@ impl World {
             let there = self.controller.disk.durable().pods.contains_key(uid);
             if there && self.oracle.revived.contains(uid) {
                 // The acknowledgement is from before the store was set back.
-                self.oracle.void.insert((number, *uid));
                 continue;
             }
             self.check(Invariant::AckDurable, !there, || {
@@ -380,14 +333,18 @@ impl World {
         let Some(number) = self.node_number(name) else {
             return;
         };
-        if self.controller.disk.is_dirty()
-            && matches!(publish.topic, Topic::Head(_) | Topic::Response(..))
-        {
-            let version = announced(publish);
-            let revision = self.controller.disk.durable().revision;
-            let holds = version.is_none_or(|version| version.rev <= revision);
-            self.check(Invariant::SentDurable, holds, || {
-                format!("node {number} is told of {version:?}, the disk has {revision}")
+        if let Some(head) = announced(publish) {
+            let (version, history) = (head.version, head.history);
+            if self.controller.disk.is_dirty() {
+                let revision = self.controller.disk.durable().revision;
+                self.check(Invariant::SentDurable, version.rev <= revision, || {
+                    format!("node {number} is told of {version}, the disk has {revision}")
+                });
+            }
+            let epoch = (self.oracle.timeline, version.epoch);
+            let known = *self.oracle.histories.entry(epoch).or_insert(history);
+            self.check(Invariant::OneHistory, known == history, || {
+                format!("epoch {} has two histories", version.epoch)
             });
         }
         if let Topic::Response(..) = publish.topic {
@@ -402,76 +359,22 @@ impl World {
             });
         }
     }
-
-    /// What is missing for everything to have arrived; `None` when nothing is.
-    pub fn missing(&self) -> Option<String> {
-        let Some(link) = self.controller.link() else {
-            return Some("the controller is down".into());
-        };
-        let store = self.controller.disk.durable();
-        if self.controller.has_strays() {
-            return Some("a node runs what the store does not know".into());
-        }
-        if !link.all_confirmed() {
-            return Some("a node has not reported".into());
-        }
-        for (number, node) in self.nodes.iter().enumerate() {
-            let Some(state) = link.node(&node.name) else {
-                continue;
-            };
-            if state.presence != bramble_controller_core::nodelink::Presence::Ready {
-                return Some(format!("node {number} is {:?}", state.presence));
-            }
-            let held = node.document().map(|document| document.version);
-            if held.is_none() || held != state.version || state.accepted != held {
-                return Some(format!(
-                    "node {number} holds {held:?}, says {:?}, should {:?}",
-                    state.accepted, state.version
-                ));
-            }
-            let known = node.document().map(|document| document.unclaimed.len());
-            if known != Some(0) {
-                return Some(format!("node {number} keeps {known:?} unclaimed objects"));
-            }
-        }
-        for (uid, pod) in &store.pods {
-            if pod.deleting {
-                return Some(format!("{uid} on node {} is still being deleted", pod.node));
-            }
-            if pod.ended.is_none() {
-                let runs = self.nodes[pod.node].running().any(|running| running == uid);
-                let phase = self.controller.phase(uid);
-                let settled = runs && phase == Some(bramble_wire::report::Phase::Running);
-                if self.oracle.policies.get(uid) == Some(&RestartPolicy::Always) && !settled {
-                    return Some(format!(
-                        "{uid} on node {} runs {runs}, phase {phase:?}",
-                        pod.node
-                    ));
-                }
-            }
-        }
-        for (number, node) in self.nodes.iter().enumerate() {
-            let surplus = node.running().find(|uid| !store.pods.contains_key(uid));
-            if let Some(surplus) = surplus {
-                return Some(format!("node {number} still runs {surplus}"));
-            }
-        }
-        self.controller.missing_pods()
-    }
 }
 
-/// The version that a message of the controller tells of.
-fn announced(publish: &Publish) -> Option<Version> {
+/// What a message of the controller tells of.
+fn announced(publish: &Publish) -> Option<Head> {
     if let Topic::Head(_) = publish.topic {
-        let opened = envelope::read_unverified::<Head>(&publish.payload)?;
-        return Some(opened.message.version);
+        return Some(envelope::read_unverified::<Head>(&publish.payload)?.message);
+    }
+    if !matches!(publish.topic, Topic::Response(..)) {
+        return None;
     }
     match envelope::read_unverified::<Response>(&publish.payload)?
         .message
         .answer
     {
         Answer::Welcome { head, .. } | Answer::Index { head, .. } | Answer::Superseded(head) => {
-            Some(head.version)
+            Some(head)
         }
         Answer::Objects(_) | Answer::Chunk { .. } | Answer::ReportAck { .. } | Answer::Announce => {
             None

@@ -1,4 +1,7 @@
 //! The simulation's only source of chance: xoshiro256** seeded by splitmix64.
+//!
+//! Every concern has a stream of its own ([`Streams`]), and every step of faults, mischief and people
+//! one more ([`Rng::of`]): what is left out of a run moves as little as possible of the rest.
 
 /// A seeded generator. The same seed gives the same numbers on every machine, for ever.
 #[derive(Debug, Clone)]
@@ -16,6 +19,19 @@ impl Rng {
             z ^ (z >> 31)
         };
         Self([next(), next(), next(), next()])
+    }
+
+    /// A generator of its own for one concern of a seed.
+    pub fn of(seed: u64, concern: &str, number: u64) -> Self {
+        let number = number.to_le_bytes();
+        let bytes = seed.to_le_bytes().into_iter().chain(concern.bytes());
+        // FNV-1a.
+        let hash = bytes
+            .chain(number)
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+        Self::new(hash)
     }
 
     /// 64 bits.
@@ -59,5 +75,34 @@ impl Rng {
     /// One of them; `None` of nothing.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         (!from.is_empty()).then(|| &from[self.index(from.len())])
+    }
+}
+
+/// The streams of a run that are drawn from as it goes; by client (0 is the controller) or by node.
+#[derive(Debug)]
+pub struct Streams {
+    /// Messages and connections of each client.
+    pub net: Vec<Rng>,
+    /// Each client's disk.
+    pub disk: Vec<Rng>,
+    /// What happens on each board.
+    pub kernel: Vec<Rng>,
+    /// The controllers of the model.
+    pub store: Rng,
+}
+
+impl Streams {
+    /// The streams of a seed with so many nodes.
+    pub fn new(seed: u64, nodes: usize) -> Self {
+        let each = |concern: &str, count: usize| {
+            let numbers = 0..count as u64;
+            numbers.map(|n| Rng::of(seed, concern, n)).collect()
+        };
+        Self {
+            net: each("net", nodes + 1),
+            disk: each("disk", nodes + 1),
+            kernel: each("kernel", nodes),
+            store: Rng::of(seed, "store", 0),
+        }
     }
 }

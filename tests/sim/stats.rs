@@ -52,6 +52,20 @@ names! {
         NodeLoss = "node lost unsynced writes",
         /// A node's card was replaced: its state is gone, its identity is not.
         NodeWipe = "node lost its state",
+        /// A board died, and another took its name.
+        NodeReplaced = "node replaced",
+        /// A node was removed, and another board joined under its name.
+        NodeRemoved = "node removed and joined again",
+        /// A board's clock jumped.
+        ClockJump = "clock jumped",
+        /// A board was off for weeks.
+        Months = "node off for weeks",
+        /// A process was killed again and again.
+        RestartLoop = "process killed over and over",
+        /// A disk was full.
+        DiskFull = "disk full",
+        /// A disk acknowledged what it did not keep.
+        Lie = "disk lost what it acknowledged",
         /// The controller was killed.
         ControllerKill = "controller killed",
         /// The controller lost its power.
@@ -60,8 +74,16 @@ names! {
         ControllerLoss = "controller lost unsynced writes",
         /// The controller came back from a backup, with a new epoch.
         Restore = "controller restored from a backup",
+        /// … the same backup once more.
+        RestoreAgain = "controller restored from the same backup again",
+        /// The controller's folder was copied while it was written to.
+        Copy = "store copied while in use",
         /// The controller came back with an old disk, unaware of it.
         OldDisk = "controller came back with an old disk",
+        /// The broker dropped part of what it kept.
+        BrokerTruncates = "broker cut queues short",
+        /// The broker refused a publish or a subscription.
+        BrokerRefuses = "broker refused",
         /// The broker played an old message again.
         Replay = "message replayed",
         /// The broker kept a message back and let it go later.
@@ -96,6 +118,8 @@ names! {
         Fresh = "no document from before it was asked for is accepted",
         /// 4: termination is one-way.
         OneWay = "a pod that has ended never runs again",
+        /// 4: what must not be restarted is not, whatever goes down.
+        AtMostOnce = "what is never restarted begins at most once",
         /// 4: what is said to have ended is on disk.
         EndingDurable = "an ending is on disk before it is reported",
         /// 5: a pod that must not run twice never does.
@@ -114,6 +138,12 @@ names! {
         RightSecret = "an accepted secret has the announced content",
         /// 9: what a new epoch does not name is kept until a person confirms.
         Unclaimed = "what a new epoch does not name keeps running",
+        /// What the store of this timeline never had is lost only when a person said so.
+        LostKept = "what a store has lost keeps running until a person decides",
+        /// One epoch has one history.
+        OneHistory = "an epoch has one history",
+        /// An address is one pod's at a time.
+        OneAddress = "no two pods of a node have one address",
         /// Bad packets change nothing and are counted.
         Dropped = "a bad packet is dropped and counted",
         /// What happened is told once, however often a report is said.

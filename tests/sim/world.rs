@@ -7,15 +7,16 @@ use std::fmt::Write as _;
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::version::Nonce;
 
-use super::Mutation;
 use super::agent::{KernelEvent, Node};
 use super::controller::{Controller, UserOperation};
 use super::disk::WriteId;
 use super::faults::{FaultEvent, Faults};
 use super::network::{Network, Packet};
+use super::only::{Only, Step};
 use super::oracle::Oracle;
-use super::rng::Rng;
+use super::rng::{Rng, Streams};
 use super::stats::{Invariant, Stats};
+use super::{FAULTS_MS, Mutation, Options, Violation};
 
 /// What happens at a moment.
 #[derive(Debug, Clone)]
@@ -107,8 +108,18 @@ impl Trace {
 pub struct World {
     /// Virtual time, milliseconds.
     pub now: u64,
-    /// The only source of chance.
-    pub rng: Rng,
+    /// When faults stop.
+    pub until: u64,
+    /// Everything follows from it.
+    pub seed: u64,
+    /// What of the run is left in.
+    pub only: Only,
+    /// Steps of faults, mischief and people that were taken.
+    pub steps: Vec<Step>,
+    /// So many nodes the seed has, left in or not.
+    pub drawn: usize,
+    /// Streams of chance.
+    pub rng: Streams,
     /// The broker.
     pub net: Network,
     /// The controller.
@@ -128,7 +139,7 @@ pub struct World {
     /// The deliberate mistake of this run.
     pub mutation: Option<Mutation>,
     /// The first invariant that did not hold.
-    pub violation: Option<String>,
+    pub violation: Option<Violation>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
     /// The timer that is set for each client: life of the process, moment.
@@ -137,16 +148,27 @@ pub struct World {
 
 impl World {
     /// A world before anything has happened.
-    pub fn new(seed: u64, mutation: Option<Mutation>, keep_trace: bool) -> Self {
-        let mut rng = Rng::new(seed);
+    pub fn new(options: &Options) -> Self {
+        let seed = options.seed;
+        let mut setup = Rng::of(seed, "setup", 0);
         let cluster = ClusterId::new("sim").expect("a label");
-        let count = rng.within(2, 4) as usize;
-        let controller = Controller::new(&mut rng);
+        let drawn = setup.within(2, 4) as usize;
+        let count = options.only.nodes.map_or(drawn, |most| drawn.min(most));
+        let until = setup.within(FAULTS_MS.0, FAULTS_MS.1);
+        let controller = Controller::new(&mut setup);
         let nodes = (0..count)
-            .map(|number| Node::new(number, &cluster, controller.public(), &mut rng))
+            .map(|number| {
+                let mut rng = Rng::of(seed, "node", number as u64);
+                Node::new(number, &cluster, controller.public(), &mut rng)
+            })
             .collect();
         Self {
             now: 0,
+            until: options.only.until_ms.unwrap_or(until),
+            seed,
+            only: options.only.clone(),
+            steps: Vec::new(),
+            drawn,
             net: Network::new(count + 1),
             controller,
             nodes,
@@ -154,17 +176,17 @@ impl World {
             oracle: Oracle::default(),
             stats: Stats::default(),
             trace: Trace {
-                keep: keep_trace,
+                keep: options.trace,
                 hash: 0xcbf2_9ce4_8422_2325,
                 lines: Vec::new(),
             },
             cluster,
-            mutation,
+            mutation: options.mutation,
             violation: None,
             queue: BinaryHeap::new(),
             scheduled: 0,
             timers: vec![None; count + 1],
-            rng,
+            rng: Streams::new(seed, count),
         }
     }
 
@@ -261,15 +283,24 @@ impl World {
     pub fn check(&mut self, invariant: Invariant, holds: bool, detail: impl FnOnce() -> String) {
         self.stats.check(invariant);
         if !holds && self.violation.is_none() {
-            let text = format!("{}: {}", invariant.text(), detail());
-            self.note(|| format!("VIOLATION {text}"));
-            self.violation = Some(text);
+            let detail = detail();
+            let violation = Violation { invariant, detail };
+            self.note(|| format!("VIOLATION {violation}"));
+            self.violation = Some(violation);
         }
     }
 
     /// The number of a node.
     pub fn node_number(&self, name: &NodeName) -> Option<usize> {
         self.nodes.iter().position(|node| node.name == *name)
+    }
+
+    /// Counts the lives of the process of a client.
+    pub fn life(&self, client: usize) -> u32 {
+        match client {
+            0 => self.controller.life,
+            client => self.nodes[client - 1].life,
+        }
     }
 
     /// Whether the process of a client runs.
@@ -282,7 +313,7 @@ impl World {
 
     /// The last will for a client's next connection, with the nonce in it.
     pub fn last_will(&mut self, client: usize) -> (Nonce, Packet) {
-        let nonce = Nonce(self.rng.bytes());
+        let nonce = Nonce(self.rng.net[client].bytes());
         let publish = match client {
             0 => self.controller.offline(),
             client => self.nodes[client - 1].last_will(nonce),

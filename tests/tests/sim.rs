@@ -1,28 +1,34 @@
 //! The simulation itself under test: it repeats, it holds, and it finds mistakes.
 
+use std::time::Duration;
+
+use bramble_tests::sim::long::alone;
+use bramble_tests::sim::search::{self, SEEDS_MOST, processors, run_many};
+use bramble_tests::sim::shrink::shrink;
 use bramble_tests::sim::stats::Stats;
-use bramble_tests::sim::{Mutation, Options, run, run_many};
+use bramble_tests::sim::{Mutation, Options, run};
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [7, 8] {
-        let (one, other) = (run(Options::seed(seed)), run(Options::seed(seed)));
+        let run = || run(&Options::seed(seed));
+        let (one, other) = (run(), run());
         assert_eq!(one.hash, other.hash, "seed {seed}");
         assert_eq!(one.stats, other.stats, "seed {seed}");
     }
-    let kept = run(Options {
+    let kept = run(&Options {
         trace: true,
         ..Options::seed(7)
     });
     assert_eq!(
         kept.hash,
-        run(Options::seed(7)).hash,
+        run(&Options::seed(7)).hash,
         "looking changes nothing"
     );
     assert!(kept.trace.len() > 100, "{} lines", kept.trace.len());
     assert_ne!(
         kept.hash,
-        run(Options::seed(8)).hash,
+        run(&Options::seed(8)).hash,
         "another seed is another run"
     );
 }
@@ -30,7 +36,7 @@ fn the_same_seed_gives_the_same_trace() {
 #[test]
 fn what_must_always_hold_holds() {
     let mut stats = Stats::default();
-    for outcome in run_many(Options::seed(1000), 12) {
+    for outcome in run_many(&Options::seed(1000), 12, processors()) {
         assert_eq!(outcome.violation, None, "seed {}", outcome.seed);
         stats.add(&outcome.stats);
     }
@@ -38,62 +44,83 @@ fn what_must_always_hold_holds() {
 }
 
 #[test]
+fn the_bugs_that_were_found_do_not_come_back() {
+    for outcome in search::run_all(&search::regressions().unwrap(), processors()) {
+        assert_eq!(outcome.violation, None, "seed {}", outcome.seed);
+    }
+}
+
+#[test]
 fn a_count_of_zero_is_told() {
     let zeros = Stats::default().zeros();
     assert!(zeros.contains(&"node lost power") && zeros.contains(&"acknowledged means durable"));
-    let one = run(Options::seed(1)).stats;
+    let one = run(&Options::seed(1)).stats;
     assert!(
         one.zeros().len() < zeros.len(),
         "one run has some of everything: {one}"
     );
 }
 
-/// Runs seeds until one finds the mistake as what it is; another invariant may fall first.
-fn finds(mutation: Mutation, expected: &str) {
-    let options = |seed| Options {
-        mutation: Some(mutation),
-        ..Options::seed(seed)
-    };
-    let mut others = Vec::new();
-    for seed in 1..=60 {
-        match run(options(seed)).violation {
-            Some(violation) if violation.starts_with(expected) => return,
-            other => others.extend(other),
-        }
+/// From the seed that is known to find each; a seed that does not any more costs time, and
+/// `./x sim --mutate` tells the next.
+#[test]
+fn every_mistake_is_found() {
+    for mutation in Mutation::ALL.iter().copied() {
+        let found = search::find(mutation, mutation.seed(), SEEDS_MOST, processors());
+        assert!(
+            found.by.is_some(),
+            "{mutation:?}, but {:#?}",
+            found.otherwise
+        );
     }
-    panic!("60 seeds did not find {mutation:?}, but {others:#?}");
 }
 
-macro_rules! mutations {
-    ($($test:ident: $mutation:ident breaks $expected:literal;)*) => {
-        $(
-            #[test]
-            fn $test() {
-                finds(Mutation::$mutation, $expected);
-            }
-        )*
-
-        #[test]
-        fn every_mistake_is_tried() {
-            let tried = [$(Mutation::$mutation,)*];
-            for mutation in Mutation::ALL {
-                assert!(tried.contains(&mutation), "{mutation:?} has no test");
-            }
-        }
+/// Leaving steps out moves no other: a failure is still there without what it does not need.
+#[test]
+fn a_failure_is_made_shorter() {
+    let options = Options {
+        mutation: Some(Mutation::StopWhenOffline),
+        ..Options::seed(Mutation::StopWhenOffline.seed())
     };
+    let long = run(&options);
+    let (options, short) = shrink(&options, &long, Duration::from_secs(20));
+    let invariant = |outcome: &bramble_tests::sim::Outcome| {
+        outcome
+            .violation
+            .as_ref()
+            .map(|violation| violation.invariant)
+    };
+    assert_eq!(invariant(&short), invariant(&long));
+    assert!(short.steps.len() < long.steps.len(), "{options}");
+    let again = run(&options);
+    assert_eq!(
+        (again.hash, again.steps.len()),
+        (short.hash, short.steps.len())
+    );
 }
 
-mutations! {
-    finds_acting_before_persisting: ActBeforePersist breaks "nothing is acted on before";
-    finds_a_skipped_nonce: SkipNonce breaks "no document from before it was asked for";
-    finds_an_early_acknowledgement: AckBeforeDurable breaks "a report is acknowledged when";
-    finds_sending_before_durable: SendBeforeDurable breaks "one version has one content";
-    finds_confirming_before_durable: ConfirmBeforeDurable breaks "acknowledged means durable";
-    finds_an_ending_said_early: SayGoneEarly breaks "an ending is on disk before";
-    finds_an_object_removed_early: RemoveBeforeGone breaks "no pod object goes before";
-    finds_an_ignored_future: IgnoreFuture breaks "everything converges";
-    finds_secrets_in_the_clear: PlainSecrets breaks "no secret crosses";
-    finds_dropped_unclaimed_pods: DropUnclaimed breaks "no container is started or stopped";
-    finds_stopping_when_offline: StopWhenOffline breaks "no container is started or stopped";
-    finds_running_twice: ReplaceOnce breaks "a pod that must not run twice";
+#[test]
+fn ninety_days_alone() {
+    let alone = alone(1, 90);
+    assert_eq!(alone.violation, None);
+    assert_eq!(alone.missing, None, "the return converges");
+    assert!(alone.pods >= 18, "{} pods", alone.pods);
+    for (uid, (before, after)) in &alone.steady {
+        assert_eq!(before, after, "{uid} was started anew by the return");
+    }
+    let first = alone.days[0];
+    for (number, day) in alone.days.iter().enumerate() {
+        assert!(
+            day.state * 10 <= first.state * 12,
+            "day {number}: {day:?}, first {first:?}"
+        );
+        assert!(day.waiting <= 4, "day {number}: {day:?}");
+    }
+    let (early, late) = (alone.bytes_a_day(1), alone.bytes_a_day(80));
+    assert!(late * 10 <= early * 11, "{early} bytes a day, then {late}");
+    assert!(
+        alone.reports <= alone.pods as u64 * 2,
+        "{} reports",
+        alone.reports
+    );
 }

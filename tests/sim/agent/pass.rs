@@ -11,6 +11,12 @@ pub(super) fn runs(pod: &ObservedPod) -> bool {
         .any(|container| matches!(container.run, Run::Running { .. }))
 }
 
+/// Bytes of a record in the state log, without its frame.
+fn record_len(record: &plan::Record) -> usize {
+    let memory = record.memory.as_ref();
+    16 + memory.map_or(0, |memory| bramble_wire::encode(memory).len())
+}
+
 fn event(uid: PodUid, number: u64) -> PodEvent {
     PodEvent {
         uid,
@@ -82,7 +88,7 @@ impl World {
             failures: BTreeMap::new(),
             evicted: BTreeMap::new(),
         };
-        let moment = self.moment();
+        let moment = self.moment(number);
         let (memory, endings) = (&agent.state.memory, &agent.state.endings);
         let plan = plan::plan(desired, &host, &observed, memory, endings, moment);
         let hard = plan
@@ -90,6 +96,9 @@ impl World {
             .iter()
             .any(|record| record.durability == Durability::Hard);
         let wrote = !plan.records.is_empty();
+        let bytes: usize = plan.records.iter().map(record_len).sum();
+        self.nodes[number].written.0 += bytes as u64;
+        self.nodes[number].written.1 += u64::from(hard);
         for record in plan.records {
             match record.memory {
                 Some(memory) => {
@@ -97,18 +106,24 @@ impl World {
                 }
                 None => {
                     agent.state.memory.remove(&record.uid);
-                    agent.state.endings.note(record.uid);
+                    if self.mutation != Some(Mutation::ForgetEndings) {
+                        agent.state.endings.note(record.uid);
+                    }
                 }
             }
         }
-        let pods = reports(
+        let mut pods = reports(
             desired,
             &host,
             &observed,
             &agent.state.memory,
             &plan.waiting,
         );
-        agent.plan_wake = plan.next_wake;
+        if self.mutation == Some(Mutation::DropEndings) {
+            pods.retain(|_, pod| !pod.gone);
+        }
+        let wait = |wake: u64| self.now + wake.saturating_sub(moment.boot_ms);
+        agent.plan_wake = plan.next_wake.map(wait);
         let observation = Observation {
             pods,
             names: Default::default(),
@@ -164,7 +179,7 @@ impl World {
         for action in actions {
             agent.busy.insert(action.uid());
             let (life, boot) = (self.nodes[number].life, self.nodes[number].kernel_boot);
-            let delay = self.rng.within(5, 300);
+            let delay = self.rng.kernel[number].within(5, 300);
             let done = KernelEvent::Done(life, Box::new(action));
             self.after(delay, Event::Kernel(number, boot, done));
         }
@@ -176,7 +191,11 @@ impl World {
         };
         session.handle_observed(observation, now);
         // Each is another: the controller sees it when it hears one again.
-        session.handle_event(event(uid.unwrap_or_default(), *told), now);
+        let told_of = event(uid.unwrap_or_default(), *told);
+        if self.mutation == Some(Mutation::TellTwice) {
+            session.handle_event(event(uid.unwrap_or_default(), *told - 1), now);
+        }
+        session.handle_event(told_of, now);
         let node = Amounts {
             cpu_nano: (*told % 7) * 1_000_000_000,
             memory_bytes: 0,
@@ -197,7 +216,7 @@ impl World {
             KernelEvent::Done(life, action) => {
                 let same = self.nodes[number].life == life;
                 // What a killed agent had begun may be finished by the shim, or not.
-                if same || self.rng.percent(50) {
+                if same || self.rng.kernel[number].percent(50) {
                     self.apply(number, &action);
                 }
                 if same && let Some(agent) = &mut self.nodes[number].agent {
@@ -212,7 +231,8 @@ impl World {
     pub(super) fn apply(&mut self, number: usize, action: &Action) {
         let uid = action.uid();
         match action {
-            Action::StartSandbox(_) => {
+            Action::StartSandbox(input) => {
+                self.check_address(number, uid, input.network.map(|network| network.address));
                 let fresh = ObservedPod {
                     sandbox: Sandbox::Ready,
                     containers: BTreeMap::new(),
@@ -224,7 +244,7 @@ impl World {
             Action::WriteVolumes { .. } => {}
             Action::StartContainer(input) => {
                 self.check_start(number, uid, &input.env);
-                let started = self.moment();
+                let started = self.moment(number);
                 let container = ObservedContainer {
                     life: input.life,
                     id: input.id.clone(),
@@ -270,6 +290,7 @@ impl World {
             Action::StopSandbox { .. } | Action::RemovePod { .. } => {
                 self.check_stop(number, uid);
                 self.nodes[number].kernel.remove(&uid);
+                self.nodes[number].addresses.remove(&uid);
             }
         }
     }
@@ -277,11 +298,13 @@ impl World {
     /// Jobs end by themselves, and so does, rarely, everything.
     pub(super) fn schedule_end(&mut self, number: usize, uid: PodUid, life: u32) {
         let policy = self.oracle.policies.get(&uid).copied().unwrap_or_default();
-        let (within, code) = match policy {
-            RestartPolicy::Always if self.rng.percent(85) => return,
-            RestartPolicy::Always => ((1_000, 120_000), 1),
-            RestartPolicy::OnFailure | RestartPolicy::Never => {
-                ((1_000, 90_000), i32::from(self.rng.percent(40)))
+        let rng = &mut self.rng.kernel[number];
+        let (within, code) = match (self.oracle.lives.get(&uid), policy) {
+            (Some((within, code)), _) => (*within, *code),
+            (None, RestartPolicy::Always) if rng.percent(75) => return,
+            (None, RestartPolicy::Always) => ((1_000, 120_000), 1),
+            (None, RestartPolicy::OnFailure | RestartPolicy::Never) => {
+                ((1_000, 90_000), i32::from(rng.percent(40)))
             }
         };
         self.schedule_exit(number, uid, life, within, code);
@@ -295,7 +318,7 @@ impl World {
         ms: (u64, u64),
         code: i32,
     ) {
-        let delay = self.rng.within(ms.0, ms.1);
+        let delay = self.rng.kernel[number].within(ms.0, ms.1);
         let boot = self.nodes[number].kernel_boot;
         self.after(
             delay,
@@ -304,7 +327,7 @@ impl World {
     }
 
     pub(super) fn exit(&mut self, number: usize, uid: PodUid, life: u32, code: i32) {
-        let finished = self.moment();
+        let finished = self.moment(number);
         let Some(pod) = self.nodes[number].kernel.get_mut(&uid) else {
             return;
         };

@@ -26,6 +26,15 @@ impl World {
                 if self.mutation == Some(Mutation::IgnoreFuture) {
                     return;
                 }
+                if self.mutation == Some(Mutation::ConfirmByItself) {
+                    process.store.confirmed_epoch = epoch;
+                }
+                if self.mutation == Some(Mutation::RaiseUnrecorded) {
+                    if let Some(link) = &mut process.link {
+                        link.handle_epoch(epoch, history, Millis(self.now));
+                    }
+                    return;
+                }
                 process.store.epoch = epoch;
                 process.store.history = history;
                 process.store.revision = process.store.revision.max(epoch << 40);

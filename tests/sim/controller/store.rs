@@ -22,6 +22,8 @@ pub struct Store {
     pub pods: BTreeMap<PodUid, PodObject>,
     pub(super) configs: BTreeMap<String, (u64, u64)>,
     pub(super) secrets: BTreeMap<String, (u64, [u8; 16])>,
+    /// Every pod that this store has ever had; only the oracle looks at it.
+    pub had: Arc<BTreeSet<PodUid>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,8 @@ pub(super) struct Workload {
     pub(super) policy: RestartPolicy,
     /// Its one pod must not run twice.
     pub(super) once: bool,
+    /// How long its containers live, milliseconds, and with what they end; `None`: as chance has it.
+    pub(super) lives: Option<((u64, u64), i32)>,
 }
 
 /// A pod object; it is bound when it is made.
@@ -50,12 +54,12 @@ pub struct PodObject {
 /// What a person does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserOperation {
-    /// Something.
-    Any,
+    /// Change something; the how-many-th time.
+    Change(u32),
     /// Confirm the differences after an epoch rose.
     Confirm,
-    /// The controllers look at the world.
-    Reconcile,
+    /// The controllers of a life of the process look at the world.
+    Reconcile(u32),
 }
 
 impl Store {
@@ -71,7 +75,8 @@ impl Store {
         let config = NodeConfig {
             pod_cidr: Cidr {
                 address,
-                prefix: 24,
+                // Small, so that addresses are used again.
+                prefix: 26,
             },
             confirmed_epoch: self.confirmed_epoch,
             ..NodeConfig::default()

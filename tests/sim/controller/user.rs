@@ -1,21 +1,21 @@
 //! What users do, and the loop that follows from it.
 
+use super::super::only::{Concern, Step};
 use super::*;
 
 impl World {
     /// People will do things, and controllers will look.
     pub fn schedule_user(&mut self) {
-        self.after(4_000, Event::User(UserOperation::Any));
+        self.after(4_000, Event::User(UserOperation::Change(0)));
     }
 
     /// A person, or a controller, does something.
     pub fn user(&mut self, operation: UserOperation) {
         match operation {
-            UserOperation::Any => {
-                if self.faults.active {
-                    let delay = self.rng.within(1_000, 9_000);
-                    self.after(delay, Event::User(UserOperation::Any));
-                    self.with_process(|world, process| world.change(process));
+            UserOperation::Change(number) => {
+                let concern = Concern::User;
+                if let Some(mut rng) = self.turn(Step { concern, number }) {
+                    self.with_process(|world, process| world.change(process, &mut rng));
                 }
             }
             UserOperation::Confirm => {
@@ -27,8 +27,12 @@ impl World {
                     }
                     let confirmed = process.link.as_ref().is_some_and(NodeLink::all_confirmed);
                     if confirmed {
-                        process.store.confirmed_epoch = process.store.epoch;
+                        let epoch = process.store.epoch;
+                        process.store.confirmed_epoch = epoch;
                         process.store.next();
+                        let had = Arc::make_mut(&mut process.store.had);
+                        // Whatever there is: a person has decided.
+                        had.extend(world.oracle.policies.keys());
                         world.commit(process, None);
                     } else {
                         world.after(30_000, Event::User(UserOperation::Confirm));
@@ -38,27 +42,29 @@ impl World {
                     self.after(30_000, Event::User(UserOperation::Confirm));
                 }
             }
-            UserOperation::Reconcile => {
-                let life = self.controller.life;
+            UserOperation::Reconcile(life) if life == self.controller.life => {
                 self.with_process(|world, process| {
                     world.reconcile(process);
-                    world.after(2_000, Event::User(UserOperation::Reconcile));
+                    let quiet = world.faults.is_quiet(world.now);
+                    let delay = if quiet { 600_000 } else { 2_000 };
+                    let again = UserOperation::Reconcile(life);
+                    world.after(delay, Event::User(again));
                 });
-                debug_assert_eq!(life, self.controller.life, "reconciling stops nothing");
             }
+            UserOperation::Reconcile(_) => {}
         }
     }
 
     /// A secret's value: marked, so that it is found wherever it goes.
-    pub(super) fn secret(&mut self) -> [u8; 16] {
-        let mut value = self.rng.bytes::<16>();
+    pub(super) fn secret(rng: &mut Rng) -> [u8; 16] {
+        let mut value = rng.bytes::<16>();
         value[..SECRET_MARK.len()].copy_from_slice(SECRET_MARK);
         value
     }
 
     /// A person will look at what a new epoch changed.
     pub(super) fn confirm_soon(&mut self) {
-        let delay = self.rng.within(60_000, 180_000);
+        let delay = self.rng.store.within(60_000, 180_000);
         self.after(delay, Event::User(UserOperation::Confirm));
     }
 
@@ -72,45 +78,40 @@ impl World {
         self.pump_controller(process);
     }
 
-    pub(super) fn change(&mut self, process: &mut Process) {
+    pub(super) fn change(&mut self, process: &mut Process, rng: &mut Rng) {
         let store = &mut process.store;
         let names: Vec<String> = store.workloads.keys().cloned().collect();
-        let chosen = self.rng.pick(&names).cloned();
-        let choice = self.rng.within(0, 99);
+        let chosen = rng.pick(&names).cloned();
+        let choice = rng.within(0, 99);
         match (choice, chosen) {
             (0..=29, _) | (_, None) if names.len() < 6 => {
-                let name = format!("w{}", self.rng.bits() % 100_000);
-                let (policy, once) = match self.rng.index(5) {
+                let name = format!("w{}", rng.bits() % 100_000);
+                let (policy, once) = match rng.index(5) {
                     0 => (RestartPolicy::Never, false),
                     1 => (RestartPolicy::OnFailure, false),
                     2 => (RestartPolicy::Always, true),
                     _ => (RestartPolicy::Always, false),
                 };
-                let replicas = if once {
-                    1
-                } else {
-                    self.rng.within(1, 4) as usize
-                };
+                let replicas = if once { 1 } else { rng.within(1, 4) as usize };
                 store.workloads.insert(
                     name.clone(),
                     Workload {
                         replicas,
                         policy,
                         once,
+                        lives: None,
                     },
                 );
                 let revision = store.next();
-                store
-                    .configs
-                    .insert(name.clone(), (revision, self.rng.bits()));
-                let secret = self.secret();
+                store.configs.insert(name.clone(), (revision, rng.bits()));
+                let secret = Self::secret(rng);
                 store.secrets.insert(name, (revision, secret));
             }
             (0..=44, Some(name)) => {
                 if let Some(workload) = store.workloads.get_mut(&name)
                     && !workload.once
                 {
-                    workload.replicas = self.rng.within(0, 5) as usize;
+                    workload.replicas = rng.within(0, 5) as usize;
                 }
             }
             (45..=59, Some(name)) => {
@@ -120,16 +121,16 @@ impl World {
             }
             (60..=74, Some(name)) => {
                 let revision = store.next();
-                store.configs.insert(name, (revision, self.rng.bits()));
+                store.configs.insert(name, (revision, rng.bits()));
             }
             (75..=86, Some(name)) => {
                 let revision = store.next();
-                let secret = self.secret();
+                let secret = Self::secret(rng);
                 store.secrets.insert(name, (revision, secret));
             }
             _ => {
                 let uids: Vec<PodUid> = store.pods.keys().copied().collect();
-                if let Some(pod) = self.rng.pick(&uids).and_then(|uid| store.pods.get_mut(uid)) {
+                if let Some(pod) = rng.pick(&uids).and_then(|uid| store.pods.get_mut(uid)) {
                     pod.deleting = true;
                 }
             }
@@ -141,6 +142,27 @@ impl World {
         } else {
             self.commit(process, Some(Waiter::Person(revision)));
         }
+    }
+
+    /// A person makes a workload whose containers live so long, and end so.
+    pub fn deploy(
+        &mut self,
+        name: &str,
+        policy: RestartPolicy,
+        replicas: usize,
+        lives: Option<((u64, u64), i32)>,
+    ) {
+        self.with_process(|world, process| {
+            let workload = Workload {
+                replicas,
+                policy,
+                once: false,
+                lives,
+            };
+            process.store.workloads.insert(name.to_owned(), workload);
+            process.store.next();
+            world.commit(process, None);
+        });
     }
 
     /// Deployment, Job, StatefulSet, scheduler and garbage collector in miniature.
@@ -156,8 +178,17 @@ impl World {
                 .get(&node)
                 .is_some_and(|at| now - at > TOLERATION_MS)
         };
+        // What was bound to a node that is no more.
+        let nodes = &self.nodes;
+        let lost = |pod: &PodObject| !nodes[pod.node].member;
+        let forced: Vec<PodUid> = (store.pods.iter())
+            .filter(|(_, pod)| lost(pod))
+            .map(|(uid, _)| *uid)
+            .collect();
+        store.pods.retain(|_, pod| !lost(pod));
         let replaces_once = self.mutation == Some(Mutation::ReplaceOnce);
-        let mut changed = false;
+        let mut changed = !forced.is_empty();
+        self.oracle.forced.extend(forced);
         for pod in store.pods.values_mut().filter(|pod| !pod.deleting) {
             let orphan = !store.workloads.contains_key(&pod.workload);
             let lost = away(pod.node) && !pod.once && pod.ended.is_none();
@@ -185,15 +216,14 @@ impl World {
                 }
             }
             // What must not run twice is bound only when nothing of it can be anywhere.
-            let free = !workload.once
-                || replaces_once
-                || (all_confirmed && !strays && !store.pods.values().any(its));
+            let any = store.pods.values().any(its);
+            let free = !workload.once || replaces_once || (all_confirmed && !strays && !any);
             for _ in live.len()..wanted {
-                let node = self.rng.index(self.nodes.len());
-                if !free || process.away.contains_key(&node) {
+                let node = self.rng.store.index(self.nodes.len());
+                if !free || process.away.contains_key(&node) || !self.nodes[node].member {
                     continue;
                 }
-                let uid = PodUid(self.rng.bytes());
+                let uid = PodUid(self.rng.store.bytes());
                 let revision = store.next();
                 let pod = PodObject {
                     workload: name.clone(),
@@ -205,7 +235,11 @@ impl World {
                     ended: None,
                 };
                 store.pods.insert(uid, pod);
+                Arc::make_mut(&mut store.had).insert(uid);
                 self.oracle.policies.insert(uid, workload.policy);
+                if let Some(lives) = workload.lives {
+                    self.oracle.lives.insert(uid, lives);
+                }
                 if workload.once {
                     self.oracle.once.insert(uid, name.clone());
                 }
