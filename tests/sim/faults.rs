@@ -203,8 +203,8 @@ impl World {
     /// Something breaks.
     pub fn fault(&mut self, fault: FaultEvent) {
         match fault {
-            FaultEvent::Join(number, rng) => return self.join(number, Fault::NodeRemoved, rng),
-            FaultEvent::Full(client, life, rng) => return self.could_not_write(client, life, rng),
+            FaultEvent::Join(number, rng) => self.join(number, Fault::NodeRemoved, rng),
+            FaultEvent::Full(client, life, rng) => self.could_not_write(client, life, rng),
             _ if !self.faults.active => {}
             FaultEvent::Next(number) => {
                 let concern = Concern::Fault;

@@ -43,6 +43,8 @@ pub struct Client {
     generation: u32,
     /// Attempts to connect that failed, in a row.
     failures: u32,
+    /// When it tries again.
+    retry_at: u64,
     queue: VecDeque<Packet>,
     outbox: BTreeMap<String, Packet>,
     last_up: u64,
@@ -85,12 +87,17 @@ impl World {
             self.stats.fault(Fault::BrokerRefuses);
         }
         if !self.net.broker_up || refused || self.faults.is_partitioned(client, self.now) {
-            self.net.clients[client].failures += 1;
-            let pause = match self.net.clients[client].failures {
+            let state = &mut self.net.clients[client];
+            state.failures += 1;
+            if state.failures >= PATIENT_AFTER && state.retry_at > self.now {
+                return;
+            }
+            let pause = match state.failures {
                 0..PATIENT_AFTER => (1_000, 15_000),
                 _ => (60_000, 300_000),
             };
             let delay = self.rng.net[client].within(pause.0, pause.1);
+            self.net.clients[client].retry_at = self.now + delay;
             self.after(delay, Event::Connect(client));
             return;
         }
