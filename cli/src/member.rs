@@ -105,7 +105,8 @@ pub(crate) fn replace(args: &NodeReplace) -> Result<()> {
         eprintln!(
             "For the board that takes the place of {0}, until {1}. On it, as root:\n  \
              bramble join {2} --node-name {0} --token …\n\
-             From then on the board that is {0} now is no member any more.",
+             From then on the board that is {0} now is no member any more; what it runs goes on until\n\
+             `bramble uninstall` there. Pods that must not run twice may start on the new one: switch the old one off first.",
             args.name,
             plain(&created.info.expires),
             reached_from_elsewhere(client.server())

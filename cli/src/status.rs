@@ -73,7 +73,10 @@ pub(crate) fn run(access: &Access, format: Output) -> Result<()> {
         version: version.unwrap_or_default().to_owned(),
         kubernetes_version: kubernetes.to_owned(),
         // Not everybody may see it, and not every server has it.
-        standing: client.get(STANDING_PATH).ok(),
+        standing: client
+            .get(STANDING_PATH)
+            .inspect_err(|error| eprintln!("what waits for a person is not known: {error:#}"))
+            .ok(),
         ..Report::default()
     };
     let now = now();

@@ -56,7 +56,15 @@ impl Media for Disk {
     type Lock = fs::File;
 
     fn lock(&self) -> io::Result<fs::File> {
-        let file = self.create(LOCK)?;
+        // Who may write here may not have another file of root's emptied by a link.
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(self.path.join(LOCK))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(file)
     }

@@ -32,14 +32,15 @@ impl Seen {
             else {
                 continue;
             };
-            let meta = match fs::metadata(entry.path()) {
-                Ok(meta) if meta.is_file() => meta,
+            let is = match fs::metadata(entry.path()) {
+                Ok(meta) if meta.is_file() => {
+                    (meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec())
+                }
                 Ok(_) => continue,
-                // It went, or is a link to nowhere.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+                Err(_) if fs::symlink_metadata(entry.path()).is_err() => continue, // It went.
+                // A link to what is not there now: the compiler says why, and what it said before stays.
+                Err(_) => (0, 0, 0, 0),
             };
-            let is = (meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec());
             files.insert(name, is);
             if files.len() > NAMES_MAX {
                 return Err(io::Error::other("too many files"));

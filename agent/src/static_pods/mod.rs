@@ -183,6 +183,7 @@ impl Follower {
         let program = self.options.compiler.display();
         let mut child = Command::new(&self.options.compiler)
             .arg("compile-pods")
+            .arg("--")
             .arg(&self.options.folder)
             .args(names)
             .stdin(Stdio::null())

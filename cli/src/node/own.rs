@@ -54,6 +54,10 @@ pub(crate) fn delete(args: &NodeDelete) -> Result<()> {
     };
     let path = folder.join(&file);
     fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+    // Its pods would come back after a power cut.
+    fs::File::open(&folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| format!("syncing {}", folder.display()))?;
     output::print(&format!("{} removed\n", path.display()))
 }
 
@@ -61,7 +65,7 @@ pub(crate) fn delete(args: &NodeDelete) -> Result<()> {
 pub(super) fn file_of_pod(name: &str, pods: &[Pod]) -> Result<String> {
     let wanted: PodName = name.parse().map_err(|why| anyhow!("{name}: {why}"))?;
     let own: Vec<Pod> = (pods.iter())
-        .filter(|pod| pod.file.is_some())
+        .filter(|pod| pod.file.is_some() && pod.name.name == wanted.name)
         .cloned()
         .collect();
     let pod = select::pod(&own, &wanted)?;
@@ -111,7 +115,7 @@ pub(super) fn file_name(args: &NodeApply) -> Result<String> {
     };
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     ensure!(
-        !given.is_empty() && !given.starts_with('.') && given.chars().all(allowed),
+        !given.is_empty() && !given.starts_with(['.', '-']) && given.chars().all(allowed),
         "{} can't be the name of a file in the folder; --name gives another",
         plain(given)
     );

@@ -29,7 +29,7 @@ use containers::Kind;
 use tokens::Wanted;
 
 /// Annotation of a pod that must not run twice, `"true"`: it is started only when no other copy of it
-/// can be running. Taken away, it is started all the same.
+/// can be running. `"false"` starts it all the same, also one of a StatefulSet.
 pub const ONCE: &str = "bramble.dev/once";
 
 /// Looks up what pods name, and has their tokens made.
@@ -284,12 +284,13 @@ pub fn compile_pod(pod: &FullPod) -> Result<Pod, Error> {
 
 /// Whether a pod must not run twice: one of a StatefulSet, or one that says so.
 pub fn is_once(metadata: &Metadata) -> bool {
-    let mut owners = metadata.owner_references.iter();
-    owners.any(|owner| owner.controller && owner.kind == "StatefulSet")
-        || metadata
-            .annotations
-            .get(ONCE)
-            .is_some_and(|once| once == "true")
+    match metadata.annotations.get(ONCE) {
+        Some(once) => once == "true",
+        None => {
+            let mut owners = metadata.owner_references.iter();
+            owners.any(|owner| owner.controller && owner.kind == "StatefulSet")
+        }
+    }
 }
 
 fn hostname(pod: &FullPod) -> String {

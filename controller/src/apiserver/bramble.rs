@@ -33,6 +33,7 @@ pub(crate) async fn join(ctx: &Context, body: &Bytes) -> Result<Response<Body>, 
 
 pub(crate) async fn tokens(
     ctx: &Context,
+    identity: &Identity,
     method: &Method,
     id: Option<&str>,
     body: &Bytes,
@@ -45,6 +46,10 @@ pub(crate) async fn tokens(
             } else {
                 parsed(body)?
             };
+            // Who takes a node's name gets its pods, and their Secrets.
+            if request.replaces.is_some() {
+                masters(identity, method, "POST", "tokens")?;
+            }
             json(201, &ctx.joiner.create_token(&request).await?)
         }
         ("DELETE", Some(id)) => {

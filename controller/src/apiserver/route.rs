@@ -252,7 +252,7 @@ async fn plain(
         };
         let _permit = ctx.requests.take(identity).ok_or_else(watch::busy)?;
         let body = bodies::read(body, headers, &ctx.limits).await?;
-        return bramble::tokens(ctx, method, id, &body).await;
+        return bramble::tokens(ctx, identity, method, id, &body).await;
     }
 
     if !matches!(*method, Method::GET | Method::HEAD) {

@@ -108,11 +108,12 @@ pub(super) async fn in_steps(
     step(Step::Exchanged)?;
     let aside = match (there, occupied) {
         (false, _) => None,
-        (true, None) => {
-            let removed = fs::remove_dir(&place.fresh);
-            removed.map_err(io("removing", &place.fresh))?;
-            None
-        }
+        (true, None) => match fs::remove_dir(&place.fresh) {
+            Ok(()) => None,
+            // Something was put there meanwhile, by a controller that was started.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Some(place.move_aside()?),
+            Err(error) => return Err(io("removing", &place.fresh)(error)),
+        },
         (true, Some(_)) => Some(place.move_aside()?),
     };
     step(Step::Aside)?;
@@ -380,15 +381,14 @@ fn is_empty(directory: &Path) -> Result<bool, Error> {
 
 /// Changes the owner of a directory and all in it. It holds plain files and directories only.
 fn give(path: &Path, uid: u32, gid: u32) -> Result<(), Error> {
-    std::os::unix::fs::lchown(path, Some(uid), Some(gid))
-        .map_err(io("changing the owner of", path))?;
-    if !path.is_dir() {
-        return Ok(());
+    let kind = fs::symlink_metadata(path).map_err(io("reading", path))?;
+    if kind.is_dir() {
+        for entry in fs::read_dir(path).map_err(io("reading", path))? {
+            give(&entry.map_err(io("reading", path))?.path(), uid, gid)?;
+        }
     }
-    for entry in fs::read_dir(path).map_err(io("reading", path))? {
-        give(&entry.map_err(io("reading", path))?.path(), uid, gid)?;
-    }
-    Ok(())
+    // The directory last: until then nobody but root can put a link into it.
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(io("changing the owner of", path))
 }
 
 fn io<'a>(operation: &'static str, path: &'a Path) -> impl Fn(std::io::Error) -> Error + 'a {

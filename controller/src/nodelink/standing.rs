@@ -106,6 +106,8 @@ impl Board {
         let standing = Standing {
             epoch: control.epoch,
             confirmed: control.confirmed,
+            // Until the members are known nobody has spoken.
+            waiting: usize::from(control.confirmed < control.epoch),
             ..Standing::default()
         };
         Board {
@@ -140,7 +142,14 @@ impl Board {
         let known = self.unclaimed.entry(report.node.clone()).or_default();
         let mut differs = false;
         for pod in &report.pods {
-            if !pod.gone && (pod.unclaimed || !stored(&pod.uid)) {
+            // A board's own pods are in no store, and nobody's to let go.
+            let foreign = !pod.uid.is_static() && (pod.unclaimed || !stored(&pod.uid));
+            // A node that says more than it may can't make this grow: what is there holds things up already.
+            let room = known.len() < UNCLAIMED_MAX || known.contains_key(&pod.uid);
+            if !pod.gone && foreign {
+                if !room {
+                    continue;
+                }
                 let unclaimed = unclaimed(&report.node, pod);
                 differs |= known.insert(pod.uid, unclaimed.clone()).as_ref() != Some(&unclaimed);
             } else {
@@ -255,6 +264,19 @@ mod tests {
             rejected: String::new(),
             events: Vec::new(),
             usage: None,
+        }
+    }
+
+    #[test]
+    fn a_boards_own_pods_wait_for_nobody() {
+        let mut board = Board::new(&control(2, 2));
+        let standing = board.subscribe();
+        let mut said = report("a", &[(1, false)], None);
+        said.pods[0].uid = PodUid::of_static([7; 16]);
+        for (own, clear) in [(said, true), (report("a", &[(1, false)], None), false)] {
+            board.handle_report(&own, |_| false);
+            board.publish(&control(2, 2), &BTreeSet::new());
+            assert_eq!(standing.borrow().clear, clear);
         }
     }
 

@@ -91,7 +91,8 @@ impl Layout {
             let pods = 64 + (number % 60) as u8;
             let lan = format!("10.201.{third}.0/24");
             let pod_cidr = format!("10.{pods}.0.0/16");
-            if link_exists(&id) || in_use(&lan)? || in_use(&pod_cidr)? {
+            let taken = link_exists(&id) || in_use(&lan)? || in_use(&pod_cidr)?;
+            if taken || !reserve(&format!("lan-{third}")) || !reserve(&format!("pods-{pods}")) {
                 continue;
             }
             let host = Ipv4Addr::new(10, 201, third, 1);
@@ -125,6 +126,17 @@ impl Layout {
     pub fn run_root(&self) -> String {
         format!("/run/bramble-{}", self.id)
     }
+}
+
+/// Takes a name for as long as this process lives, in its network namespace: what was chosen is seen in
+/// use by others only when its cluster is up.
+fn reserve(name: &str) -> bool {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    SocketAddr::from_abstract_name(format!("bramble-test-{name}"))
+        .and_then(|name| UnixListener::bind_addr(&name))
+        .map(std::mem::forget)
+        .is_ok()
 }
 
 impl Board {

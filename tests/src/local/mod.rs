@@ -339,11 +339,16 @@ impl Cluster {
 
     /// The last lines of a process' log (`controller` or a node's name).
     pub fn log_tail(&self, name: &str) -> String {
-        let path = self.options.dir.join("log").join(format!("{name}.log"));
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let text = self.log(name);
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(40)..].join("\n");
-        format!("end of {}:\n{tail}", path.display())
+        format!("end of the log of {name}:\n{tail}")
+    }
+
+    /// All that the controller or a node's agent has written.
+    pub fn log(&self, name: &str) -> String {
+        let path = self.options.dir.join("log").join(format!("{name}.log"));
+        std::fs::read_to_string(path).unwrap_or_default()
     }
 
     /// Process id of the controller or of a node's agent, when it runs.
@@ -382,10 +387,13 @@ impl Cluster {
             self.drain(board);
         }
         process::stop(&self.options, "controller", Duration::from_secs(10));
-        for board in &self.layout.boards {
-            leftovers::clear_board(&self.layout, board)?;
-        }
-        network::remove(&self.layout)?;
+        // What one board can't clear leaves nothing of the others.
+        let cleared: Vec<_> = (self.layout.boards.iter())
+            .map(|board| leftovers::clear_board(&self.layout, board))
+            .collect();
+        let network = network::remove(&self.layout);
+        cleared.into_iter().collect::<Result<()>>()?;
+        network?;
         let _ = std::fs::remove_dir(self.layout.run_root());
         let left = leftovers::find(&self.layout);
         ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));

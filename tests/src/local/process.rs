@@ -15,11 +15,12 @@ fn pid_file(options: &Options, name: &str) -> PathBuf {
 }
 
 /// Start time of a process in clock ticks since boot (field 22 of `/proc/PID/stat`, proc(5));
-/// `None` when it is gone or a zombie.
+/// `None` when it is gone or a zombie without threads: one that has some still holds its ports.
 pub(super) fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    if matches!(*fields.first()?, "Z" | "X") {
+    let threads: u32 = fields.get(17)?.parse().ok()?;
+    if matches!(*fields.first()?, "Z" | "X") && threads <= 1 {
         return None;
     }
     fields.get(19)?.parse().ok()

@@ -101,7 +101,7 @@ fn root_backup_under_churn_and_restore_on_another_machine() -> Result<()> {
     cluster.start_controller()?;
     let hint = "bramble.dev/confirmed-epoch=2";
     cluster.wait("the late pod to be unclaimed", "controller", || {
-        let log = cluster.log_tail("controller");
+        let log = cluster.log("controller");
         Ok(log.contains("unclaimed pod") && log.contains(hint))
     })?;
     wait_for(&cluster, "pod", "early", "to run", running)?;

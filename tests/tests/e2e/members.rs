@@ -37,7 +37,7 @@ fn join(cluster: &Cluster, token: &str) -> Result<Agent> {
         .arg("--")
         .arg(cluster.options().programs.join("bramble-agent"))
         .args(cluster.agent_places(board))
-        .args(["--node-name", &board.node])
+        .args(["--node-name", &board.node, "--static-pods", ""])
         .arg("--join")
         .arg(format!("https://{}", cluster.api()))
         .env("BRAMBLE_TOKEN", token)
@@ -94,8 +94,9 @@ fn root_another_board_takes_the_place_of_a_node_and_the_old_one_is_a_stranger() 
     })?;
     let told = cluster.bramble(&["status"])?.stdout;
     ensure!(told.contains("STRANGER"), "{told}");
-    let log = cluster.log_tail("controller");
-    ensure!(log.contains("is no member of it"), "{log}");
+    cluster.wait("the log to say so", "controller", || {
+        Ok(cluster.log("controller").contains("is no member of it"))
+    })?;
     Ok(())
 }
 

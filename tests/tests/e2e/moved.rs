@@ -15,7 +15,7 @@ use crate::{apply_example, pods, text, wait_for};
 /// The agent is told of something only by a document that it has accepted, and so has on disk.
 fn announced(cluster: &Cluster, place: &str) -> Result<()> {
     cluster.wait("the board to be told", "board-1", || {
-        let log = cluster.log_tail("board-1");
+        let log = cluster.log("board-1");
         let told =
             |line: &str| line.contains("where the controller may be") && line.contains(place);
         Ok(log.lines().any(told))

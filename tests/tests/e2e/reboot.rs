@@ -210,7 +210,8 @@ fn root_every_sort_of_pod_comes_back_the_same() -> Result<()> {
     for pod in ["full", "always", "cut"] {
         wait_for(&cluster, "pod", pod, "to run", running)?;
     }
-    wait_until(LIMIT, || Ok(kept.join("cut").exists()))?;
+    let began = || Ok(std::fs::read(kept.join("cut")).is_ok_and(|text| !text.is_empty()));
+    ensure!(wait_until(LIMIT, began)?, "cut did not begin");
     began_once(&kept)?;
     let (before, known) = (steady(&cluster)?, identities(&cluster)?);
     ensure!(before.len() == 5 && known.len() == 8, "{known:#?}");

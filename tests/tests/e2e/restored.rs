@@ -42,7 +42,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn keeps_what_it_lacks(cluster: &Cluster, early: &Processes, both: &Processes) -> Result<()> {
     let hint = "bramble.dev/confirmed-epoch=2";
     cluster.wait("the late pod to be unclaimed", "controller", || {
-        let log = cluster.log_tail("controller");
+        let log = cluster.log("controller");
         Ok(log.contains("unclaimed pod") && log.contains(hint))
     })?;
     wait_for(cluster, "pod", "early", "to run", running)?;

@@ -245,7 +245,9 @@ fn root_a_board_runs_its_own_pods_without_a_network() -> Result<()> {
     let runs = |status: &Value| own_running(status, "kiosk.yaml").is_some();
     let first = wait_for_status(&cluster, "the pod to run", runs)?;
     let uid = |status: &Value| own_running(status, "kiosk.yaml").map(|pod| pod["uid"].clone());
-    ensure!(said(&cluster, &["logs", "own"])? == "one\n");
+    cluster.wait("the pod to say something", "board-1", || {
+        Ok(said(&cluster, &["logs", "own"])? == "one\n")
+    })?;
 
     // What is wrong is refused before it is in the folder; what gets in by another way harms no other.
     std::fs::write(&manifest, own("two").replace("image:", "imag:"))?;
