@@ -78,8 +78,8 @@ spec:
   containers:
     - name: main
       image: bramble.test/busybox:1
-      command: [sh, -c, "dd if=/dev/zero of=/work/fill bs=64k; sleep 100000"]
-      volumeMounts: [{ name: work, mountPath: /work }]
+      command: [sh, -c, "dd if=/dev/zero of=/data/fill bs=64k; sleep 100000"]
+      volumeMounts: [{ name: work, mountPath: /data }]
   volumes: [{ name: work, emptyDir: { medium: Memory, sizeLimit: 4Mi } }]
 ---
 apiVersion: v1

@@ -13,9 +13,10 @@ pub(crate) fn servers(cluster: &Cluster) -> Result<BTreeMap<u32, u64>> {
     processes(cluster, "httpd")
 }
 
-/// Processes in the cluster's containers with a text in their command.
+/// Processes in the cluster's containers with a text in their command. A child of such a process is left out: a web
+/// server forks for each request, and such a one is gone a moment later.
 pub(crate) fn processes(cluster: &Cluster, of: &str) -> Result<BTreeMap<u32, u64>> {
-    let mut out = BTreeMap::new();
+    let mut found = BTreeMap::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry
             .file_name()
@@ -32,14 +33,16 @@ pub(crate) fn processes(cluster: &Cluster, of: &str) -> Result<BTreeMap<u32, u64
             let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
                 continue;
             };
-            let start = stat
-                .rsplit(')')
-                .next()
-                .and_then(|rest| rest.split(' ').nth(20));
-            out.insert(pid, start.context("no start time")?.parse()?);
+            let after = stat.rsplit(')').next().context("no end of the name")?;
+            let field = |n: usize| after.split(' ').nth(n).context("a short stat");
+            found.insert(pid, (field(2)?.parse::<u32>()?, field(20)?.parse()?));
         }
     }
-    Ok(out)
+    let first = |parent: &u32| !found.contains_key(parent);
+    Ok((found.iter())
+        .filter(|(_, (parent, _))| first(parent))
+        .map(|(pid, (_, start))| (*pid, *start))
+        .collect())
 }
 
 fn restarts(pod: &Value) -> u64 {

@@ -37,8 +37,8 @@ spec:
   initContainers:
     - name: first
       image: bramble.test/busybox:1
-      command: [sh, -c, "echo once >> /work/lines"]
-      volumeMounts: [{ name: work, mountPath: /work }]
+      command: [sh, -c, "echo once >> /data/lines"]
+      volumeMounts: [{ name: work, mountPath: /data }]
     - name: side
       image: bramble.test/busybox:1
       restartPolicy: Always
@@ -58,7 +58,7 @@ spec:
             echo "token $(sha256sum < /token/token)"
             echo "host $(cat /kept/given)"
             echo "image $(sha256sum < /bin/busybox)"
-            echo "init ran $(wc -l < /work/lines) times"
+            echo "init ran $(wc -l < /data/lines) times"
           } > /tmp/www/index.html
           exec httpd -f -p 8080 -h /tmp/www
       env:
@@ -69,7 +69,7 @@ spec:
         - { name: config, mountPath: /config }
         - { name: secret, mountPath: /secret }
         - { name: token, mountPath: /token }
-        - { name: work, mountPath: /work }
+        - { name: work, mountPath: /data }
         - { name: kept, mountPath: /kept }
   volumes:
     - { name: config, configMap: { name: settings } }
