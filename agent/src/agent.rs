@@ -27,7 +27,7 @@ use bramble_agent::runtime::cgroup::Cgroups;
 use bramble_agent::runtime::{KernelRuntime, Options};
 use bramble_agent::state::{Change, Contents, State};
 use bramble_agent::static_pods::{self, View};
-use bramble_agent::{clock, facts, join, local, status, streams, usage};
+use bramble_agent::{clock, facts, find, join, local, status, streams, usage};
 use bramble_agent_core::plan::Durability;
 use bramble_agent_core::session::Observation;
 use bramble_link::tls::FloorClock;
@@ -151,6 +151,16 @@ async fn serve(
         run.broker.clone(),
         contents.document.as_deref(),
         identity.brokers.clone(),
+    ));
+    let asks = find::Options {
+        cluster: identity.cluster.clone(),
+        bridge: places.bridge.clone(),
+        after: Duration::from_secs(run.mdns_after.into()),
+    };
+    tokio::spawn(find::follow(
+        asks,
+        welcomed.subscribe(),
+        Arc::clone(&brokers),
     ));
     let towards = Arc::clone(&brokers);
     let looks = facts::Sources {

@@ -1,7 +1,7 @@
-//! Where the node looks for its controller, and when it looks elsewhere: what a person says, then what the accepted document says,
-//! then what the join said, which stays for good.
+//! Where the node looks for its controller, and when it looks elsewhere: what a person says, then what was
+//! found on the LAN, then what the accepted document says, then what the join said, which stays for good.
 //!
-//! In: brokers of those three. Out: one list for the link. The document is on the node's disk, so a
+//! In: brokers of those four. Out: one list for the link. The document is on the node's disk, so a
 //! board that starts alone looks where the controller announced that it would be.
 
 use std::collections::BTreeSet;
@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bramble_agent_core::session::Document;
 use bramble_link::BrokerUrl;
 use bramble_wire::limits::{BROKER_URL_MAX, BROKERS_MAX};
+use tokio::sync::Notify;
 
 /// Where the brokers may be.
 #[derive(Debug)]
@@ -18,11 +19,13 @@ pub struct Brokers {
     by_hand: Vec<BrokerUrl>,
     joined: Vec<BrokerUrl>,
     now: Mutex<Now>,
+    found: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Now {
     told: Vec<BrokerUrl>,
+    found: Vec<BrokerUrl>,
     connected: Option<BrokerUrl>,
 }
 
@@ -37,6 +40,7 @@ impl Brokers {
             by_hand,
             joined,
             now: Mutex::default(),
+            found: Notify::new(),
         };
         if let Some(document) = document {
             brokers.accept(document);
@@ -50,11 +54,27 @@ impl Brokers {
         self.now().told = usable(&told.unwrap_or_default());
     }
 
+    /// Takes over what was found on the LAN; nothing found leaves what was found before.
+    pub fn find(&self, found: Vec<BrokerUrl>) {
+        let mut now = self.now();
+        if !found.is_empty() && now.found != found {
+            now.found = found;
+            self.found.notify_one();
+        }
+    }
+
+    /// Resolves when something else has been found.
+    pub async fn found(&self) {
+        self.found.notified().await;
+    }
+
     /// Every place, best first, each once.
     pub fn list(&self) -> Vec<BrokerUrl> {
         let now = self.now();
         let mut seen = BTreeSet::new();
-        (self.by_hand.iter().chain(&now.told).chain(&self.joined))
+        (self.by_hand.iter().chain(&now.found))
+            .chain(&now.told)
+            .chain(&self.joined)
             .filter(|url| seen.insert(url.to_string()))
             .cloned()
             .collect()
@@ -242,6 +262,32 @@ mod tests {
         let brokers = Brokers::new(vec![], Some(&before), urls(&["mqtts://joined"]));
         brokers.accept(&document(&["mqtts://b"]));
         assert_eq!(brokers.list(), urls(&["mqtts://b", "mqtts://joined"]));
+    }
+
+    #[tokio::test]
+    async fn what_was_found_is_tried_before_what_was_told() {
+        let told = document(&["mqtts://told"]);
+        let brokers = Brokers::new(urls(&["mqtts://hand"]), Some(&told), urls(&["mqtts://b"]));
+        brokers.find(urls(&["mqtts://10.0.0.1", "mqtts://b"]));
+        brokers.found().await;
+        let expected = [
+            "mqtts://hand",
+            "mqtts://10.0.0.1",
+            "mqtts://b",
+            "mqtts://told",
+        ];
+        assert_eq!(brokers.list(), urls(&expected));
+        brokers.find(vec![]);
+        assert_eq!(brokers.list(), urls(&expected), "nobody answered");
+        brokers.find(urls(&["mqtts://10.0.0.2"]));
+        brokers.found().await;
+        let expected = [
+            "mqtts://hand",
+            "mqtts://10.0.0.2",
+            "mqtts://told",
+            "mqtts://b",
+        ];
+        assert_eq!(brokers.list(), urls(&expected));
     }
 
     #[test]

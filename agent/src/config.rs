@@ -92,6 +92,10 @@ pub struct Run {
     /// it. Repeatable. The brokers that the controller names and those of the join come after it
     #[arg(long, value_name = "URL")]
     pub broker: Vec<BrokerUrl>,
+    /// Ask on the LAN for the controller (mDNS) when it has been away for so long, and again after two and a
+    /// half times as long; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub mdns_after: u32,
     /// Images.
     #[command(flatten)]
     pub images: crate::image::flags::Flags,
@@ -219,6 +223,13 @@ mod tests {
         let brokers: Vec<_> = cli.run.broker.iter().map(ToString::to_string).collect();
         assert_eq!(brokers, ["mqtts://a:8883", "mqtts://[fd00::1]:1"]);
         assert!(parse("--broker pi.lan").is_err());
+    }
+
+    #[test]
+    fn a_person_says_when_the_lan_is_asked() {
+        assert_eq!(parse("").unwrap().run.mdns_after, 120);
+        assert_eq!(parse("--mdns-after 0").unwrap().run.mdns_after, 0);
+        assert!(parse("--mdns-after -1").is_err());
     }
 
     #[test]

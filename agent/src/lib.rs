@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod events;
 pub mod facts;
+pub mod find;
 pub mod identity;
 pub mod image;
 pub mod join;

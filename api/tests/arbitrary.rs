@@ -44,4 +44,5 @@ targets! {
     apply: "apply", 100;
     labels: "labels", 2000;
     fields: "fields", 200;
+    mdns: "mdns", 20000;
 }

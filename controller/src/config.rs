@@ -78,6 +78,10 @@ pub struct Config {
     #[arg(long, value_name = "URL")]
     pub announce_broker: Vec<String>,
 
+    /// Do not tell boards that ask on the LAN (mDNS) where the embedded broker is.
+    #[arg(long)]
+    pub no_mdns: bool,
+
     /// Puts a backup (`bramble backup`) into the place of --data-dir, begins a new epoch in it and ends.
     /// Refuses a controller that runs, a directory that holds something, and a file that is not whole.
     #[arg(long, value_name = "FILE", conflicts_with = "restored")]

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use bramble_link::BrokerUrl;
+use bramble_link::mdns;
 use bramble_link::tls::{self, FloorClock};
-use bramble_wire::name::NodeName;
+use bramble_wire::name::{ClusterId, NodeName};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +23,7 @@ use crate::backup;
 use crate::broker::{self, Broker};
 use crate::config::Config;
 use crate::controllers;
-use crate::join::{FAREWELL, Joiner, NodeKey, NodeKeys, Settings};
+use crate::join::{Cidr, FAREWELL, Joiner, NodeKey, NodeKeys, Settings};
 use crate::nodelink::control::Control;
 use crate::nodelink::{self, NodeLink};
 use crate::pki::{self, Pki};
@@ -138,6 +139,9 @@ async fn life(config: &Config) -> anyhow::Result<()> {
         .as_ref()
         .map(|broker| tokio::spawn(disconnect_removed(keys.clone(), broker.clone())));
 
+    let found = (broker.is_some() && !config.no_mdns)
+        .then(|| tokio::spawn(answer_mdns(config.clone(), pki.cluster.clone(), mqtt_port)));
+
     let speaks = Speaks {
         pki: &pki,
         keys: &keys,
@@ -209,6 +213,9 @@ async fn life(config: &Config) -> anyhow::Result<()> {
     tracing::info!("stopping");
     addresses.abort();
     secrets.abort();
+    if let Some(task) = found {
+        task.abort();
+    }
     server.stop().await;
     nodes.stop().await;
     loops.abort();
@@ -229,19 +236,11 @@ fn controller_settings(config: &Config, pki: &Pki, nodes: &NodeLink) -> controll
         .iter()
         .filter_map(|a| a.parse().ok())
         .collect();
-    let listen = config.listen.ip();
-    let pods = config.pod_cidr;
-    // What a person names counts; else the address we listen on; else all that this machine has,
-    // less those of the pods' bridge.
-    let addresses = move || match listen {
-        _ if !advertised.is_empty() => advertised.clone(),
-        IpAddr::V4(listen) if !listen.is_unspecified() => vec![listen],
-        _ => {
-            let own = pki::local_names()
-                .into_iter()
-                .filter_map(|name| name.parse().ok());
-            own.filter(|address| !pods.contains(*address)).collect()
-        }
+    let listening = listening_at(config.listen.ip(), config.pod_cidr);
+    // What a person names counts; else where we listen.
+    let addresses = move || match advertised.is_empty() {
+        false => advertised.clone(),
+        true => listening(),
     };
     let port = config.listen.port();
     controllers::Settings {
@@ -252,6 +251,28 @@ fn controller_settings(config: &Config, pki: &Pki, nodes: &NodeLink) -> controll
             addresses: Arc::new(addresses),
         }),
         standing: nodes.standing(),
+    }
+}
+
+/// The addresses at which who listens here is reached: the one, or all that this machine has, less those of
+/// the pods' bridge.
+fn listening_at(listen: IpAddr, pods: Cidr) -> impl Fn() -> Vec<Ipv4Addr> {
+    move || match listen {
+        IpAddr::V4(listen) if !listen.is_unspecified() => vec![listen],
+        _ => {
+            let own = pki::local_names()
+                .into_iter()
+                .filter_map(|name| name.parse().ok());
+            own.filter(|address| !pods.contains(*address)).collect()
+        }
+    }
+}
+
+/// Tells boards that have lost us where the broker is; they ask when nothing else helps.
+async fn answer_mdns(config: Config, cluster: ClusterId, port: u16) {
+    let own = listening_at(config.mqtt_listen.ip(), config.pod_cidr);
+    if let Err(error) = mdns::answer(&cluster, port, own).await {
+        tracing::warn!(%error, "boards that look for this controller by mDNS will not find it");
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A target panics when it finds something; that is the only way it fails.
 
+#[path = "../../link/src/mdns/packet.rs"]
+mod packet;
+
 use bramble_api::admit::{self, Create, Update};
 use bramble_api::apply;
 use bramble_api::decode::{self, FieldValidation, MAX_DEPTH};
@@ -95,6 +98,14 @@ pub const TARGETS: &[Target] = &[
         seeds: &[
             b"metadata.name=a,status.phase!=Running,spec.nodeName==n",
             b"involvedObject.name=a\\,b,type=\\=,metadata.namespace!=",
+        ],
+    },
+    Target {
+        name: "mdns",
+        run: mdns,
+        seeds: &[
+            b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x08_bramble\x04_tcp\x05local\0\0\x0c\x80\x01",
+            b"\0\x07\x84\0\0\0\0\x04\0\0\0\0\x08_bramble\x04_tcp\x05local\0\0\x0c\0\x01\0\0\0\x0a\0\x04\x01a\xc0\x0c\xc0\x2b\0\x21\x80\x01\0\0\0\x78\0\x0b\0\0\0\0\x22\xb3\x02pi\xc0\x1a\xc0\x2b\0\x10\x80\x01\0\0\0\x78\0\x0a\x09cluster=a\xc0\x41\0\x01\x80\x01\0\0\0\x78\0\x04\x0a\x01\x02\x03",
         ],
     },
 ];
@@ -308,5 +319,29 @@ fn field_selector(bytes: &[u8]) {
             Ok(selector) => drop(selector.matches(stored().to_string().as_bytes())),
             Err(status) => refused(&status, bytes),
         }
+    }
+}
+
+/// Anybody on the LAN: what is offered could be tried, and what we answer is understood.
+fn mdns(bytes: &[u8]) {
+    let id = bytes
+        .get(..2)
+        .map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
+    let offers = packet::offers(bytes, id);
+    assert!(offers.len() <= packet::RECORDS_MAX);
+    for offer in &offers {
+        assert!(offer.port != 0 && !offer.address.is_loopback(), "{offer:?}");
+        assert!(offer.cluster.len() <= 255);
+    }
+    if let Some(asked) = packet::asked(bytes) {
+        let offer = packet::Offer {
+            cluster: "a".into(),
+            address: [10, 1, 2, 3].into(),
+            port: 8883,
+        };
+        let answer = packet::answer(asked, true, &offer);
+        assert!(answer.len() <= packet::PACKET_MAX);
+        assert_eq!(packet::offers(&answer, asked.id), [offer]);
+        assert!(packet::asked(&packet::question(asked.id)).is_some());
     }
 }

@@ -32,6 +32,7 @@ mod driver;
 mod event;
 mod inbox;
 mod link;
+pub mod mdns;
 pub mod options;
 pub mod outbox;
 mod round;

@@ -13,7 +13,7 @@ const INSIDE: [&str; 8] = [
 ];
 
 /// Addresses that others may use, in order; none when the kernel does not say.
-pub(super) async fn own(bridge: &str) -> Vec<[u8; 4]> {
+pub async fn own(bridge: &str) -> Vec<[u8; 4]> {
     let Ok((connection, handle, _)) = rtnetlink::new_connection() else {
         return Vec::new();
     };

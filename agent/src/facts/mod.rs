@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::image::{ImageInfo, Store, platform};
+pub use addresses::own as own_addresses;
 use pressure::{Pressure, Readings, meminfo};
 
 /// Most pods of a node; its range of addresses holds 253.

@@ -234,6 +234,7 @@ struct Edge {
 
 impl Edge {
     async fn run(mut self, mut inputs: Inputs) -> Result<(), Error> {
+        let brokers = Arc::clone(&self.brokers);
         loop {
             self.drain().await;
             let wake = self.session.next_wake();
@@ -261,6 +262,7 @@ impl Edge {
                 Some(frame) = next_frame(&self.link, &mut inputs.frames) => self.handle_frame(frame),
                 () = sleep_until(wake) => self.session.handle_timeout(now()),
                 () = sleep_until(leave.map(Millis)) => self.look_elsewhere(),
+                () = brokers.found() => self.take_over(brokers.list()),
                 _ = &mut inputs.shutdown => {
                     self.say_goodbye().await;
                     return Ok(());
@@ -360,9 +362,12 @@ impl Edge {
         let before = self.brokers.list();
         self.brokers.accept(document);
         let brokers = self.brokers.list();
-        if brokers == before {
-            return;
+        if brokers != before {
+            self.take_over(brokers);
         }
+    }
+
+    fn take_over(&self, brokers: Vec<BrokerUrl>) {
         let names: Vec<String> = brokers.iter().map(ToString::to_string).collect();
         tracing::info!(brokers = names.join(" "), "where the controller may be");
         if let Err(error) = self.link.set_urls(brokers) {

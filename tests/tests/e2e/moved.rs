@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bramble_tests::local::{Cluster, Guard};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::offline::processes;
 use crate::said::running;
 use crate::{apply_example, pods, text, wait_for};
 
@@ -99,6 +100,29 @@ fn root_a_board_is_told_by_hand_where_the_controller_went() -> Result<()> {
     cluster.kill("board-1")?;
     cluster.start_agent(0)?;
     starts_a_pod(&cluster, "without-the-flag")
+}
+
+#[test]
+fn root_a_controller_at_another_address_is_found_by_mdns() -> Result<()> {
+    let cluster = Guard::start(1)?;
+    // Asked a little sooner than a person would have it.
+    cluster.kill("board-1")?;
+    let host = cluster.layout.host.to_string();
+    cluster.start_agent_with(0, &host, &["--mdns-after", "2"])?;
+    starts_a_pod(&cluster, "before")?;
+    let before = processes(&cluster, "sleep\x001000")?;
+
+    // Nobody announced it, and nobody is at the old place.
+    let second = cluster.second_host()?;
+    cluster.kill("controller")?;
+    cluster.start_controller_at(second, &[])?;
+    starts_a_pod(&cluster, "after")?;
+    let after = processes(&cluster, "sleep\x001000")?;
+    let same = before
+        .iter()
+        .all(|(pid, start)| after.get(pid) == Some(start));
+    ensure!(same && before.len() == 1, "{before:?} {after:?}");
+    Ok(())
 }
 
 /// Answers the board's questions for one name, at the address that this machine's resolver asks.
