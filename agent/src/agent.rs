@@ -27,7 +27,7 @@ use bramble_agent::runtime::cgroup::Cgroups;
 use bramble_agent::runtime::{KernelRuntime, Options};
 use bramble_agent::state::{Change, Contents, State};
 use bramble_agent::static_pods::{self, View};
-use bramble_agent::{clock, facts, find, join, local, status, streams, usage};
+use bramble_agent::{clock, facts, find, hardware, join, local, status, streams, usage};
 use bramble_agent_core::plan::Durability;
 use bramble_agent_core::session::Observation;
 use bramble_link::tls::FloorClock;
@@ -54,7 +54,8 @@ const RUN_DIR_MAX: usize = 56;
 pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
     let places = &run.places;
     let _lock = prepare(places).await?;
-    let (state, contents) = State::open(&places.data_dir.join("state"))?;
+    let (state, mut contents) = State::open(&places.data_dir.join("state"))?;
+    let moved = hardware::settle(&state, &mut contents, facts::hardware::id()).await?;
     let floor = FloorClock::new(contents.time_floor.try_into().unwrap_or(0));
     let mut stop = Stop::new()?;
     let identity = tokio::select! {
@@ -62,7 +63,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
         () = stop.wait() => return Ok(()),
     };
     tracing::info!(node = %identity.node, cluster = %identity.cluster, boot = contents.boot, "agent started");
-    let result = serve(&run, identity, &state, contents, floor, &mut stop).await;
+    let result = serve(&run, identity, &state, (contents, moved), floor, &mut stop).await;
     reconcile::flush(&state).await?;
     result
 }
@@ -71,7 +72,7 @@ async fn serve(
     run: &Run,
     identity: Identity,
     state: &State,
-    contents: Contents,
+    (contents, moved): (Contents, bool),
     floor: Arc<FloorClock>,
     stop: &mut Stop,
 ) -> anyhow::Result<()> {
@@ -105,6 +106,7 @@ async fn serve(
     let (observed, observations) = watch::channel(Observation::default());
     let (clear, cleared) = watch::channel(None);
     let (welcomed, is_welcomed) = watch::channel(false);
+    let (refused, is_refused) = watch::channel(false);
     let lent: Arc<dyn streams::Pods> = Arc::clone(&board) as _;
     let around = Surroundings {
         world: Arc::clone(&board),
@@ -132,11 +134,13 @@ async fn serve(
             started: clock::now(),
             brokers: identity.brokers.iter().map(ToString::to_string).collect(),
             static_pods: run.static_pods.to_string_lossy().into_owned(),
+            moved,
         },
         observations: observations.clone(),
         static_pods: own,
         document,
         uplink: status::follow(is_welcomed.clone()),
+        refused: is_refused,
         images: Arc::clone(&images),
     };
     let cgroups = Cgroups::discover(&places.cgroup_parent).context("find the cgroups")?;
@@ -193,6 +197,7 @@ async fn serve(
     let parts = link::Parts {
         identity,
         brokers,
+        hardware: contents.hardware,
         boot: Boot(contents.boot),
         document: contents.document,
         state: state.clone(),
@@ -204,6 +209,7 @@ async fn serve(
         forget,
         cleared: clear,
         welcomed,
+        refused,
         pods: lent,
         shutdown: shut,
     };

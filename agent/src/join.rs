@@ -156,6 +156,7 @@ fn request(token: &Token, node: &NodeName, keys: &Keys) -> Result<JoinRequest, E
         sealing_key: hex_of(&identity::sealing_public(keys).0),
         proof: String::new(),
         arch: facts::architecture().into(),
+        hardware: facts::hardware::id().map_or_else(String::new, |id| id.to_string()),
     };
     request.proof = hex_of(&signing.sign(&request.proof_message()).to_bytes());
     Ok(request)

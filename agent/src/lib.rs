@@ -6,6 +6,7 @@ pub mod config;
 pub mod events;
 pub mod facts;
 pub mod find;
+pub mod hardware;
 pub mod identity;
 pub mod image;
 pub mod join;

@@ -30,6 +30,8 @@ pub struct Sources {
     pub document: watch::Receiver<Option<Arc<Document>>>,
     /// Since when the controller is there or away.
     pub uplink: watch::Receiver<Away>,
+    /// Whether the controller serves another board as this node.
+    pub refused: watch::Receiver<bool>,
     /// Images.
     pub images: Arc<Store>,
 }
@@ -49,6 +51,8 @@ pub struct Node {
     pub brokers: Vec<String>,
     /// Folder of the board's own pods; empty when there is none.
     pub static_pods: String,
+    /// The card was in another board when the agent was started before.
+    pub moved: bool,
 }
 
 /// Whether the controller is there, and since when.
@@ -104,7 +108,7 @@ impl Sources {
             document: version(document.as_deref()),
             pods_wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
             pods_running: u32::try_from(running).unwrap_or(u32::MAX),
-            notes: notes(&observation, &self.static_pods.borrow()),
+            notes: self.notes(&observation),
         }
     }
 
@@ -138,8 +142,13 @@ impl Sources {
                 .is_some_and(|document| observation.converged == Some(document.version)),
             static_pods: self.node.static_pods.clone(),
             now: now.unix,
-            notes: notes(&observation, &self.static_pods.borrow()),
+            notes: self.notes(&observation),
         }
+    }
+
+    fn notes(&self, observation: &Observation) -> Vec<String> {
+        let card = card(self.node.moved, *self.refused.borrow());
+        notes(observation, &self.static_pods.borrow(), card)
     }
 
     /// Every pod that the node knows of, by name.
@@ -195,8 +204,24 @@ fn version(document: Option<&Document>) -> String {
     document.map_or_else(String::new, |document| document.version.to_string())
 }
 
+/// What a person should know of the card and the board that it is in.
+fn card(moved: bool, refused: bool) -> impl Iterator<Item = String> {
+    let refused = refused.then_some(
+        "the controller serves another board as this node, and refuses this one: is the card a copy? Then \
+         `bramble uninstall --purge` here, and join anew",
+    );
+    let moved = moved.then_some(
+        "the card was in another board before: pods that must not run twice wait for the controller",
+    );
+    (refused.into_iter().chain(moved)).map(str::to_owned)
+}
+
 /// What a person should know: pressure on the board, and what waits.
-fn notes(observation: &Observation, view: &View) -> Vec<String> {
+fn notes(
+    observation: &Observation,
+    view: &View,
+    card: impl Iterator<Item = String>,
+) -> Vec<String> {
     let pressure = (observation.facts.conditions.iter())
         .filter(|condition| condition.status == Some(true))
         .map(|condition| format!("{}: {}", condition.kind, condition.message));
@@ -218,7 +243,8 @@ fn notes(observation: &Observation, view: &View) -> Vec<String> {
             });
         whole.into_iter().chain(containers)
     });
-    let mut notes: Vec<String> = (view.notes.iter().cloned())
+    let mut notes: Vec<String> = card
+        .chain(view.notes.iter().cloned())
         .chain(pressure)
         .chain(waits)
         .map(|note| note.trim_end().to_owned())

@@ -283,6 +283,7 @@ impl World {
             identity: node.identity.clone(),
             controller: node.controller,
             boot: Boot(state.boot),
+            hardware: None,
         };
         node.agent = Some(Agent {
             config: Arc::new(config),

@@ -376,8 +376,10 @@ fn announced(publish: &Publish) -> Option<Head> {
         Answer::Welcome { head, .. } | Answer::Index { head, .. } | Answer::Superseded(head) => {
             Some(head)
         }
-        Answer::Objects(_) | Answer::Chunk { .. } | Answer::ReportAck { .. } | Answer::Announce => {
-            None
-        }
+        Answer::Objects(_)
+        | Answer::Chunk { .. }
+        | Answer::ReportAck { .. }
+        | Answer::Announce
+        | Answer::Refused { .. } => None,
     }
 }

@@ -85,6 +85,7 @@ fn agent(boot: u64, document: Option<Arc<Document>>) -> Session {
         identity: node_key(),
         controller: controller_key().verifying_key(),
         boot: Boot(boot),
+        hardware: None,
     };
     Session::new(Arc::new(config), document, &[100 + boot as u8; 32])
 }
@@ -249,6 +250,9 @@ impl Both {
             | Event::Facts { .. }
             | Event::StreamOut { .. }
             | Event::Braked { .. }
+            | Event::Duplicate { .. }
+            | Event::Alone(_)
+            | Event::Board { .. }
             | Event::Dropped { .. } => {}
         }
     }

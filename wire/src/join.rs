@@ -133,6 +133,10 @@ pub struct JoinRequest {
     /// `kubernetes.io/arch` of the board (`arm64`, `arm`, `amd64`).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub arch: String,
+    /// Which board it is ([`HardwareId`](crate::version::HardwareId)), 32 hex digits; empty where nothing
+    /// says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hardware: String,
 }
 
 impl JoinRequest {
@@ -337,6 +341,7 @@ mod tests {
             sealing_key: "f".into(),
             proof: String::new(),
             arch: String::new(),
+            hardware: String::new(),
         };
         let shifted = JoinRequest {
             token: "ab".into(),

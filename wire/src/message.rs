@@ -23,7 +23,7 @@ use crate::document::{Digest, IndexEntry};
 use crate::envelope::Message;
 use crate::object::{ObjectId, PodUid};
 use crate::report::{NodeFacts, PodEvent, PodReport, Usage};
-use crate::version::{Boot, HistoryId, Nonce, Version};
+use crate::version::{Boot, HardwareId, HistoryId, Nonce, Version};
 
 /// Kind of a message, in the signed header; numbers are never used again for something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -152,6 +152,13 @@ pub enum Answer {
     /// [`Sum`] differ): send a birth. Echoes the nonce of the request, or the session nonce of the
     /// report or sum.
     Announce,
+    /// To a birth: another board has this node's identity, and is there. What it does with its
+    /// containers is its own affair; it is not served.
+    Refused {
+        /// To be echoed in [`Birth::refused`], so that an old birth that is played again is not taken for
+        /// a board.
+        challenge: Nonce,
+    },
 }
 
 /// An object on its way to a node.
@@ -197,6 +204,13 @@ pub struct Birth {
     pub digest: Digest,
     /// Facts of the board.
     pub facts: NodeFacts,
+    /// Which board it is; `None` where nothing says so.
+    pub hardware: Option<HardwareId>,
+    /// Drawn when the agent's process started: two that take turns are two boards, whatever their
+    /// hardware says.
+    pub process: Nonce,
+    /// The newest [`Answer::Refused`] since the last welcome.
+    pub refused: Option<Nonce>,
 }
 
 /// `s/life`: last will (by the broker, with a boot number so that a stale one is ignored) or

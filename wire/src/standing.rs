@@ -34,6 +34,8 @@ pub struct Standing {
     pub braked: bool,
     /// Boards with a certificate of this cluster that are no members of it: those seen last.
     pub strangers: Vec<Stranger>,
+    /// Boards that are refused because another one has their node's identity and is there.
+    pub duplicates: Vec<Duplicate>,
 }
 
 impl Standing {
@@ -78,6 +80,22 @@ pub struct Stranger {
     /// When it was last seen, RFC 3339, by the controller's clock.
     pub last_seen: String,
     /// How often it was seen since the controller started.
+    pub times: u64,
+}
+
+/// A board that is refused because another one has its node's identity and is there: most likely its card
+/// is a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Duplicate {
+    /// The node that both say they are.
+    pub node: String,
+    /// Which board the refused one is ([`HardwareId`](crate::version::HardwareId)); empty where nothing
+    /// says so.
+    pub hardware: String,
+    /// When it was refused last, RFC 3339, by the controller's clock.
+    pub last_seen: String,
+    /// How often it was since the controller started.
     pub times: u64,
 }
 

@@ -5,6 +5,7 @@
 //! task owns the looking ([`follow`]).
 
 mod addresses;
+pub mod hardware;
 pub mod pressure;
 
 use std::fs;

@@ -22,7 +22,7 @@ use bramble_wire::object::PodUid;
 use bramble_wire::publish::{Delivery, Publish};
 use bramble_wire::report::{PodEvent, Usage};
 use bramble_wire::topic;
-use bramble_wire::version::{Nonce, Version};
+use bramble_wire::version::{HardwareId, Nonce, Version};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::brokers::{Brokers, Patience};
@@ -42,6 +42,8 @@ pub struct Parts {
     pub identity: Identity,
     /// Where the brokers are.
     pub brokers: Arc<Brokers>,
+    /// Which board this is.
+    pub hardware: Option<HardwareId>,
     /// This start of the agent, on disk.
     pub boot: bramble_wire::version::Boot,
     /// The document accepted before.
@@ -64,6 +66,8 @@ pub struct Parts {
     pub cleared: watch::Sender<Option<Version>>,
     /// Whether the controller has welcomed this node on the present connection.
     pub welcomed: watch::Sender<bool>,
+    /// Whether it serves another board as this node.
+    pub refused: watch::Sender<bool>,
     /// What streams are with.
     pub pods: Arc<dyn Pods>,
     /// Ends the task; it says good-bye first.
@@ -92,6 +96,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
     let Parts {
         identity,
         brokers,
+        hardware,
         boot,
         document,
         state,
@@ -103,6 +108,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         forget,
         cleared,
         welcomed,
+        refused,
         pods,
         shutdown,
     } = parts;
@@ -112,6 +118,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         identity: identity.signing.clone(),
         controller: identity.controller,
         boot,
+        hardware,
     });
     let (clock, stored_floor) = floor;
     let connection = Arc::new(Mutex::new(Nonce::default()));
@@ -136,6 +143,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         forget,
         cleared,
         welcomed,
+        refused,
         streams,
         persisted,
         time_floor: TimeFloor::new(clock, stored_floor),
@@ -162,7 +170,11 @@ fn options(
     clock: Arc<FloorClock>,
     connection: Arc<Mutex<Nonce>>,
 ) -> Result<Options, Error> {
-    let id = format!("bramble-{}", identity.node);
+    // Two boards with one identity must not take the connection from each other for ever.
+    let id = match config.hardware {
+        Some(hardware) => format!("bramble-{}.{:.8}", identity.node, hardware.to_string()),
+        None => format!("bramble-{}", identity.node),
+    };
     let mut options = Options::new(id, brokers);
     options.tls = Some(identity.tls(clock)?);
     let filters = topic::node_filters(&identity.cluster, &identity.node);
@@ -224,6 +236,7 @@ struct Edge {
     forget: mpsc::Sender<Vec<PodUid>>,
     cleared: watch::Sender<Option<Version>>,
     welcomed: watch::Sender<bool>,
+    refused: watch::Sender<bool>,
     streams: Streams,
     persisted: mpsc::Sender<Persisted>,
     time_floor: TimeFloor,
@@ -427,6 +440,15 @@ impl Edge {
         let welcomed = self.session.is_welcomed();
         self.welcomed
             .send_if_modified(|old| std::mem::replace(old, welcomed) != welcomed);
+        let refused = self.session.is_refused();
+        if self.refused.send_replace(refused) != refused {
+            match refused {
+                true => tracing::error!(
+                    "the controller serves another board as this node: is this card a copy?"
+                ),
+                false => tracing::info!("the controller serves this board as the node again"),
+            }
+        }
     }
 
     fn tell_cleared(&self) {

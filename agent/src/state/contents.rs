@@ -7,7 +7,7 @@ use bramble_agent_core::memory::{Endings, Memory};
 use bramble_agent_core::session::{Document, Stored};
 use bramble_wire::document::Digest;
 use bramble_wire::object::ObjectId;
-use bramble_wire::version::{HistoryId, Version};
+use bramble_wire::version::{HardwareId, HistoryId, Version};
 
 use super::record::{Keys, Membership, Record};
 use crate::static_pods::Kept;
@@ -31,6 +31,8 @@ pub struct Contents {
     pub endings: Endings,
     /// The board's own pods.
     pub static_pods: Arc<Kept>,
+    /// Which board the card is in.
+    pub hardware: Option<HardwareId>,
 }
 
 impl Contents {
@@ -77,6 +79,7 @@ impl Contents {
             }
             Record::Ended(uid) => self.endings.note(uid),
             Record::Static(kept) => self.static_pods = Arc::new(kept),
+            Record::Hardware(id) => self.hardware = Some(id),
         }
     }
 
@@ -131,8 +134,10 @@ impl Contents {
         let endings = self.endings.iter().copied().map(Record::Ended);
         let kept = (*self.static_pods != Kept::default())
             .then(|| Record::Static(Kept::clone(&self.static_pods)));
+        let hardware = self.hardware.map(Record::Hardware);
         keys.chain(membership)
             .chain(counters)
+            .chain(hardware)
             .chain(kept)
             .chain(document)
             .chain(pods)

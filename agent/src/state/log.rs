@@ -102,6 +102,7 @@ impl Log {
                 Change::Keys(keys) => records.push(Record::Keys(*keys)),
                 Change::Membership(membership) => records.push(Record::Membership(*membership)),
                 Change::Boot(boot) => records.push(Record::Boot(boot)),
+                Change::Hardware(id) => records.push(Record::Hardware(id)),
                 Change::Static(kept) => records.push(Record::Static(Kept::clone(&kept))),
                 Change::Document(document) => records.extend(self.document_records(&document)),
             }

@@ -16,6 +16,7 @@ use bramble_agent_core::memory::PodMemory;
 use bramble_agent_core::plan::Durability;
 use bramble_agent_core::session::Document;
 use bramble_wire::object::PodUid;
+use bramble_wire::version::HardwareId;
 use tokio::sync::oneshot;
 
 use crate::static_pods::Kept;
@@ -43,6 +44,8 @@ pub enum Change {
     TimeFloor(i64),
     /// The board's own pods; always [`Durability::Hard`].
     Static(Arc<Kept>),
+    /// Which board the card is in.
+    Hardware(HardwareId),
 }
 
 /// Why nothing was remembered.
@@ -138,6 +141,21 @@ impl State {
         let commands = self.commands.clone();
         let sent = tokio::task::spawn_blocking(move || commands.send(command).map_err(drop));
         sent.await.unwrap_or(Err(()))
+    }
+}
+
+/// What a state log says whose last handle was dropped: its directory is free when its thread has ended.
+#[cfg(test)]
+pub(crate) fn read(directory: &Path) -> Contents {
+    loop {
+        match State::open(directory) {
+            Ok((_, contents)) => return contents,
+            Err(OpenError::Ledger {
+                source: bramble_ledger::Error::Locked,
+                ..
+            }) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use bramble_agent_core::memory::PodMemory;
 use bramble_agent_core::session::Stored;
 use bramble_wire::document::Digest;
 use bramble_wire::object::{ObjectId, PodUid};
-use bramble_wire::version::{HistoryId, Version};
+use bramble_wire::version::{HardwareId, HistoryId, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::static_pods::Kept;
@@ -78,6 +78,8 @@ pub(super) enum Record {
     Ended(PodUid),
     /// The board's own pods, all of them.
     Static(Kept),
+    /// Which board the card is in.
+    Hardware(HardwareId),
 }
 
 impl Record {

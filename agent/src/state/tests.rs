@@ -2,7 +2,7 @@ use bramble_agent_core::memory::{ContainerMemory, Ending, Life};
 use bramble_agent_core::session::Stored;
 use bramble_wire::document::{Digest, Hash};
 use bramble_wire::object::{ObjectId, ObjectName};
-use bramble_wire::version::{HistoryId, Version};
+use bramble_wire::version::{HardwareId, HistoryId, Version};
 use std::collections::BTreeMap;
 
 use super::record::Record;
@@ -158,6 +158,10 @@ fn released_records_still_load() {
         (
             Record::PodForgotten(uid(1)),
             "0801010101010101010101010101010101",
+        ),
+        (
+            Record::Hardware(HardwareId([2; 16])),
+            "0b02020202020202020202020202020202",
         ),
         (Record::Ended(uid(1)), "0901010101010101010101010101010101"),
         (Record::Pod(uid(1), pod), POD),

@@ -2,7 +2,7 @@
 //! back, and boards that are no members.
 
 use bramble_api::time::{Timestamp, human_duration};
-use bramble_wire::standing::{Standing, Stranger, Unclaimed};
+use bramble_wire::standing::{Duplicate, Standing, Stranger, Unclaimed};
 
 use crate::output::{plain, table};
 use crate::release::name_of;
@@ -24,6 +24,7 @@ pub(super) fn text(standing: &Standing, now: Timestamp) -> String {
         ));
     }
     strangers(&standing.strangers, now, &mut out);
+    duplicates(&standing.duplicates, now, &mut out);
     if !out.is_empty() {
         out.push('\n');
     }
@@ -123,6 +124,36 @@ fn strangers(strangers: &[Stranger], now: Timestamp, out: &mut String) {
     out.push_str(
         "  in again:  there, bramble uninstall --purge, then bramble join with a new token (its data goes)\n  \
          never:     there, bramble uninstall\n",
+    );
+}
+
+fn duplicates(duplicates: &[Duplicate], now: Timestamp, out: &mut String) {
+    if duplicates.is_empty() {
+        return;
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(
+        "Boards that are refused because another board with the same identity is there; what they run goes on:\n",
+    );
+    let rows: Vec<Vec<String>> = (duplicates.iter().take(STRANGERS))
+        .map(|board| {
+            let hardware = match board.hardware.as_str() {
+                "" => "-".to_owned(),
+                hardware => plain(hardware),
+            };
+            vec![plain(&board.node), hardware, ago(&board.last_seen, now)]
+        })
+        .collect();
+    out.push_str(&table(&["DUPLICATE OF", "BOARD", "LAST SEEN"], &rows));
+    if duplicates.len() > rows.len() {
+        let more = duplicates.len() - rows.len();
+        out.push_str(&format!("… {more} more (all: bramble status -o json)\n"));
+    }
+    out.push_str(
+        "  a copied card:  there, bramble uninstall --purge, then bramble join with a new token\n  \
+         a moved card:   switch off the board that it came from; the other is taken within minutes\n",
     );
 }
 

@@ -281,3 +281,21 @@ fn boards_that_are_no_members_are_shown() {
     assert!(text.contains("pi-9       10.0.0.9   10s"), "{text}");
     assert!(text.contains("… 1 more"), "{text}");
 }
+
+#[test]
+fn boards_that_are_refused_are_shown() {
+    let duplicate = |node: &str, hardware: &str| bramble_wire::standing::Duplicate {
+        node: node.into(),
+        hardware: hardware.into(),
+        last_seen: "2026-01-01T00:59:50Z".into(),
+        times: 3,
+    };
+    let standing = Standing {
+        duplicates: vec![duplicate("pi-1", "0abc"), duplicate("pi-2", "")],
+        ..Standing::default()
+    };
+    let text = standing::text(&standing, later());
+    assert!(text.contains("pi-1           0abc    10s"), "{text}");
+    assert!(text.contains("pi-2           -       10s"), "{text}");
+    assert!(text.contains("uninstall --purge"), "{text}");
+}

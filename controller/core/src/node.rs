@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::conditions;
 pub use taints::condition_taints;
-pub use told::{future, notes};
+pub use told::{another_board, board_changed, future, notes};
 
 /// Annotation with the platforms of images that run on the node, best first, with commas between.
 pub const PLATFORMS: &str = "bramble.dev/platforms";
@@ -26,6 +26,8 @@ pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// Condition of a node that keeps what its document lacks.
 pub const UNCONFIRMED: &str = "Unconfirmed";
+/// Another board with the node's identity is there, and refused.
+pub const DUPLICATE: &str = "Duplicate";
 
 /// Why a node is not ready whose agent said good-bye.
 pub const AGENT_STOPPED: &str = "AgentStopped";
@@ -120,6 +122,30 @@ pub fn unconfirmed(node: &view::Node, is: bool, now: Timestamp) -> Option<Value>
         conditions::set(&mut list, new);
     } else {
         conditions::remove(&mut list, UNCONFIRMED);
+    }
+    (list != node.status.conditions)
+        .then(|| json!({"status": {"conditions": conditions_json(&list)}}))
+}
+
+/// Whether another board with the node's identity is there, and refused.
+pub fn duplicate(node: &view::Node, other: Option<&str>, now: Timestamp) -> Option<Value> {
+    let mut list = node.status.conditions.clone();
+    if let Some(other) = other {
+        let message = format!(
+            "{other} has this node's identity, too, and is refused: its card is a copy, or was moved while \
+             the node went on (bramble status)"
+        );
+        let new = Condition {
+            last_heartbeat_time: Some(now),
+            ..conditions::now(DUPLICATE, "True", "AnotherBoard", &message, now)
+        };
+        let known = conditions::find(&list, DUPLICATE);
+        if known.is_none_or(|known| known.message != new.message) {
+            conditions::remove(&mut list, DUPLICATE);
+            conditions::set(&mut list, new);
+        }
+    } else {
+        conditions::remove(&mut list, DUPLICATE);
     }
     (list != node.status.conditions)
         .then(|| json!({"status": {"conditions": conditions_json(&list)}}))

@@ -7,7 +7,7 @@ use bramble_api::time::Timestamp;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::PodUid;
 use bramble_wire::report::Phase;
-use bramble_wire::standing::{Release, Released, Standing, Unclaimed};
+use bramble_wire::standing::{Duplicate, Release, Released, Standing, Unclaimed};
 use bytes::Bytes;
 use http::{Method, Response};
 use serde_json::Value;
@@ -43,8 +43,18 @@ pub(crate) fn standing(ctx: &Context, method: &Method) -> Result<Response<Body>,
         unclaimed_total: now.unclaimed_total,
         braked: now.braked,
         strangers: ctx.joiner.keys().strangers(),
+        duplicates: now.duplicates.iter().map(duplicate).collect(),
     };
     json(200, &standing)
+}
+
+fn duplicate(board: &standing::Duplicate) -> Duplicate {
+    Duplicate {
+        node: board.node.to_string(),
+        hardware: board.hardware.map_or_else(String::new, |id| id.to_string()),
+        last_seen: board.last.rfc3339(),
+        times: board.times,
+    }
 }
 
 fn unclaimed(pod: &standing::Unclaimed, released: bool) -> Unclaimed {

@@ -34,6 +34,20 @@ pub fn node_client_id(node: &NodeName) -> String {
     format!("bramble-{node}")
 }
 
+/// Whether a client id is a node's: a board may put its hardware behind it, so that a copy of its card is
+/// another client.
+fn is_client_of(id: &str, node: &NodeName) -> bool {
+    let own = node_client_id(node);
+    let Some(board) = id.strip_prefix(&*own) else {
+        return false;
+    };
+    let hex = |digits: &str| {
+        digits.len() == 8
+            && (digits.bytes()).all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    board.is_empty() || board.strip_prefix('.').is_some_and(hex)
+}
+
 /// Which node is behind which connection to the plain port.
 #[derive(Debug, Default)]
 pub(super) struct Peers(RwLock<HashMap<SocketAddr, Member>>);
@@ -151,7 +165,7 @@ impl Access {
     }
 
     fn admit_node(&self, connect: &ConnectPacket, member: &Member) -> Result<String, ReasonCode> {
-        if connect.client_id != node_client_id(&member.node) {
+        if !is_client_of(&connect.client_id, &member.node) {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
         if connect.keep_alive == 0 || connect.keep_alive > KEEP_ALIVE_MAX_S {
@@ -304,6 +318,24 @@ mod tests {
         Member {
             node: NodeName::new(node).unwrap(),
             site,
+        }
+    }
+
+    #[test]
+    fn a_client_id_names_its_node_and_perhaps_its_board() {
+        let node = NodeName::new("n1").unwrap();
+        for (id, is) in [
+            ("bramble-n1", true),
+            ("bramble-n1.0123abcd", true),
+            ("bramble-n1.0123ABCD", false),
+            ("bramble-n1.0123abc", false),
+            ("bramble-n1.0123abcde", false),
+            ("bramble-n1.", false),
+            ("bramble-n10123abcd", false),
+            ("bramble-n2.0123abcd", false),
+            ("controller", false),
+        ] {
+            assert_eq!(is_client_of(id, &node), is, "{id}");
         }
     }
 

@@ -8,12 +8,13 @@ use bramble_wire::join::{hex_of, hex32};
 use bramble_wire::name::NodeName;
 use bramble_wire::seal::SealingPublic;
 use bramble_wire::standing::Stranger;
+use bramble_wire::version::HardwareId;
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
 use super::strangers::Strangers;
 use super::{GROUP, NODE_KEYS};
-use crate::store::{Entry, Error, Key, Page, Scope, Store, Watcher};
+use crate::store::{Body, Durability, Entry, Error, Expect, Key, Op, Page, Scope, Store, Watcher};
 
 /// A member of the cluster: its keys and its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct NodeKey {
     pub identity: VerifyingKey,
     /// Secrets are sealed to it.
     pub sealing: SealingPublic,
+    /// Which board it is, as far as that is known.
+    pub hardware: Option<HardwareId>,
     /// The node's own range of pod addresses, `10.42.3.0/24`.
     pub pod_cidr: String,
     /// Which /24 of the cluster's range that is.
@@ -45,6 +48,8 @@ struct Record {
     pod_cidr: String,
     index: u32,
     token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hardware: Option<String>,
 }
 
 impl NodeKey {
@@ -57,6 +62,7 @@ impl NodeKey {
             pod_cidr: self.pod_cidr.clone(),
             index: self.index,
             token: self.token.clone(),
+            hardware: self.hardware.map(|id| id.to_string()),
         })
     }
 
@@ -72,6 +78,7 @@ impl NodeKey {
             pod_cidr: record.pod_cidr,
             index: record.index,
             token: record.token,
+            hardware: record.hardware.as_deref().and_then(HardwareId::parse),
         })
     }
 }
@@ -112,6 +119,35 @@ impl NodeKeys {
     #[must_use]
     pub fn by_name(&self, node: &NodeName) -> Option<NodeKey> {
         NodeKey::from_entry(&*self.store.get(&key_of(node.as_str()))?)
+    }
+
+    /// The node speaks from this board from now on; durable once the commit is.
+    ///
+    /// # Errors
+    /// What the store says; a node that is no member any more is none.
+    pub fn set_hardware(&self, node: &NodeName, hardware: HardwareId) -> Result<(), Error> {
+        let key = key_of(node.as_str());
+        let Some(entry) = self.store.get(&key) else {
+            return Ok(());
+        };
+        let Some(mut member) = NodeKey::from_entry(&entry) else {
+            return Ok(());
+        };
+        member.hardware = Some(hardware);
+        let Ok(json) = member.to_json() else {
+            return Ok(());
+        };
+        let body = Body {
+            json,
+            revision_at: None,
+        };
+        let put = Op::Put {
+            key,
+            expect: Expect::Revision(entry.modified),
+            body,
+            durability: Durability::Hard,
+        };
+        self.store.commit(vec![put]).map(drop)
     }
 
     /// The member with that certificate (SHA-256 of its DER). A certificate that was replaced or

@@ -7,6 +7,7 @@ use bramble_api::status::{Cause, Status};
 use bramble_wire::join::{JoinRequest, JoinResponse, Token, hex_of, hex32};
 use bramble_wire::name::NodeName;
 use bramble_wire::seal::SealingPublic;
+use bramble_wire::version::HardwareId;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
 
@@ -23,6 +24,7 @@ struct Candidate {
     identity: VerifyingKey,
     sealing: SealingPublic,
     arch: String,
+    hardware: Option<HardwareId>,
 }
 
 impl Joiner {
@@ -108,6 +110,7 @@ impl Joiner {
             certificate: pki::fingerprint(&certificate),
             identity: candidate.identity,
             sealing: candidate.sealing,
+            hardware: candidate.hardware,
             pod_cidr: subnet.to_string(),
             index,
             token: token.id.clone(),
@@ -246,6 +249,14 @@ fn parse(request: &JoinRequest) -> Result<Candidate, Status> {
             "must be an architecture like arm64",
         ));
     }
+    let hardware = HardwareId::parse(&request.hardware);
+    if hardware.is_none() && !request.hardware.is_empty() {
+        causes.push(Cause::invalid(
+            "hardware",
+            &Value::Null,
+            "must be 16 bytes in hex, or empty",
+        ));
+    }
     let proven = identity.filter(|key| {
         let signature = hex::decode(&request.proof)
             .ok()
@@ -268,6 +279,7 @@ fn parse(request: &JoinRequest) -> Result<Candidate, Status> {
                 identity,
                 sealing: SealingPublic(sealing),
                 arch: request.arch.clone(),
+                hardware,
             })
         }
         _ => Err(Status::invalid(

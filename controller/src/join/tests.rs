@@ -70,6 +70,7 @@ fn request(token: &str, node: &str, seed: u8) -> JoinRequest {
         identity_key: hex_of(identity.verifying_key().as_bytes()),
         sealing_key: hex_of(&[7; 32]),
         proof: String::new(),
+        hardware: String::new(),
         arch: "arm64".into(),
     };
     request.proof = hex_of(&identity.sign(&request.proof_message()).to_bytes());

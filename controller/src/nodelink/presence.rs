@@ -83,6 +83,26 @@ pub(super) fn write_unconfirmed(store: &dyn Store, node: &NodeName, is: bool) ->
     patch_node(store, node, decide).map(drop)
 }
 
+/// Writes whether another board with the node's identity is refused.
+pub(super) fn write_duplicate(
+    store: &dyn Store,
+    node: &NodeName,
+    other: Option<&str>,
+) -> Result<Vec<Note>, Error> {
+    let told = patch_node(store, node, |view| {
+        let note = other.map(|other| node::another_board(view, other));
+        let patch = node::duplicate(view, other, object::now());
+        (patch, note.into_iter().collect())
+    })?;
+    Ok(told.unwrap_or_default())
+}
+
+/// What is told of a node that speaks from another board than before.
+pub(super) fn board_changed(store: &dyn Store, node: &NodeName, now: &str) -> Option<Note> {
+    let view: view::Node = view::decode(&store.get(&node_key(node))?.json).ok()?;
+    Some(node::board_changed(&view, now))
+}
+
 /// What is told of a node that knows a future of which the store does not.
 pub(super) fn future(store: &dyn Store, node: &NodeName, epoch: u64) -> Option<Note> {
     let view: view::Node = view::decode(&store.get(&node_key(node))?.json).ok()?;

@@ -8,16 +8,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bramble_api::time::Timestamp;
 use bramble_controller_core::nodelink::Report;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::{ObjectName, PodUid};
 use bramble_wire::report::{Phase, PodReport, UnixMs};
+use bramble_wire::version::HardwareId;
 use tokio::sync::watch;
 
 use super::control::Control;
+use crate::object;
 
 /// Nodes that are named; more are counted.
 const WAITING_MAX: usize = 256;
+/// Refused boards that are named.
+const DUPLICATES_MAX: usize = 256;
 /// Unclaimed pods that are named; more are counted.
 const UNCLAIMED_MAX: usize = 4096;
 
@@ -40,6 +45,9 @@ pub struct Standing {
     /// The epoch rose so often that two controllers may have this identity: it does not rise again
     /// before a person confirms it.
     pub braked: bool,
+    /// Boards that are refused because another one has their node's identity and is there, by node; not
+    /// more than a few hundred.
+    pub duplicates: Arc<Vec<Duplicate>>,
     /// Every member has reported, a person has confirmed the epoch, and nothing is unclaimed: what the
     /// store does not have runs nowhere. False until the members are known.
     pub clear: bool,
@@ -60,6 +68,19 @@ pub struct Unclaimed {
     pub phase: Phase,
     /// When its node first saw it, by the node's clock.
     pub since: UnixMs,
+}
+
+/// A board that is refused because another one has its node's identity and is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// The node that both say they are.
+    pub node: NodeName,
+    /// Which board it is, where its hardware says so.
+    pub hardware: Option<HardwareId>,
+    /// When it was refused last.
+    pub last: Timestamp,
+    /// How often it was.
+    pub times: u64,
 }
 
 impl Standing {
@@ -96,6 +117,7 @@ pub(super) struct Board {
     shown: Arc<Vec<Unclaimed>>,
     total: usize,
     braked: bool,
+    duplicates: Arc<Vec<Duplicate>>,
     /// Something may have changed since it was published.
     changed: bool,
     published: watch::Sender<Arc<Standing>>,
@@ -115,6 +137,7 @@ impl Board {
             shown: Arc::default(),
             total: 0,
             braked: false,
+            duplicates: Arc::default(),
             changed: false,
             published: watch::Sender::new(Arc::new(standing)),
         }
@@ -133,6 +156,28 @@ impl Board {
     pub(super) fn set_braked(&mut self, braked: bool) {
         self.changed = true;
         self.braked = braked;
+    }
+
+    /// A board with this identity was refused; `None`: no other has it any more.
+    pub(super) fn set_duplicate(&mut self, node: &NodeName, refused: Option<Option<HardwareId>>) {
+        self.changed = true;
+        let duplicates = Arc::make_mut(&mut self.duplicates);
+        let known = duplicates.iter().position(|other| other.node == *node);
+        let before = known.map(|at| duplicates.remove(at));
+        if let Some(hardware) = refused.filter(|_| duplicates.len() < DUPLICATES_MAX) {
+            let duplicate = Duplicate {
+                node: node.clone(),
+                hardware,
+                last: object::now(),
+                times: before.map_or(0, |before| before.times) + 1,
+            };
+            let at = duplicates.partition_point(|other| other.node < *node);
+            duplicates.insert(at, duplicate);
+        }
+    }
+
+    pub(super) fn has_duplicate(&self, node: &NodeName) -> bool {
+        self.duplicates.iter().any(|other| other.node == *node)
     }
 
     /// A node's report; `stored` says which pods the store has there. Also what a node does not name as
@@ -171,7 +216,7 @@ impl Board {
 
     /// A node is no member any more.
     pub(super) fn forget(&mut self, node: &NodeName) {
-        self.changed = true;
+        self.set_duplicate(node, None);
         if self.unclaimed.remove(node).is_some() {
             self.show();
         }
@@ -197,6 +242,7 @@ impl Board {
             unclaimed: Arc::clone(&self.shown),
             unclaimed_total: self.total,
             braked: self.braked,
+            duplicates: Arc::clone(&self.duplicates),
             clear: confirmed >= epoch && unheard.is_empty() && self.total == 0,
         };
         let clear = standing.clear;
@@ -265,6 +311,28 @@ mod tests {
             events: Vec::new(),
             usage: None,
         }
+    }
+
+    #[test]
+    fn refused_boards_are_named_once_for_each_node() {
+        let mut board = Board::new(&control(2, 2));
+        let standing = board.subscribe();
+        let (first, other) = (Some(HardwareId([1; 16])), None);
+        for (of, refused) in [("b", first), ("a", first), ("b", other)] {
+            board.set_duplicate(&node(of), Some(refused));
+        }
+        board.publish(&control(2, 2), &BTreeSet::new());
+        let shown = |standing: &Standing| -> Vec<(String, u64)> {
+            let duplicates = standing.duplicates.iter();
+            duplicates.map(|d| (d.node.to_string(), d.times)).collect()
+        };
+        let two = [("a".to_owned(), 1), ("b".to_owned(), 2)];
+        assert_eq!(shown(&standing.borrow()), two);
+        assert_eq!(standing.borrow().duplicates[1].hardware, other);
+        board.set_duplicate(&node("a"), None);
+        board.forget(&node("b"));
+        board.publish(&control(2, 2), &BTreeSet::new());
+        assert_eq!(shown(&standing.borrow()), []);
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl Node {
         boot: u64,
     ) -> Node {
         let config = Arc::new(Config {
+            hardware: None,
             cluster: cluster(),
             node: n1(),
             identity,

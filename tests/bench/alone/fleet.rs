@@ -213,6 +213,7 @@ impl Keys {
             sealing_key: hex_of(&sealing.0),
             proof: String::new(),
             arch: "arm64".into(),
+            hardware: String::new(),
         };
         request.proof = hex_of(&self.signing.sign(&request.proof_message()).to_bytes());
         Ok(request)
@@ -238,6 +239,7 @@ impl Agent {
     ) -> Result<impl Future<Output = ()> + Send + 'static> {
         let controller = hex32(&response.controller_key).context("no key of the controller")?;
         let config = Arc::new(session::Config {
+            hardware: None,
             cluster: ClusterId::new(&response.cluster)?,
             node: NodeName::new(&response.node)?,
             identity: keys.signing.clone(),

@@ -47,8 +47,12 @@ impl World {
                     process.told.remove(&number);
                 }
             }
-            LinkEvent::Reconnected(_) | LinkEvent::StreamOut { .. } | LinkEvent::Dropped { .. } => {
-            }
+            LinkEvent::Reconnected(_)
+            | LinkEvent::StreamOut { .. }
+            | LinkEvent::Duplicate { .. }
+            | LinkEvent::Alone(_)
+            | LinkEvent::Board { .. }
+            | LinkEvent::Dropped { .. } => {}
         }
     }
 

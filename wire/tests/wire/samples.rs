@@ -21,7 +21,7 @@ use bramble_wire::object::{
 };
 use bramble_wire::seal::{self, Binding, SealingSecret};
 use bramble_wire::stream::{self, In, Logs, Out, Stdio, StreamError, What};
-use bramble_wire::version::{Boot, HistoryId, Nonce};
+use bramble_wire::version::{Boot, HardwareId, HistoryId, Nonce};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -136,6 +136,7 @@ fn every_message_of_version_1_loads() {
             },
         ),
         ("announce", Answer::Announce),
+        ("refused", Answer::Refused { challenge: nonce() }),
     ] {
         check(
             &format!("response-{label}"),
@@ -155,6 +156,9 @@ fn every_message_of_version_1_loads() {
             have: Some((version(), HistoryId([4; 16]))),
             digest: Digest([5; 32]),
             facts: facts(),
+            hardware: Some(HardwareId([10; 16])),
+            process: Nonce([11; 16]),
+            refused: Some(Nonce([12; 16])),
         },
     );
     check(

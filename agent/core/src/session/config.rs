@@ -5,7 +5,7 @@ use bramble_wire::message::Life;
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::publish::{Delivery, Publish};
 use bramble_wire::topic::Topic;
-use bramble_wire::version::{Boot, Nonce};
+use bramble_wire::version::{Boot, HardwareId, Nonce};
 use bramble_wire::{SigningKey, VerifyingKey};
 
 /// Who this node is and whom it obeys.
@@ -21,6 +21,8 @@ pub struct Config {
     pub controller: VerifyingKey,
     /// Raised and on disk since this process started.
     pub boot: Boot,
+    /// Which board this is; `None` where nothing says so.
+    pub hardware: Option<HardwareId>,
 }
 
 impl Config {

@@ -198,9 +198,10 @@ impl Fetch {
                 bytes,
             } => self.handle_chunk(have, controller, &id, revision, index, &bytes),
             Answer::Superseded(head) => self.restart(have, &head),
-            Answer::Welcome { .. } | Answer::ReportAck { .. } | Answer::Announce => {
-                Progress::Invalid
-            }
+            Answer::Welcome { .. }
+            | Answer::ReportAck { .. }
+            | Answer::Announce
+            | Answer::Refused { .. } => Progress::Invalid,
         }
     }
 

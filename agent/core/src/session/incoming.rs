@@ -5,13 +5,13 @@ use bramble_wire::envelope::{self, Message, Opened, ReplayGuard, Sequence};
 use bramble_wire::message::{self, Answer};
 use bramble_wire::stream;
 use bramble_wire::topic::Topic;
-use bramble_wire::version::Boot;
+use bramble_wire::version::{Boot, Nonce};
 
 use super::fetch::Progress;
 use super::judge::Judgement;
 use super::{
-    ANNOUNCE_WITHIN_MS, CONFLICT_ANNOUNCE_MS, Output, Retry, SUM_GATHER_MS, SUM_INTERVAL_MS,
-    Session,
+    ANNOUNCE_WITHIN_MS, CONFLICT_ANNOUNCE_MS, Output, REFUSED_ATTEMPTS, REFUSED_MS, Retry,
+    SUM_GATHER_MS, SUM_INTERVAL_MS, Session,
 };
 
 impl Session {
@@ -53,7 +53,8 @@ impl Session {
             Topic::StreamOpen(_, id) => {
                 let opened = self.verify::<stream::Open>(topic, payload)?;
                 self.stream_guard.accept(opened.sequence)?;
-                if opened.message.boot != self.config.boot {
+                // Of two boards with one identity, it is for the one that is served.
+                if opened.message.boot != self.config.boot || self.refused.is_some() {
                     return Err(REPLAY);
                 }
                 self.outputs
@@ -80,7 +81,7 @@ impl Session {
         let nonce = Some(response.nonce);
         let birth = (self.connection.as_ref()).and_then(|connection| connection.birth);
         match response.answer {
-            Answer::Welcome { .. } => birth == nonce,
+            Answer::Welcome { .. } | Answer::Refused { .. } => birth == nonce,
             Answer::ReportAck { number, .. } => {
                 self.reporter.session() == nonce && self.reporter.awaits(number)
             }
@@ -205,6 +206,7 @@ impl Session {
                 connection.birth = None;
                 connection.birth_timer = Retry::NONE;
                 connection.controller = Some(from);
+                self.refused = None;
                 // What another life of the controller knew, this one may not.
                 self.fetch.revoke();
                 self.sought = false;
@@ -226,6 +228,7 @@ impl Session {
                 self.forget();
                 self.report(now);
             }
+            Answer::Refused { challenge } => self.handle_refused(nonce, challenge, now),
             Answer::Announce => {
                 let asked = self.asked == Some(nonce) || self.reporter.session() == Some(nonce);
                 if asked {
@@ -246,6 +249,26 @@ impl Session {
                 self.ask_timer.due = Millis::NEVER;
                 self.handle_answer(from, answer, now);
             }
+        }
+    }
+
+    fn handle_refused(&mut self, nonce: Nonce, challenge: Nonce, now: Millis) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        if connection.birth != Some(nonce) {
+            self.counters.unasked += 1;
+            return;
+        }
+        connection.birth = None;
+        let timer = &mut connection.birth_timer;
+        if self.refused.replace(challenge).is_none() {
+            timer.due = now + self.random.jitter(REFUSED_MS);
+            timer.attempt = REFUSED_ATTEMPTS;
+        } else {
+            // The birth has counted as one.
+            timer.attempt = timer.attempt.saturating_sub(1).max(REFUSED_ATTEMPTS);
+            timer.back_off(now, &mut self.random);
         }
     }
 

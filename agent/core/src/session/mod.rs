@@ -120,6 +120,10 @@ pub struct Session {
     me: KeyId,
     controller: KeyId,
     random: Random,
+    /// Names this process.
+    process: Nonce,
+    /// The newest refusal since the last welcome: another board with this identity is there.
+    refused: Option<Nonce>,
     seq: u64,
     guard: ReplayGuard,
     stream_guard: ReplayGuard,
@@ -188,6 +192,10 @@ impl Retry {
 const ANNOUNCE_WITHIN_MS: u64 = 30_000;
 /// Nodes announce themselves so long after a document that contradicts theirs.
 const CONFLICT_ANNOUNCE_MS: u64 = 60_000;
+/// A board that is refused for the first time shows soon that it is there …
+const REFUSED_MS: u64 = 2_000;
+/// … and then comes again as seldom as after so many attempts ([`Retry`]).
+const REFUSED_ATTEMPTS: u32 = 3;
 /// Digests are compared at least so often.
 const SUM_INTERVAL_MS: u64 = 15 * 60_000;
 /// After a change, changes are gathered for so long before digests are compared.
@@ -205,11 +213,14 @@ impl Session {
     pub fn new(config: Arc<Config>, document: Option<Arc<Document>>, seed: &[u8; 32]) -> Self {
         let mut reporter = Reporter::default();
         reporter.set_document(document.as_deref(), "");
+        let mut random = Random::new(seed, "bramble/session/1");
         Self {
+            process: random.nonce(),
+            refused: None,
             me: KeyId::of(&config.identity.verifying_key()),
             controller: KeyId::of(&config.controller),
             config,
-            random: Random::new(seed, "bramble/session/1"),
+            random,
             seq: 0,
             guard: ReplayGuard::default(),
             stream_guard: ReplayGuard::default(),
@@ -245,6 +256,11 @@ impl Session {
     /// Whether the controller has welcomed this connection.
     pub fn is_welcomed(&self) -> bool {
         self.reporter.session().is_some()
+    }
+
+    /// Whether the controller serves another board as this node.
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// Whether the controller has all that there is to say, and nothing that was asked waits for an

@@ -27,6 +27,9 @@ impl Session {
             have: have.map(|document| (document.version, document.history)),
             digest: have.map(|document| document.digest).unwrap_or_default(),
             facts: facts.clone(),
+            hardware: self.config.hardware,
+            process: self.process,
+            refused: self.refused,
         };
         self.counters.retries += u64::from(connection.birth.is_some());
         connection.birth = Some(nonce);

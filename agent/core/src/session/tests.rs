@@ -3,6 +3,7 @@
 mod clearing;
 mod fetching;
 mod guarding;
+mod refused;
 mod reporting;
 mod telling;
 
@@ -19,7 +20,7 @@ use bramble_wire::message::{
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::{ObjectId, ObjectName};
 use bramble_wire::report::{Phase, UnixMs};
-use bramble_wire::version::HistoryId;
+use bramble_wire::version::{HardwareId, HistoryId};
 
 use super::*;
 
@@ -198,6 +199,7 @@ impl Bench {
             identity: node_key(),
             controller: controller_key().verifying_key(),
             boot: Boot(boot),
+            hardware: Some(HardwareId([4; 16])),
         };
         Self {
             session: Session::new(Arc::new(config), document, &[boot as u8; 32]),

@@ -429,6 +429,34 @@ proptest! {
 }
 
 #[test]
+fn a_node_says_that_another_board_has_its_identity_until_that_is_gone() {
+    let mut node = create("n", "10.42.0.0/24", &facts(), NOW);
+    let of = |node: &Value| {
+        let view = view(node);
+        let condition = conditions::find(&view.status.conditions, DUPLICATE).cloned();
+        condition.map(|condition| condition.message)
+    };
+    assert_eq!(duplicate(&view(&node), None, NOW), None);
+    for (other, again) in [("board a", false), ("board a", true), ("board b", false)] {
+        let patch = duplicate(&view(&node), Some(other), NOW);
+        assert_eq!(patch.is_none(), again, "{other}");
+        if let Some(patch) = patch {
+            apply(&mut node, &patch);
+        }
+        assert!(of(&node).unwrap().starts_with(other));
+    }
+    let patch = duplicate(&view(&node), None, NOW).unwrap();
+    apply(&mut node, &patch);
+    assert_eq!(of(&node), None);
+    let note = another_board(&view(&node), "board a");
+    assert_eq!((note.warning, &*note.reason), (true, "DuplicateBoard"));
+    assert_eq!(
+        &*board_changed(&view(&node), "board a").reason,
+        "BoardChanged"
+    );
+}
+
+#[test]
 fn a_node_that_keeps_what_its_document_lacks_says_so_until_a_person_decides() {
     let mut node = create("n", "10.42.0.0/24", &facts(), NOW);
     let of = |node: &Value| {

@@ -64,6 +64,33 @@ pub fn future(node: &Node, epoch: u64) -> Note {
     }
 }
 
+/// Another board with its identity is there, and refused.
+pub fn another_board(node: &Node, other: &str) -> Note {
+    let name = &node.metadata.name;
+    let message = format!(
+        "{other} says that it is node {name}, which is there: it is refused. Is its card a copy? (bramble status)"
+    );
+    of_board(node, "DuplicateBoard", message)
+}
+
+/// It speaks from another board than before.
+pub fn board_changed(node: &Node, now: &str) -> Note {
+    let name = &node.metadata.name;
+    let message = format!("Node {name} speaks from {now} now: its card was moved");
+    of_board(node, "BoardChanged", message)
+}
+
+fn of_board(node: &Node, reason: &'static str, message: String) -> Note {
+    Note {
+        regarding: Regarding::of(kinds::node(), &node.metadata),
+        warning: true,
+        reason: reason.into(),
+        message,
+        component: "node-link",
+        host: String::new(),
+    }
+}
+
 fn pressure(kind: &str, is: bool) -> Option<&'static str> {
     Some(match (kind, is) {
         ("MemoryPressure", true) => "NodeHasInsufficientMemory",

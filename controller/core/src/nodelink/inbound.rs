@@ -1,7 +1,5 @@
 //! What nodes say: checked, judged, and turned into slots to fill and events.
 
-use std::collections::BTreeSet;
-
 use bramble_wire::clock::Millis;
 use bramble_wire::envelope::{self, Message, Opened, ReplayGuard, Sequence};
 use bramble_wire::limits::{
@@ -15,7 +13,7 @@ use bramble_wire::stream;
 use bramble_wire::topic::Topic;
 use bramble_wire::version::{Boot, Nonce};
 
-use super::node::{Ack, Candidate, Pending, Session};
+use super::node::{Ack, Candidate, Pending};
 use super::versions::{Held, Verdict};
 use super::{Drop, Event, NodeLink, Report};
 
@@ -191,6 +189,10 @@ impl NodeLink {
         if again || older {
             return Err(Drop::Replay);
         }
+        if self.refuse(name, &birth, now)? {
+            return Ok(());
+        }
+        let node = self.nodes.get_mut(name).ok_or(Drop::UnknownNode)?;
         if sequence.boot == node.guard.boot() {
             // One that came before what was heard since is an old one played again, or the first
             // words of a node that lost its state: the session nonce will tell.
@@ -209,52 +211,6 @@ impl NodeLink {
         node.slots.welcome = false;
         self.judge_candidate(name, now);
         Ok(())
-    }
-
-    /// The node echoed the session nonce of its newest birth: the birth was fresh.
-    fn adopt(&mut self, name: &NodeName) {
-        let history = self.config.history;
-        let Some(node) = self.nodes.get_mut(name) else {
-            return;
-        };
-        let Some(candidate) = node.candidate.take() else {
-            return;
-        };
-        let Candidate {
-            birth,
-            sequence,
-            session,
-            guard,
-            ..
-        } = candidate;
-        node.guard = guard;
-        node.request_guard = guard;
-        if node.stream_guard.boot() != birth.boot || node.stream_guard.is_ahead_of(sequence) {
-            node.stream_guard = ReplayGuard::starting_at(sequence);
-        }
-        let anew = node.session.as_ref().is_some_and(|session| {
-            (session.boot, session.connection) != (birth.boot, birth.connection)
-        });
-        if anew {
-            self.events.push_back(Event::Reconnected(name.clone()));
-        }
-        node.session = Some(Session {
-            nonce: session,
-            birth: birth.nonce,
-            boot: birth.boot,
-            connection: birth.connection,
-            full: Some(BTreeSet::new()),
-            pending: None,
-            acked: None,
-            told: 0,
-        });
-        node.observed.clear();
-        let held = birth.have.filter(|(_, held)| *held == history);
-        node.accepted = held.map(|(version, _)| version);
-        node.converged = None;
-        node.rejects = false;
-        let (node, facts) = (name.clone(), birth.facts);
-        self.events.push_back(Event::Facts { node, facts });
     }
 
     /// Whether a message belongs to the node's session; tells the node to announce itself if not.

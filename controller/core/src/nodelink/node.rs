@@ -9,6 +9,7 @@ use bramble_wire::message::{Birth, Request};
 use bramble_wire::object::PodUid;
 use bramble_wire::version::{Boot, Nonce, Version};
 
+use super::boards::Board;
 use super::document::Indexed;
 use super::{Drop, NodeKeys, Presence};
 
@@ -38,6 +39,7 @@ pub(super) struct Node {
     pub(super) leaving: bool,
     pub(super) presence: Presence,
     pub(super) watch: Watch,
+    pub(super) board: Board,
     /// When the head is said again to a node that does not hold it.
     pub(super) head_due: Millis,
     pub(super) head_attempt: u32,
@@ -57,6 +59,8 @@ pub(super) struct Slots {
     pub(super) request: Option<(Boot, Request)>,
     pub(super) ack: Option<Ack>,
     pub(super) announce: Option<(Boot, Nonce)>,
+    /// Boot, nonce of the birth, challenge.
+    pub(super) refuse: Option<(Boot, Nonce, Nonce)>,
     pub(super) in_heads: bool,
     pub(super) in_answers: bool,
     pub(super) in_replies: bool,
@@ -152,6 +156,7 @@ impl Node {
             leaving: false,
             presence: Presence::Unknown,
             watch: Watch::Off,
+            board: Board::default(),
             head_due: Millis::NEVER,
             head_attempt: 0,
             rejects: false,
@@ -163,7 +168,9 @@ impl Node {
 
     /// The next moment at which something of this node is due.
     pub(super) fn due(&self) -> Millis {
-        self.watch.due().min(self.head_due)
+        let silent = self.board.refused.as_ref();
+        let silent = silent.map_or(Millis::NEVER, |refused| refused.until);
+        self.watch.due().min(self.head_due).min(silent)
     }
 
     pub(super) fn digest(&self) -> Option<Digest> {

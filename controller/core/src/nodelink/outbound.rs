@@ -143,6 +143,13 @@ impl NodeLink {
         while let Some(name) = self.reply_queue.pop_front() {
             let node = self.nodes.get_mut(&name)?;
             node.slots.in_replies = false;
+            if let Some((boot, nonce, challenge)) = node.slots.refuse.take() {
+                if node.slots.ack.is_some() || node.slots.announce.is_some() {
+                    node.slots.in_replies = true;
+                    self.reply_queue.push_back(name.clone());
+                }
+                return self.respond(&name, boot, nonce, Answer::Refused { challenge });
+            }
             let announce = node.slots.announce.take();
             if announce.is_some() && node.slots.ack.is_some() {
                 node.slots.in_replies = true;

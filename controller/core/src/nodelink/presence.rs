@@ -24,6 +24,7 @@ impl NodeLink {
     /// [`bramble_wire::topic::controller_filters`].
     pub fn handle_connected(&mut self, now: Millis) {
         self.link_up = true;
+        self.up_since = now;
         self.state_due = true;
         let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
         for name in names {
@@ -87,6 +88,7 @@ impl NodeLink {
                 _ => self.queue_head(name),
             }
         }
+        self.forget_refused(name, now);
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
@@ -102,7 +104,7 @@ impl NodeLink {
         }
     }
 
-    fn patience_ms(&self) -> u64 {
+    pub(super) fn patience_ms(&self) -> u64 {
         self.config.limits.keep_alive_ms * 3 / 2
     }
 
@@ -123,6 +125,7 @@ impl NodeLink {
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
+        node.board.heard = Some(now);
         node.watch = if self.link_up {
             Watch::Probe(now + QUIET_MS)
         } else {

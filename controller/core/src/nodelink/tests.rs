@@ -1,5 +1,6 @@
 //! The node link against boards played by hand.
 
+mod boards;
 mod clearing;
 mod fetching;
 mod futures;
@@ -12,11 +13,13 @@ use bramble_wire::envelope::{self, Message, Sequence};
 use bramble_wire::message::{
     Answer, Ask, Birth, ControllerState, Head, Life, Report as Said, Request, Response, Sum,
 };
-use bramble_wire::object::{ConfigMap, Object, ObjectId, ObjectName, SecretData};
-use bramble_wire::report::Phase;
+use bramble_wire::object::{ConfigMap, Object, ObjectId, ObjectName, PodUid, SecretData};
+use bramble_wire::publish::Publish;
+use bramble_wire::report::{NodeFacts, Phase, PodReport};
 use bramble_wire::seal::SealingSecret;
-use bramble_wire::topic::Topic;
-use bramble_wire::version::Nonce;
+use bramble_wire::stream;
+use bramble_wire::topic::{StreamId, Topic};
+use bramble_wire::version::{HardwareId, Nonce};
 
 use super::*;
 
@@ -80,6 +83,9 @@ struct Board {
     births: u8,
     /// The nonce of its newest welcome.
     session: Nonce,
+    hardware: Option<HardwareId>,
+    process: Nonce,
+    refused: Option<Nonce>,
 }
 
 struct Bench {
@@ -136,6 +142,9 @@ impl Bench {
             seq: 0,
             births: 0,
             session: Nonce::default(),
+            hardware: None,
+            process: Nonce([number as u8; 16]),
+            refused: None,
         };
         let keys = NodeKeys {
             identity: board.key.verifying_key(),
@@ -199,6 +208,9 @@ impl Bench {
             have: have.map(|(version, history, _)| (version, history)),
             digest: have.map(|(_, _, digest)| digest).unwrap_or_default(),
             facts: NodeFacts::default(),
+            hardware: known.hardware,
+            process: known.process,
+            refused: known.refused,
         };
         let topic = Topic::Birth(self.name(board));
         self.send(board, &topic, &birth);

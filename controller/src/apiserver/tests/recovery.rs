@@ -58,6 +58,7 @@ async fn cluster() -> (Cluster, MemoryStore) {
         unclaimed: Arc::new(vec![unclaimed(1, Some("web")), unclaimed(2, None)]),
         unclaimed_total: 2,
         braked: true,
+        duplicates: Arc::default(),
         clear: false,
     };
     let nodes = Nodes(Mutex::new(Arc::new(standing)));

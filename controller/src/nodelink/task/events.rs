@@ -7,10 +7,19 @@ use bramble_controller_core::document;
 use bramble_controller_core::nodelink::{self as machine, Event, Presence};
 use bramble_wire::name::NodeName;
 use bramble_wire::object::{ObjectName, PodUid};
+use bramble_wire::version::HardwareId;
 
 use super::super::control::{self, Control};
 use super::super::{documents, presence, released, reports, will_of};
 use super::Task;
+
+/// A board, for people.
+fn board(hardware: Option<HardwareId>) -> String {
+    match hardware {
+        Some(hardware) => format!("board {hardware}"),
+        None => "another board".to_owned(),
+    }
+}
 
 impl Task {
     pub(super) fn handle_event(&mut self, event: Event) {
@@ -22,6 +31,9 @@ impl Task {
             Event::Reconnected(_)
             | Event::RaiseEpoch { .. }
             | Event::Braked { .. }
+            | Event::Duplicate { .. }
+            | Event::Alone(_)
+            | Event::Board { .. }
             | Event::Dropped { .. } => None,
         };
         if of.is_some_and(|node| self.leaving.contains_key(node)) {
@@ -77,6 +89,23 @@ impl Task {
                 );
                 self.parts.board.set_braked(true);
             }
+            Event::Duplicate { node, hardware } => self.tell_duplicate(node, hardware),
+            Event::Alone(node) => {
+                tracing::info!(%node, "no other board has this node's identity any more");
+                self.parts.board.set_duplicate(&node, None);
+                let written = presence::write_duplicate(&*self.store, &node, None);
+                self.tell_of_node(written);
+            }
+            Event::Board { node, before, now } => {
+                if before.is_some() {
+                    tracing::warn!(%node, hardware = %now, "the node speaks from another board");
+                    let told = presence::board_changed(&*self.store, &node, &board(Some(now)));
+                    self.tell_of_node(Ok(told.into_iter().collect()));
+                }
+                if let Err(error) = self.keys.set_hardware(&node, now) {
+                    tracing::warn!(%node, %error, "which board the node is could not be noted; a restart asks again");
+                }
+            }
             Event::Dropped { node, reason } => {
                 let node = node.as_ref().map_or("-", NodeName::as_str);
                 tracing::warn!(
@@ -86,6 +115,17 @@ impl Task {
                 );
             }
         }
+    }
+
+    fn tell_duplicate(&mut self, node: NodeName, hardware: Option<HardwareId>) {
+        let other = board(hardware);
+        tracing::error!(
+            %node, board = other,
+            "another board has this node's identity and is refused: is its card a copy?"
+        );
+        self.parts.board.set_duplicate(&node, Some(hardware));
+        let written = presence::write_duplicate(&*self.store, &node, Some(&other));
+        self.tell_of_node(written);
     }
 
     fn handle_report(&mut self, report: machine::Report) {

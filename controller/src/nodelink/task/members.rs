@@ -33,6 +33,14 @@ impl Task {
             }
         }
         self.tell_confirmed();
+        // What an earlier life of this process said; boards that are refused come again.
+        let members: Vec<NodeName> = self.desired.members().map(|key| key.node.clone()).collect();
+        for node in members {
+            if !self.parts.board.has_duplicate(&node) {
+                let written = presence::write_duplicate(&*self.store, &node, None);
+                self.tell_of_node(written);
+            }
+        }
     }
 
     pub(super) fn apply(&mut self, source: Source, kind: EventKind, entry: &Arc<Entry>) {
@@ -50,11 +58,13 @@ impl Task {
                     node,
                     identity,
                     sealing,
+                    hardware,
                     ..
                 } = *key;
                 let (keys, now) = (machine::NodeKeys { identity, sealing }, self.now());
                 self.leaving.remove(&node);
                 self.parts.machine.set_node(&node, keys, now);
+                self.parts.machine.set_hardware(&node, hardware);
             }
             Some(Membership::Left(member)) => self.dismiss(&member),
             None => {}

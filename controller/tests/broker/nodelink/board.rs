@@ -99,6 +99,9 @@ impl Board {
                 memory_bytes: 512 << 20,
                 ..NodeFacts::default()
             },
+            hardware: None,
+            process: Nonce([8; 16]),
+            refused: None,
         };
         self.send(&Topic::Birth(n1()), &birth);
     }

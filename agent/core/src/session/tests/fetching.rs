@@ -149,7 +149,8 @@ fn a_conflict_is_announced_once_a_minute() {
             bench.wait();
         }
         let waited = bench.now.0 - told.0;
-        assert!((45_000..=75_000).contains(&waited), "{waited}");
+        // A minute, plus or minus half of it.
+        assert!((30_000..=90_000).contains(&waited), "{waited}");
         let birth = bench.birth();
         assert_eq!(birth.have, Some((held.head.version, held.head.history)));
         bench.welcome(&birth, &held);

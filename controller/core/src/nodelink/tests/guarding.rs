@@ -46,6 +46,9 @@ fn packets_are_dropped_and_counted() {
         have: None,
         digest: Digest::default(),
         facts: NodeFacts::default(),
+        hardware: None,
+        process: Nonce([3; 16]),
+        refused: None,
     };
     let topic = Topic::Birth(zero.clone());
     let good = bench.packet(0, &topic, &birth);
