@@ -10,6 +10,7 @@
 //!   valid one behind it is corruption, which is reported and never repaired by guessing.
 //! * [`Ledger::compact`] replaces the log by a snapshot that the caller writes;
 //!   [`Ledger::begin_compaction`] does so while appending goes on.
+//! * A [`Gate`] lets a release read what a later one wrote, as far as that may be.
 //! * A full disk is a clean error and changes nothing. Any other failure of the disk poisons the
 //!   ledger, because what the kernel kept of the data is then unknown: the process must end.
 //!
@@ -19,6 +20,7 @@
 mod compaction;
 mod disk;
 mod error;
+mod format;
 mod frame;
 #[cfg(any(test, feature = "harness"))]
 pub mod harness;
@@ -32,5 +34,6 @@ mod tests;
 pub use compaction::{Compacted, Compaction};
 pub use disk::Disk;
 pub use error::{Error, Rejection};
+pub use format::{Format, Gate, Refused, SKIPPABLE};
 pub use log::{Ledger, Options, Origin};
 pub use media::{File, Media};

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use bramble_agent_core::memory::PodMemory;
 use bramble_agent_core::plan::Durability;
 use bramble_agent_core::session::Document;
-use bramble_ledger::{Ledger, Options};
+use bramble_ledger::{Disk, Gate, Ledger, Media, Options, Rejection};
 use bramble_wire::object::PodUid;
 
 use super::contents::Contents;
-use super::record::Record;
+use super::record::{FORMAT, Record};
 use super::{Change, Command, Error};
 use crate::error_chain;
 use crate::static_pods::Kept;
@@ -25,35 +25,81 @@ use crate::static_pods::Kept;
 /// How long [`Durability::Soon`] may take.
 const SOON: Duration = Duration::from_secs(2);
 
-pub(super) struct Log {
-    ledger: Ledger,
+pub(super) struct Log<M: Media = Disk> {
+    ledger: Ledger<M>,
     contents: Contents,
     pods: BTreeMap<PodUid, Option<Box<PodMemory>>>,
     time_floor: Option<i64>,
     due: Option<Instant>,
 }
 
+/// A whole document, with as much again that is unclaimed, in one batch.
+pub(super) const OPTIONS: Options = Options {
+    max_batch: 20 << 20,
+    ..Options::agent()
+};
+
+/// What the records that are on disk amount to.
+struct Loader {
+    gate: Gate,
+    contents: Contents,
+}
+
+impl Loader {
+    fn new() -> Self {
+        Self {
+            gate: Gate::new(FORMAT),
+            contents: Contents::default(),
+        }
+    }
+
+    fn visit(&mut self, record: &[u8]) -> Result<(), Rejection> {
+        if let Some(record) = self.gate.pass(record)? {
+            let record = bramble_wire::decode(record, "record of the state log")?;
+            self.contents.apply(record);
+        }
+        Ok(())
+    }
+}
+
 impl Log {
     pub(super) fn open(directory: &Path) -> Result<(Self, Contents), bramble_ledger::Error> {
-        let mut contents = Contents::default();
-        let options = Options {
-            // A whole document, with as much again that is unclaimed, in one batch.
-            max_batch: 20 << 20,
-            ..Options::agent()
-        };
-        let mut ledger = Ledger::open(directory, options, |_, bytes| {
-            contents.apply(bramble_wire::decode(bytes, "record of the state log")?);
-            Ok(())
-        })?;
+        let mut loader = Loader::new();
+        let ledger = Ledger::open(directory, OPTIONS, |_, record| loader.visit(record))?;
+        Self::begin(ledger, loader)
+    }
+}
+
+impl<M: Media> Log<M> {
+    /// On any disk.
+    #[cfg(test)]
+    pub(super) fn open_on(media: M) -> Result<(Self, Contents), bramble_ledger::Error> {
+        let mut loader = Loader::new();
+        let ledger = Ledger::open_on(media, OPTIONS, |_, record| loader.visit(record))?;
+        Self::begin(ledger, loader)
+    }
+
+    /// Counts this start of the agent.
+    fn begin(
+        mut ledger: Ledger<M>,
+        loader: Loader,
+    ) -> Result<(Self, Contents), bramble_ledger::Error> {
+        let Loader { gate, mut contents } = loader;
         contents.boot += 1;
-        ledger.commit([Record::Boot(contents.boot).encode()])?;
-        let log = Self {
+        let boot = Record::Boot(contents.boot).encode();
+        ledger.commit(gate.due().into_iter().chain([boot]))?;
+        let mut log = Self {
             ledger,
             contents: contents.clone(),
             pods: BTreeMap::new(),
             time_floor: None,
             due: None,
         };
+        if gate.skipped() > 0 {
+            let (writer, skipped) = (gate.writer().unwrap_or_default(), gate.skipped());
+            tracing::warn!(writer, skipped, "a later release wrote what this one drops");
+            log.compact()?;
+        }
         Ok((log, contents))
     }
 
@@ -91,7 +137,11 @@ impl Log {
         }
     }
 
-    fn commit(&mut self, changes: Vec<Change>, durability: Durability) -> Result<(), Error> {
+    pub(super) fn commit(
+        &mut self,
+        changes: Vec<Change>,
+        durability: Durability,
+    ) -> Result<(), Error> {
         let mut records = Vec::new();
         for change in changes {
             match change {
@@ -134,7 +184,8 @@ impl Log {
         if records.is_empty() {
             return Ok(());
         }
-        (self.ledger.commit(records.iter().map(Record::encode))).map_err(error)?;
+        let encoded = records.iter().map(Record::encode);
+        self.ledger.commit(encoded).map_err(error)?;
         self.pods.clear();
         self.time_floor = None;
         self.due = None;
@@ -142,15 +193,24 @@ impl Log {
             self.contents.apply(record);
         }
         if self.ledger.wants_compaction() {
-            let snapshot = self.contents.records().map(|record| record.encode());
-            match self.ledger.compact(snapshot) {
-                Ok(()) => {}
-                Err(failed) if failed.is_fatal() => return Err(error(failed)),
-                // The log stands; it is tried again after the next write.
-                Err(full) => tracing::warn!(error = %full, "the state log could not be compacted"),
-            }
+            self.compact().map_err(error)?;
         }
         Ok(())
+    }
+
+    pub(super) fn compact(&mut self) -> Result<(), bramble_ledger::Error> {
+        let records = self.contents.records().map(|record| record.encode());
+        match self
+            .ledger
+            .compact([FORMAT.record()].into_iter().chain(records))
+        {
+            // The log stands; it is tried again after the next write.
+            Err(full) if !full.is_fatal() => {
+                tracing::warn!(error = %full, "the state log could not be compacted");
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 

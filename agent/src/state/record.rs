@@ -1,16 +1,25 @@
-//! Records of the state log. New ones are added at the end of [`Record`]; a released one never
-//! changes.
+//! Records of the state log. New ones are added at the end of [`Record`] and counted in [`FORMAT`]; a
+//! released one never changes. What a release before may pass over gets a kind from
+//! [`bramble_ledger::SKIPPABLE`] on instead.
 
 use std::fmt;
 
 use bramble_agent_core::memory::PodMemory;
 use bramble_agent_core::session::Stored;
+use bramble_ledger::Format;
 use bramble_wire::document::Digest;
 use bramble_wire::object::{ObjectId, PodUid};
 use bramble_wire::version::{HardwareId, HistoryId, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::static_pods::Kept;
+
+/// What this release writes and reads.
+pub(super) const FORMAT: Format = Format {
+    release: env!("CARGO_PKG_VERSION"),
+    level: 1,
+    kinds: 12,
+};
 
 /// The board's own keys. Made once, before the join, so that a join whose answer was lost can be
 /// repeated; they never leave the board.
@@ -84,6 +93,8 @@ pub(super) enum Record {
 
 impl Record {
     pub(super) fn encode(&self) -> Vec<u8> {
-        bramble_wire::encode(self)
+        let bytes = bramble_wire::encode(self);
+        debug_assert!(bytes[0] < FORMAT.kinds, "a new kind is to be counted");
+        bytes
     }
 }

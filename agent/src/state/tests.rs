@@ -1,3 +1,5 @@
+mod release;
+
 use bramble_agent_core::memory::{ContainerMemory, Ending, Life};
 use bramble_agent_core::session::Stored;
 use bramble_wire::document::{Digest, Hash};

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use bramble_ledger::{Compaction, Disk, Ledger};
+use bramble_ledger::{Compaction, Disk, Gate, Ledger};
 
 use super::{
     engine::Snapshot,
     journal::Change,
     ledger::{OpenError, Settings, encode},
-    record::Record,
+    record::{FORMAT, Record},
     types::Revision,
 };
 
@@ -27,8 +27,9 @@ impl Snapshot {
     /// All records but the first `skip`; each is made when it is asked for.
     pub fn records_from(&self, skip: usize) -> impl Iterator<Item = Vec<u8>> + '_ {
         let head = [
-            Record::Snapshot(self.revision.0),
-            Record::Reserve(self.reserved.0),
+            FORMAT.record(),
+            Record::Snapshot(self.revision.0).encode(),
+            Record::Reserve(self.reserved.0).encode(),
         ];
         let objects = self.entries.iter().skip(skip.saturating_sub(head.len()));
         let objects = objects.map(|entry| {
@@ -38,14 +39,23 @@ impl Snapshot {
             }])
         });
         let head = head.into_iter().skip(skip);
-        head.map(|record| record.encode()).chain(objects)
+        head.chain(objects)
     }
 }
 
 /// Looks at records, all of them, before anything is made of them.
-#[derive(Default)]
 pub struct Checker {
+    gate: Gate,
     records: u64,
+}
+
+impl Default for Checker {
+    fn default() -> Self {
+        Self {
+            gate: Gate::new(FORMAT),
+            records: 0,
+        }
+    }
 }
 
 impl Checker {
@@ -54,6 +64,11 @@ impl Checker {
     /// # Errors
     /// [`NoStore`].
     pub fn look(&mut self, record: &[u8]) -> Result<(), NoStore> {
+        let passed = self.gate.pass(record);
+        let passed = passed.map_err(|refused| NoStore(refused.to_string()))?;
+        let Some(record) = passed else {
+            return Ok(());
+        };
         let record = Record::decode(record).map_err(|error| NoStore(error.to_string()))?;
         let fits = match (self.records, record) {
             (0, Record::Snapshot(_)) | (1, Record::Reserve(_)) => true,

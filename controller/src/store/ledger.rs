@@ -101,6 +101,7 @@ impl LedgerStore {
         loader: Loader,
         settings: Settings,
     ) -> Result<Self, OpenError> {
+        let signal = Arc::new(Signal::default());
         // Any revision up to the reserved one may have been seen outside, by somebody who also saw
         // soft changes that are lost now. So this life starts at one that nobody has seen, and at
         // another one than a life that begins from a copy of this disk.
@@ -108,13 +109,19 @@ impl LedgerStore {
             .reserved
             .map_or(MemoryStore::START, |last| Revision(last.0 + 1 + spread()));
         let reserved = Revision(start.0 + BLOCK);
-        ledger.commit([Record::Reserve(reserved.0).encode()])?;
+        let reserve = Record::Reserve(reserved.0).encode();
+        ledger.commit(loader.gate.due().into_iter().chain([reserve]))?;
+        let skipped = loader.gate.skipped();
+        if skipped > 0 {
+            let writer = loader.gate.writer().unwrap_or_default();
+            tracing::warn!(writer, skipped, "a later release wrote what this one drops");
+            signal.raise();
+        }
         let segment = settings.ledger.segment_bytes;
         let mut limits = settings.limits;
         // What can never fit must be refused as too large, not as busy.
         limits.commit_bytes = limits.commit_bytes.min(segment / 2);
         limits.object_bytes = limits.object_bytes.min(limits.commit_bytes);
-        let signal = Arc::new(Signal::default());
         let journal = Journal::new(signal.clone(), reserved, 0);
         let recovered = Recovered {
             top: loader.top,
@@ -129,6 +136,7 @@ impl LedgerStore {
             stop: stop.clone(),
             ledger,
             compaction: None,
+            drop_skipped: skipped > 0,
             compact_beyond: 0,
             #[cfg(test)]
             late: settings.late.then(Vec::new),
@@ -188,6 +196,8 @@ struct Writer<M: Media> {
     stop: Arc<AtomicBool>,
     ledger: Ledger<M>,
     compaction: Option<Compacting>,
+    /// The log has records that this release does not know: the next snapshot drops them.
+    drop_skipped: bool,
     /// After a snapshot that found no space: try again when the log is longer than this.
     compact_beyond: u64,
     #[cfg(test)]
@@ -296,7 +306,8 @@ impl<M: Media> Writer<M> {
                 Err(_) => self.postpone_compaction(),
             }
         }
-        let due = self.ledger.wants_compaction() && self.ledger.log_bytes() > self.compact_beyond;
+        let due = (self.drop_skipped || self.ledger.wants_compaction())
+            && self.ledger.log_bytes() > self.compact_beyond;
         if self.compaction.is_some() || !due {
             return Ok(());
         }
@@ -307,6 +318,7 @@ impl<M: Media> Writer<M> {
             }
             other => other?,
         };
+        self.drop_skipped = false;
         // Taken after the log moved on: everything in older segments is part of it.
         let snapshot = self.engine.snapshot();
         let signal = self.signal.clone();

@@ -5,17 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use bramble_ledger::{Origin, Rejection};
+use bramble_ledger::{Gate, Origin, Rejection};
 use bytes::Bytes;
 
 use super::{
-    record::{Record, Write},
+    record::{FORMAT, Record, Write},
     types::{Entry, Key, Revision},
 };
 
 /// Rebuilds the objects from the records.
-#[derive(Default)]
 pub(super) struct Loader {
+    pub(super) gate: Gate,
     pub(super) reserved: Option<Revision>,
     /// The newest revision that is there: hard changes up to it are all there.
     pub(super) top: Revision,
@@ -25,8 +25,24 @@ pub(super) struct Loader {
     names: BTreeSet<Arc<str>>,
 }
 
+impl Default for Loader {
+    fn default() -> Self {
+        Self {
+            gate: Gate::new(FORMAT),
+            reserved: None,
+            top: Revision::default(),
+            snapshot: 0,
+            entries: BTreeMap::new(),
+            names: BTreeSet::new(),
+        }
+    }
+}
+
 impl Loader {
     pub(super) fn visit(&mut self, origin: Origin, record: &[u8]) -> Result<(), Rejection> {
+        let Some(record) = self.gate.pass(record)? else {
+            return Ok(());
+        };
         match Record::decode(record)? {
             Record::Reserve(last) => self.reserved = self.reserved.max(Some(Revision(last))),
             Record::Snapshot(upto) => {
@@ -115,6 +131,7 @@ mod tests {
             ]),
             Record::Reserve(50),
         ];
+        loader.visit(Origin::Snapshot, &FORMAT.record()).unwrap();
         for record in &snapshot {
             loader.visit(Origin::Snapshot, &record.encode()).unwrap();
         }
@@ -136,9 +153,9 @@ mod tests {
 
     #[test]
     fn a_strange_record_is_rejected() {
-        let error = Loader::default()
-            .visit(Origin::Log, &[250, 1, 2])
-            .unwrap_err();
+        let mut loader = Loader::default();
+        loader.visit(Origin::Log, &FORMAT.record()).unwrap();
+        let error = loader.visit(Origin::Log, &[1, 2]).unwrap_err();
         assert!(
             error.to_string().contains("not a record of this store"),
             "{error}"

@@ -1,10 +1,19 @@
 //! What the store writes into its ledger: postcard, borrowed both ways.
 //!
-//! A variant's position is its number on disk: add at the end, never remove or reorder.
+//! A variant's position is its number on disk: add at the end, never remove, reorder or change one. What a
+//! release before may pass over gets a kind from [`bramble_ledger::SKIPPABLE`] on instead.
 
 use std::fmt;
 
+use bramble_ledger::Format;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// What this release writes and reads.
+pub(super) const FORMAT: Format = Format {
+    release: env!("CARGO_PKG_VERSION"),
+    level: 1,
+    kinds: 3,
+};
 
 /// One ledger record.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +93,9 @@ pub(super) struct Unreadable(postcard::Error);
 
 impl<'a> Record<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).expect("plain data in memory always encodes")
+        let bytes = postcard::to_allocvec(self).expect("plain data in memory always encodes");
+        debug_assert!(bytes[0] < FORMAT.kinds, "a new kind is to be counted");
+        bytes
     }
 
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Unreadable> {
@@ -126,6 +137,7 @@ mod tests {
             ),
             (Record::Snapshot(7), "0207"),
         ];
+        assert_eq!(samples.len(), usize::from(FORMAT.kinds));
         for (record, sample) in samples {
             let bytes = record.encode();
             assert_eq!(hex(&bytes), sample);

@@ -13,6 +13,7 @@
 
 mod crash;
 mod recorder;
+pub mod sample;
 
 pub use crash::{Depth, Image, sweep};
 pub use recorder::{Call, Recorder, RecorderFile};

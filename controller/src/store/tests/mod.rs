@@ -3,6 +3,7 @@
 mod crash;
 mod failure;
 mod model;
+mod release;
 mod suite;
 
 use std::sync::Arc;
