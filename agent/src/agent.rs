@@ -21,11 +21,11 @@ use bramble_agent::image::import;
 use bramble_agent::image::puller::{self, Puller};
 use bramble_agent::link;
 use bramble_agent::network::Network;
-use bramble_agent::pods::{Board, Bridge, Directories};
+use bramble_agent::pods::{self, Board, Bridge, Directories};
 use bramble_agent::reconcile::{self, Inputs, Surroundings};
 use bramble_agent::runtime::cgroup::Cgroups;
 use bramble_agent::runtime::{KernelRuntime, Options};
-use bramble_agent::state::{Change, Contents, State};
+use bramble_agent::state::{self, Change, Contents, State};
 use bramble_agent::static_pods::{self, View};
 use bramble_agent::{clock, facts, find, hardware, join, local, status, streams, usage};
 use bramble_agent_core::plan::Durability;
@@ -54,7 +54,7 @@ const RUN_DIR_MAX: usize = 56;
 pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
     let places = &run.places;
     let _lock = prepare(places).await?;
-    let (state, mut contents) = State::open(&places.data_dir.join("state"))?;
+    let (state, mut contents) = State::open(&places.data_dir.join(state::FOLDER))?;
     let moved = hardware::settle(&state, &mut contents, facts::hardware::id()).await?;
     let floor = FloorClock::new(contents.time_floor.try_into().unwrap_or(0));
     let mut stop = Stop::new()?;
@@ -115,6 +115,7 @@ async fn serve(
         clock: Arc::new(clock::now),
         opener: opener(&identity),
         node_name: identity.node.to_string(),
+        salvaged: contents.salvaged,
     };
     let own = follow_static_pods(run, state, &contents)?;
     let inputs = Inputs {
@@ -124,8 +125,11 @@ async fn serve(
         cleared,
         facts: facts.clone(),
     };
-    let (memory, endings) = (contents.pods, contents.endings);
-    let mut pods = tokio::spawn(reconcile::run(around, memory, endings, inputs, observed));
+    let (mut memory, endings) = (contents.pods, contents.endings);
+    if contents.salvaged {
+        pods::recall(&places.run_dir, &mut memory);
+    }
+    let mut running = tokio::spawn(reconcile::run(around, memory, endings, inputs, observed));
     let published = status::Sources {
         node: status::Node {
             name: identity.node.to_string(),
@@ -217,12 +221,12 @@ async fn serve(
     tokio::select! {
         () = stop.wait() => {}
         // Neither ends by itself unless the state log has failed: then nothing may be done any more.
-        ended = &mut pods => ended.context("the reconcile loop")??,
+        ended = &mut running => ended.context("the reconcile loop")??,
         ended = &mut talk => ended.context("the link to the controller")??,
     }
     tracing::info!("stopping; containers go on");
     // Pods are left alone first, then the controller is told.
-    pods.abort();
+    running.abort();
     if shutdown.send(()).is_ok() && !talk.is_finished() {
         talk.await.context("the link to the controller")??;
     }
@@ -248,6 +252,7 @@ fn follow_static_pods(
         let options = static_pods::Options {
             folder: run.static_pods.clone().into(),
             compiler: this.with_file_name("bramble"),
+            patience: Duration::from_secs(10),
         };
         tokio::spawn(static_pods::follow(options, state.clone(), views));
     }

@@ -103,6 +103,15 @@ impl Gate {
         }
     }
 
+    /// Before the first record that is left of a damaged log, where the name may be among what was lost.
+    #[must_use]
+    pub fn salvaging(own: Format) -> Self {
+        Self {
+            writer: Some(("that is not known".into(), 0)),
+            ..Self::new(own)
+        }
+    }
+
     /// The record, when it is for the reader; `None` when it is not, or may be passed over.
     ///
     /// # Errors
@@ -223,6 +232,15 @@ mod tests {
             "release 1.0.0 wrote it in format 3, and this is release 0.2.0, which reads up to format 2: \
              start release 1.0.0 or a later one"
         );
+    }
+
+    #[test]
+    fn what_is_left_needs_no_name_and_is_bounded_all_the_same() {
+        let mut gate = Gate::salvaging(OWN);
+        assert_eq!(gate.pass(&[2, 9]), Ok(Some(&[2, 9][..])));
+        assert_eq!(gate.pass(&[0x80]), Ok(None));
+        assert!(matches!(gate.pass(&[3]), Err(Refused::Kind { .. })));
+        assert!(gate.due().is_some());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! * [`Ledger::compact`] replaces the log by a snapshot that the caller writes;
 //!   [`Ledger::begin_compaction`] does so while appending goes on.
 //! * A [`Gate`] lets a release read what a later one wrote, as far as that may be.
+//! * [`salvage`] reads around damage, for whoever has decided to.
 //! * A full disk is a clean error and changes nothing. Any other failure of the disk poisons the
 //!   ledger, because what the kernel kept of the data is then unknown: the process must end.
 //!
@@ -28,6 +29,7 @@ mod layout;
 mod log;
 mod media;
 mod recover;
+mod salvage;
 #[cfg(test)]
 mod tests;
 
@@ -37,3 +39,4 @@ pub use error::{Error, Rejection};
 pub use format::{Format, Gate, Refused, SKIPPABLE};
 pub use log::{Ledger, Options, Origin};
 pub use media::{File, Media};
+pub use salvage::{Salvaged, salvage};

@@ -52,6 +52,9 @@ pub struct Desired {
     /// The controller says of this very document that nothing runs anywhere that its store does not
     /// have: a pod that must not run twice may be started.
     pub cleared: bool,
+    /// What the node remembers has gaps: a pod that is not started again after its end may have come to it.
+    /// Such pods wait for [`Desired::cleared`], too.
+    pub doubted: bool,
     /// Pods of the document that this agent can't read. They are left as they are: not being able
     /// to read is not an order to stop.
     pub unreadable: BTreeSet<PodUid>,

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::image::{ImageInfo, Store, platform};
+use crate::state;
 pub use addresses::own as own_addresses;
 use pressure::{Pressure, Readings, meminfo};
 
@@ -128,9 +129,12 @@ pub async fn follow(sources: Sources, sender: watch::Sender<NodeFacts>) {
     let mut images_changed = true;
     loop {
         let data_dir = board.data_dir.clone();
-        let readings = tokio::task::spawn_blocking(move || Readings::take(&data_dir)).await;
+        let look = move || (Readings::take(&data_dir), damaged(&data_dir));
+        let looked = tokio::task::spawn_blocking(look).await.ok();
+        let (readings, damaged) = looked.unzip();
         let mut conditions = pressure.observe(&readings.unwrap_or_default(), clock::boot_ms());
         conditions.push(network());
+        conditions.extend(damaged);
         let mut whole = None;
         if whole_due <= Instant::now() {
             let (towards, look_at) = (Arc::clone(&towards), board.clone());
@@ -185,6 +189,28 @@ fn network() -> Condition {
         status: Some(false),
         reason: "BrambleNetworkReady".into(),
         message: "the node connects its pods itself".into(),
+    }
+}
+
+/// Whether the state log was damaged and nobody has looked at what is kept of it.
+fn damaged(data_dir: &Path) -> Condition {
+    let kept = state::damaged(&data_dir.join(state::FOLDER));
+    let (reason, message) = match kept.last() {
+        Some(last) => (
+            "StateWasDamaged",
+            format!(
+                "the agent's state could not be read whole and it goes on with what could: look at the \
+                 card, then remove {}",
+                last.display()
+            ),
+        ),
+        None => ("StateIsWhole", "the agent's state was read whole".into()),
+    };
+    Condition {
+        kind: "StateDamaged".into(),
+        status: Some(!kept.is_empty()),
+        reason: reason.into(),
+        message,
     }
 }
 

@@ -78,6 +78,9 @@ impl<R: Runtime, N: Network> Board<R, N> {
         if let (Some(network), Some(netns)) = (input.network, &handle.netns) {
             let attached = self.network.attach(uid, netns, network).await;
             attached.map_err(Failed::Other)?;
+            let address = network.address;
+            self.blocking(move |board| files::write_record(&board.address(uid), &address))
+                .await?;
         }
         self.blocking(move |board| {
             volumes::limits::note_storage(board, uid, &input.storage)?;

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! <run dir>/pods/<uid>/ready           sandbox complete; holds the digest of the volumes' files
+//! <run dir>/pods/<uid>/address         the pod's address
 //! <run dir>/pods/<uid>/lives/<id>      image that a life was made from
 //! <run dir>/pods/<uid>/lent/           a small file system of what containers may write:
 //! <run dir>/pods/<uid>/lent/etc/       hosts, hostname, resolv.conf
@@ -23,11 +24,13 @@ mod lent;
 mod logs;
 mod network;
 mod observe;
+mod recall;
 mod stop;
 mod streams;
 mod volumes;
 
 pub use network::Bridge;
+pub use recall::recall;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +95,10 @@ impl Directories {
 
     fn message(&self, uid: PodUid, id: &str) -> PathBuf {
         self.lent(uid).join("message").join(id)
+    }
+
+    fn address(&self, uid: PodUid) -> PathBuf {
+        self.pod(uid).join("address")
     }
 
     fn lent(&self, uid: PodUid) -> PathBuf {

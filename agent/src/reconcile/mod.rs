@@ -89,6 +89,9 @@ pub struct Surroundings<W> {
     pub opener: Opener,
     /// The node's name.
     pub node_name: String,
+    /// What is remembered is what was left of a damaged log
+    /// ([`Contents::salvaged`](crate::state::Contents::salvaged)).
+    pub salvaged: bool,
 }
 
 /// Runs the loop until the state log fails, which must end the process, or the sender of documents
@@ -218,6 +221,8 @@ impl<W: World> Reconciler<W> {
                     if changed.is_err() {
                         return Ok(());
                     }
+                    // From the controller, who knows what came to its end.
+                    self.around.salvaged = false;
                     self.take(&mut inputs);
                 }
                 Ok(()) = inputs.static_pods.changed() => self.take(&mut inputs),

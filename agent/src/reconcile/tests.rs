@@ -19,6 +19,8 @@ struct Board {
     world: Arc<FakeWorld>,
     clock: Clock,
     rev: u64,
+    /// The next start is one after damage.
+    salvaged: bool,
     agent: Option<Agent>,
     /// While it runs tokio does not advance its clock by itself; when it ends by itself, the test
     /// has taken too long. Ended by dropping the other end.
@@ -103,6 +105,7 @@ impl Board {
             world: Arc::new(FakeWorld::new(Arc::clone(&clock))),
             clock,
             rev: 0,
+            salvaged: false,
             agent: None,
         }
     }
@@ -131,6 +134,7 @@ impl Board {
             clock: Arc::clone(&self.clock),
             opener: Box::new(|_, _, _| None),
             node_name: "node".into(),
+            salvaged: self.salvaged,
         };
         let inputs = Inputs {
             static_pods: watch::channel(Default::default()).1,
@@ -155,6 +159,15 @@ impl Board {
         let agent = self.agent.take().expect("an agent");
         agent.task.abort();
         let _ = agent.task.await;
+    }
+
+    /// The state is damaged: a document is all that is left of it.
+    async fn lose_all_but(&mut self, document: Arc<Document>) {
+        self.directory = tempfile::tempdir().unwrap();
+        self.salvaged = true;
+        let (state, _) = State::open(self.directory.path()).unwrap();
+        let change = Change::Document(document);
+        state.commit(vec![change], Durability::Hard).await.unwrap();
     }
 
     async fn accept(&mut self, pods: &[Pod]) {
@@ -255,6 +268,44 @@ async fn after_a_power_cut_the_same_pods_come_back_from_the_disk_alone() {
     let after = board.until_converged().await;
     assert_eq!(pod_of(&after, 1).pod_ip, pod_of(&before, 1).pod_ip);
     assert!(board.world.is_running(uid(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_damage_what_runs_goes_on_and_what_may_have_ended_waits() {
+    let mut board = Board::new();
+    board.start().await;
+    board.accept(&[pod(3)]).await;
+    board.until_converged().await;
+    board.kill().await;
+    board.world.done();
+    // A document from before pod 3, and nothing of how its pods fared.
+    let mut once = pod(2);
+    once.restart_policy = RestartPolicy::Never;
+    let pods = [pod(1), once];
+    board.lose_all_but(document(0, &pods)).await;
+    board.start().await;
+    let waits = |seen: &Observation| {
+        seen.pods.contains_key(&uid(2))
+            && matches!(
+                &pod_of(seen, 2).containers[0].state,
+                ContainerState::Waiting { reason, message }
+                    if reason == "NotCleared" && message.contains("was damaged")
+            )
+    };
+    let runs = |seen: &Observation, n| {
+        seen.pods.contains_key(&uid(n)) && pod_of(seen, n).phase == Phase::Running
+    };
+    let both = |seen: &Observation| waits(seen) && runs(seen, 1);
+    let seen = board.until("pod 1 runs and pod 2 waits", both).await;
+    assert!(seen.uncleared);
+    assert_eq!(board.world.done(), ["sandbox 1", "start 1#1"]);
+    assert!(board.world.is_running(uid(3)));
+
+    // The controller knows what came to its end.
+    board.accept(&pods).await;
+    board.until_converged().await;
+    assert!(board.world.is_running(uid(2)));
+    assert!(!board.world.is_running(uid(3)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,14 +32,24 @@ impl<W: World> Reconciler<W> {
             files().flat_map(|held| &held.config_maps),
             files().flat_map(|held| &held.secrets),
         );
+        desired.doubted = self.around.salvaged;
         self.desired = Some(desired);
         self.version = version;
     }
 
-    /// Without a document nothing is known of what the controller wants: its pods are left as they are.
+    /// Without a document nothing is known of what the controller wants: its pods are left as they are. Where
+    /// something of the state was lost, a pod that is not wanted may be one of a document that was.
     pub(super) fn leave_alone(&mut self, seen: &Seen) {
-        if let (Some(desired), None) = (&mut self.desired, self.version) {
-            let known = self.memory.keys().chain(seen.pods.keys());
+        let Some(desired) = &mut self.desired else {
+            return;
+        };
+        let known = self.memory.keys().chain(seen.pods.keys());
+        if self.around.salvaged {
+            let ends = |uid: &&PodUid| self.memory.get(uid).is_some_and(|pod| pod.ending.is_some());
+            let lost = known.filter(|uid| !desired.pods.contains_key(uid) && !ends(uid));
+            let lost: Vec<PodUid> = lost.copied().collect();
+            desired.unreadable.extend(lost);
+        } else if self.version.is_none() {
             desired.unreadable = known.filter(|uid| !uid.is_static()).copied().collect();
         }
     }

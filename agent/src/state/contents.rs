@@ -33,6 +33,9 @@ pub struct Contents {
     pub static_pods: Arc<Kept>,
     /// Which board the card is in.
     pub hardware: Option<HardwareId>,
+    /// This is what was left of a damaged log, and no document was accepted since: what is said here of
+    /// pods may be older than what happened to them.
+    pub salvaged: bool,
 }
 
 impl Contents {
@@ -80,6 +83,7 @@ impl Contents {
             Record::Ended(uid) => self.endings.note(uid),
             Record::Static(kept) => self.static_pods = Arc::new(kept),
             Record::Hardware(id) => self.hardware = Some(id),
+            Record::Salvaged(salvaged) => self.salvaged = salvaged,
         }
     }
 
@@ -135,9 +139,11 @@ impl Contents {
         let kept = (*self.static_pods != Kept::default())
             .then(|| Record::Static(Kept::clone(&self.static_pods)));
         let hardware = self.hardware.map(Record::Hardware);
+        let salvaged = self.salvaged.then_some(Record::Salvaged(true));
         keys.chain(membership)
             .chain(counters)
             .chain(hardware)
+            .chain(salvaged)
             .chain(kept)
             .chain(document)
             .chain(pods)

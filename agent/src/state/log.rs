@@ -5,18 +5,17 @@
 //! flash by itself.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use bramble_agent_core::memory::PodMemory;
 use bramble_agent_core::plan::Durability;
-use bramble_agent_core::session::Document;
 use bramble_ledger::{Disk, Gate, Ledger, Media, Options, Rejection};
 use bramble_wire::object::PodUid;
 
 use super::contents::Contents;
+use super::copy::Copy;
 use super::record::{FORMAT, Record};
 use super::{Change, Command, Error};
 use crate::error_chain;
@@ -28,6 +27,11 @@ const SOON: Duration = Duration::from_secs(2);
 pub(super) struct Log<M: Media = Disk> {
     ledger: Ledger<M>,
     contents: Contents,
+    /// Where the copy is kept, and what it says.
+    copy: Option<(PathBuf, Option<Copy>)>,
+    /// A deliberate mistake, to see that the tests find it.
+    #[cfg(test)]
+    pub(super) mutant: Option<super::tests::Mutant>,
     pods: BTreeMap<PodUid, Option<Box<PodMemory>>>,
     time_floor: Option<i64>,
     due: Option<Instant>,
@@ -40,7 +44,7 @@ pub(super) const OPTIONS: Options = Options {
 };
 
 /// What the records that are on disk amount to.
-struct Loader {
+pub(super) struct Loader {
     gate: Gate,
     contents: Contents,
 }
@@ -53,7 +57,19 @@ impl Loader {
         }
     }
 
-    fn visit(&mut self, record: &[u8]) -> Result<(), Rejection> {
+    /// For what is left of a damaged log.
+    pub(super) fn salvaging() -> Self {
+        Self {
+            gate: Gate::salvaging(FORMAT),
+            contents: Contents::default(),
+        }
+    }
+
+    pub(super) fn into_contents(self) -> Contents {
+        self.contents
+    }
+
+    pub(super) fn visit(&mut self, record: &[u8]) -> Result<(), Rejection> {
         if let Some(record) = self.gate.pass(record)? {
             let record = bramble_wire::decode(record, "record of the state log")?;
             self.contents.apply(record);
@@ -66,17 +82,39 @@ impl Log {
     pub(super) fn open(directory: &Path) -> Result<(Self, Contents), bramble_ledger::Error> {
         let mut loader = Loader::new();
         let ledger = Ledger::open(directory, OPTIONS, |_, record| loader.visit(record))?;
-        Self::begin(ledger, loader)
+        let copy = Copy::read(directory);
+        let member = |copy: &Copy| copy.membership.is_some();
+        if loader.contents.membership.is_none() && copy.as_ref().is_some_and(member) {
+            // What is torn off at the end was never acknowledged; this was.
+            return Err(bramble_ledger::Error::Corrupt {
+                file: "the log".into(),
+                offset: 0,
+                what: "it has lost the node that the board is",
+            });
+        }
+        let (mut log, contents) = Self::begin(ledger, loader)?;
+        log.copy = Some((directory.to_owned(), copy));
+        log.keep_copy();
+        Ok((log, contents))
     }
 }
 
 impl<M: Media> Log<M> {
     /// On any disk.
     #[cfg(test)]
-    pub(super) fn open_on(media: M) -> Result<(Self, Contents), bramble_ledger::Error> {
+    pub(super) fn open_on(
+        media: M,
+        options: Options,
+    ) -> Result<(Self, Contents), bramble_ledger::Error> {
         let mut loader = Loader::new();
-        let ledger = Ledger::open_on(media, OPTIONS, |_, record| loader.visit(record))?;
+        let ledger = Ledger::open_on(media, options, |_, record| loader.visit(record))?;
         Self::begin(ledger, loader)
+    }
+
+    /// What is on disk.
+    #[cfg(test)]
+    pub(super) fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     /// Counts this start of the agent.
@@ -91,6 +129,9 @@ impl<M: Media> Log<M> {
         let mut log = Self {
             ledger,
             contents: contents.clone(),
+            copy: None,
+            #[cfg(test)]
+            mutant: None,
             pods: BTreeMap::new(),
             time_floor: None,
             due: None,
@@ -154,7 +195,11 @@ impl<M: Media> Log<M> {
                 Change::Boot(boot) => records.push(Record::Boot(boot)),
                 Change::Hardware(id) => records.push(Record::Hardware(id)),
                 Change::Static(kept) => records.push(Record::Static(Kept::clone(&kept))),
-                Change::Document(document) => records.extend(self.document_records(&document)),
+                Change::Document(document) => {
+                    records.extend(self.contents.document_records(&document));
+                    let doubted = self.contents.salvaged;
+                    records.extend(doubted.then_some(Record::Salvaged(false)));
+                }
             }
         }
         match durability {
@@ -166,10 +211,6 @@ impl<M: Media> Log<M> {
             }
             Durability::Ride => Ok(()),
         }
-    }
-
-    fn document_records(&self, document: &Arc<Document>) -> Vec<Record> {
-        self.contents.document_records(document)
     }
 
     /// Writes these and everything that waits, as one.
@@ -184,22 +225,51 @@ impl<M: Media> Log<M> {
         if records.is_empty() {
             return Ok(());
         }
-        let encoded = records.iter().map(Record::encode);
-        self.ledger.commit(encoded).map_err(error)?;
+        self.put(&records).map_err(error)?;
         self.pods.clear();
         self.time_floor = None;
         self.due = None;
         for record in records {
             self.contents.apply(record);
         }
+        self.keep_copy();
         if self.ledger.wants_compaction() {
             self.compact().map_err(error)?;
         }
         Ok(())
     }
 
+    /// As one: after a power cut all of them are there or none.
+    fn put(&mut self, records: &[Record]) -> Result<(), bramble_ledger::Error> {
+        #[cfg(test)]
+        if let Some(mutant) = &mut self.mutant {
+            return mutant.put(&mut self.ledger, records);
+        }
+        self.ledger.commit(records.iter().map(Record::encode))
+    }
+
+    /// Writes the copy, where what it says has changed. Nothing depends on it while the log is whole.
+    fn keep_copy(&mut self) {
+        let Some((directory, there)) = &mut self.copy else {
+            return;
+        };
+        let Some(copy) = Copy::due(there.as_ref(), &self.contents) else {
+            return;
+        };
+        match copy.write(directory) {
+            Ok(()) => *there = Some(copy),
+            Err(error) => tracing::warn!(%error, "no second copy of the board's keys was written"),
+        }
+    }
+
     pub(super) fn compact(&mut self) -> Result<(), bramble_ledger::Error> {
-        let records = self.contents.records().map(|record| record.encode());
+        let records = self.contents.records();
+        #[cfg(test)]
+        let records = records.filter(|record| {
+            let forgets = matches!(self.mutant, Some(super::tests::Mutant::ForgetEndings));
+            !(forgets && matches!(record, Record::Ended(_)))
+        });
+        let records = records.map(|record| record.encode());
         match self
             .ledger
             .compact([FORMAT.record()].into_iter().chain(records))

@@ -5,6 +5,8 @@
 //! (a sync blocks); everybody else holds a cheap [`State`].
 
 mod contents;
+mod copy;
+mod damage;
 mod log;
 mod record;
 
@@ -21,7 +23,11 @@ use tokio::sync::oneshot;
 
 use crate::static_pods::Kept;
 pub use contents::Contents;
+pub use damage::kept as damaged;
 pub use record::{Keys, Membership};
+
+/// Name of the state log's directory in the data directory.
+pub const FOLDER: &str = "state";
 
 /// Commands that wait for the thread; the senders wait when it is full.
 const QUEUE: usize = 32;
@@ -95,9 +101,10 @@ impl State {
     /// Opens the state log of a data directory, reads it, and counts this start of the agent.
     ///
     /// # Errors
-    /// [`OpenError`]; a corrupt log is for a person to look at, nothing is changed.
+    /// [`OpenError`]. Of a damaged log that is kept what is intact, if that says who the board is
+    /// ([`Contents::salvaged`]).
     pub fn open(directory: &Path) -> Result<(Self, Contents), OpenError> {
-        let (log, contents) = log::Log::open(directory).map_err(|source| OpenError::Ledger {
+        let (log, contents) = damage::open(directory).map_err(|source| OpenError::Ledger {
             path: directory.display().to_string(),
             source,
         })?;

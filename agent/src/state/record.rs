@@ -18,7 +18,7 @@ use crate::static_pods::Kept;
 pub(super) const FORMAT: Format = Format {
     release: env!("CARGO_PKG_VERSION"),
     level: 1,
-    kinds: 12,
+    kinds: 13,
 };
 
 /// The board's own keys. Made once, before the join, so that a join whose answer was lost can be
@@ -89,6 +89,8 @@ pub(super) enum Record {
     Static(Kept),
     /// Which board the card is in.
     Hardware(HardwareId),
+    /// Whether the log is what was left of a damaged one, until the next document.
+    Salvaged(bool),
 }
 
 impl Record {

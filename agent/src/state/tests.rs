@@ -1,3 +1,5 @@
+mod crash;
+mod damage;
 mod release;
 
 use bramble_agent_core::memory::{ContainerMemory, Ending, Life};
@@ -5,6 +7,7 @@ use bramble_agent_core::session::Stored;
 use bramble_wire::document::{Digest, Hash};
 use bramble_wire::object::{ObjectId, ObjectName};
 use bramble_wire::version::{HardwareId, HistoryId, Version};
+pub(super) use crash::Mutant;
 use std::collections::BTreeMap;
 
 use super::record::Record;

@@ -1,6 +1,6 @@
 //! What a look at the folder sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -47,6 +47,19 @@ impl Seen {
             }
         }
         Ok(Self(files))
+    }
+
+    /// With what is not as it was at the look before, and the names of that. A file that was there then and is
+    /// not now is between two of its lives.
+    pub(super) fn with_moving(mut self, last: Self) -> (Self, BTreeSet<String>) {
+        let now = &self.0;
+        let moves = |name: &&String| now.get(*name) != last.0.get(*name);
+        let names = now.keys().chain(last.0.keys());
+        let moving: BTreeSet<String> = names.filter(moves).cloned().collect();
+        for (name, is) in last.0 {
+            self.0.entry(name).or_insert(is);
+        }
+        (self, moving)
     }
 
     /// Which files are taken, those that were before first, and which are too many.

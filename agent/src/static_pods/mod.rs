@@ -10,11 +10,12 @@ mod kept;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bramble_agent_core::plan::Durability;
 use bramble_wire::manifest::{FILES_MAX, File, OUTPUT_MAX};
@@ -34,6 +35,10 @@ const LOOK: Duration = Duration::from_secs(60);
 const STILL: Duration = Duration::from_millis(500);
 /// The child takes no longer.
 const COMPILE: Duration = Duration::from_secs(10);
+/// Nor do all of them, when each file has its own.
+const ONE_BY_ONE: Duration = Duration::from_secs(60);
+/// What one of them could not read is tried again after so long: the board may have been short of memory.
+const AGAIN: Duration = Duration::from_secs(600);
 
 /// What matters of the folder.
 const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
@@ -49,6 +54,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// The program `bramble`.
     pub compiler: PathBuf,
+    /// Files that do not stand still for so long hold up no others.
+    pub patience: Duration,
 }
 
 /// The board's own pods now.
@@ -66,6 +73,7 @@ pub async fn follow(options: Options, state: State, views: watch::Sender<Arc<Vie
     let mut follower = Follower {
         kept,
         compiled: None,
+        again: None,
         options,
         state,
         views,
@@ -107,14 +115,17 @@ struct Follower {
     kept: Arc<Kept>,
     /// The folder as it was when it was last compiled.
     compiled: Option<Seen>,
+    /// When what the compiler could not read is tried again.
+    again: Option<Instant>,
 }
 
 impl Follower {
     async fn look(&mut self) {
-        let Some(seen) = self.still().await else {
+        let Some((seen, moving)) = self.still().await else {
             return;
         };
-        if self.compiled.as_ref() == Some(&seen) {
+        let due = self.again.is_some_and(|at| Instant::now() >= at);
+        if self.compiled.as_ref() == Some(&seen) && !due {
             return;
         }
         let (names, left) = seen.chosen(&self.kept, FILES_MAX);
@@ -122,17 +133,21 @@ impl Follower {
             .iter()
             .map(|name| format!("static pods: {name}: there are more than {FILES_MAX} files"))
             .collect();
-        let files = if names.is_empty() {
-            Ok(Vec::new())
-        } else {
-            self.compile(&names).await
-        };
-        match files {
-            Ok(files) => {
+        let (moves, stands): (Vec<String>, Vec<String>) =
+            (names.into_iter()).partition(|name| moving.contains(name));
+        match self.compile_all(&stands).await {
+            Ok((mut files, sure)) => {
+                files.extend(moves.into_iter().map(|name| File {
+                    name,
+                    made: Err("it is written again and again".into()),
+                }));
                 let (kept, more) = self.kept.changed(files);
                 notes.extend(more);
                 match self.keep(kept).await {
-                    Ok(()) => self.compiled = Some(seen),
+                    Ok(()) => {
+                        self.compiled = Some(seen);
+                        self.again = (!sure).then(|| Instant::now() + AGAIN);
+                    }
                     Err(error) => notes.push(format!("static pods: {error}")),
                 }
             }
@@ -146,17 +161,19 @@ impl Follower {
         self.views.send_replace(Arc::new(View { kept, notes }));
     }
 
-    /// The folder, as soon as two looks say the same of it; `None` when it can't be read.
-    async fn still(&self) -> Option<Seen> {
+    /// The folder, as soon as two looks say the same of it, or when that takes too long: with the names of
+    /// what does not stand still. `None` when it can't be read.
+    async fn still(&self) -> Option<(Seen, BTreeSet<String>)> {
         let mut last = self.see().await?;
+        let since = Instant::now();
         loop {
             if self.compiled.as_ref() == Some(&last) {
-                return Some(last);
+                return Some((last, BTreeSet::new()));
             }
             tokio::time::sleep(STILL).await;
             let now = self.see().await?;
-            if now == last {
-                return Some(now);
+            if now == last || since.elapsed() >= self.options.patience {
+                return Some(now.with_moving(last));
             }
             last = now;
         }
@@ -179,7 +196,47 @@ impl Follower {
         Ok(())
     }
 
-    async fn compile(&self, names: &[String]) -> Result<Vec<File>, String> {
+    /// All files at once; where that fails, one by one, so that what one of them does to the compiler is its
+    /// own trouble. Whether it would say the same again.
+    async fn compile_all(&self, names: &[String]) -> Result<(Vec<File>, bool), String> {
+        if names.is_empty() {
+            return Ok((Vec::new(), true));
+        }
+        let why = match self.compile(names).await {
+            Ok((files, _)) => return Ok((files, true)),
+            Err(Trouble::Start(why)) => return Err(why),
+            Err(Trouble::Work(why)) => why,
+        };
+        tracing::warn!("static pods: {why}; each file is read by itself");
+        let end = Instant::now() + ONE_BY_ONE;
+        let mut room = OUTPUT_MAX;
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
+            let made = match Instant::now() < end {
+                true => self.compile(std::slice::from_ref(name)).await,
+                false => Err(Trouble::Work("there was no time left to read it".into())),
+            };
+            let made = match made {
+                Ok((_, size)) if size > room => {
+                    Err("what the files make is too much with it".into())
+                }
+                Ok((mut made, size)) => {
+                    room -= size;
+                    made.pop()
+                        .map_or_else(|| Err("nothing was made of it".into()), |file| file.made)
+                }
+                Err(Trouble::Start(why) | Trouble::Work(why)) => Err(why),
+            };
+            files.push(File {
+                name: name.clone(),
+                made,
+            });
+        }
+        Ok((files, false))
+    }
+
+    /// What the compiler says of these files, and how long that is.
+    async fn compile(&self, names: &[String]) -> Result<(Vec<File>, usize), Trouble> {
         let program = self.options.compiler.display();
         let mut child = Command::new(&self.options.compiler)
             .arg("compile-pods")
@@ -191,7 +248,8 @@ impl Follower {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("start {program}: {error}"))?;
+            .map_err(|error| Trouble::Start(format!("start {program}: {error}")))?;
+        let work = |why: String| Trouble::Work(format!("{program} {why}"));
         let mut output = Vec::new();
         let read = async {
             if let Some(stdout) = child.stdout.take() {
@@ -201,22 +259,29 @@ impl Follower {
             child.wait().await
         };
         let ended = tokio::time::timeout(COMPILE, read).await;
-        match ended.map_err(|_| format!("{program} took too long"))? {
+        match ended.map_err(|_| work("took too long".into()))? {
             Ok(status) if status.success() => {}
-            Ok(status) => return Err(format!("{program} ended with {status}")),
-            Err(error) => return Err(format!("{program}: {error}")),
+            Ok(status) => return Err(work(format!("ended with {status}"))),
+            Err(error) => return Err(work(format!("failed: {error}"))),
         }
         let files: Vec<File> = bramble_wire::decode(&output, "list of files")
-            .map_err(|error| format!("{program}: {error}"))?;
+            .map_err(|error| work(format!("failed: {error}")))?;
         let asked = files.len() == names.len()
             && files
                 .iter()
                 .zip(names)
                 .all(|(file, name)| file.name == *name);
-        if asked {
-            Ok(files)
-        } else {
-            Err(format!("{program} answered another question"))
+        match asked {
+            true => Ok((files, output.len())),
+            false => Err(work("answered another question".into())),
         }
     }
+}
+
+/// Why the compiler said nothing.
+enum Trouble {
+    /// It could not be started: nothing is known of any file.
+    Start(String),
+    /// It did not come to its end with these files.
+    Work(String),
 }

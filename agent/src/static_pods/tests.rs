@@ -60,6 +60,7 @@ impl Folder {
         let options = Options {
             folder: dir.path().join("pods"),
             compiler,
+            patience: Duration::from_secs(1),
         };
         let task = tokio::spawn(follow(options, state.clone(), sender));
         Self {
@@ -194,4 +195,62 @@ async fn one_file_too_many_is_told_of() {
         view.notes,
         ["static pods: 064.yaml: there are more than 64 files"]
     );
+}
+
+/// A compiler that knows what to say of each file by itself, and is killed by what a file says.
+const EACH: &str = r#"
+shift 3
+for name; do if grep -q crash "pods/$name"; then kill -9 $$; fi; done
+if [ $# = 1 ]; then cat "answer-$1"; else cat answer; fi
+"#;
+
+#[tokio::test]
+async fn a_file_that_crashes_the_compiler_holds_up_no_other() {
+    let mut folder = Folder::follow(EACH);
+    for (name, key) in [("a.yaml", 1), ("b.yaml", 2)] {
+        write(
+            &folder.path(&format!("answer-{name}")),
+            &answer(&[(name, key)]),
+        );
+        folder.put(name);
+    }
+    let crash = |folder: &Folder, name: &str| {
+        write(&folder.path("new"), b"crash");
+        std::fs::rename(folder.path("new"), folder.path("pods").join(name)).unwrap();
+    };
+    crash(&folder, "bad.yaml");
+    let both = [("a.yaml".to_owned(), 1), ("b.yaml".to_owned(), 2)];
+    let wanted = |view: &View| {
+        let told = |note: &String| note.starts_with("static pods: bad.yaml:");
+        says(view) == both && view.notes.len() == 1 && view.notes.iter().all(told)
+    };
+    folder.until("the others", wanted).await;
+
+    // Where it is one that was understood before, that stays.
+    crash(&folder, "a.yaml");
+    let wanted = |view: &View| says(view) == both && view.notes.len() == 2;
+    folder.until("what a.yaml said", wanted).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_without_a_pause_holds_up_no_other() {
+    let mut folder = Folder::follow("cat answer");
+    write(&folder.path("answer"), &answer(&[("a.yaml", 1)]));
+    let path = folder.path("pods/moving.yaml");
+    let moving = std::thread::spawn(move || {
+        let mut text = String::new();
+        while std::fs::write(&path, &text).is_ok() {
+            text.push('x');
+            std::thread::yield_now();
+        }
+    });
+    folder.put("a.yaml");
+    let wanted = |view: &View| {
+        says(view) == [("a.yaml".into(), 1)]
+            && view.notes == ["static pods: moving.yaml: it is written again and again"]
+    };
+    folder.until("a", wanted).await;
+    // Not by removing the folder's files one by one: it would be made again meanwhile.
+    std::fs::rename(folder.path("pods"), folder.path("away")).unwrap();
+    moving.join().unwrap();
 }

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::{Error, harness::Recorder, tests::Counter};
+use crate::{
+    Error, Salvaged,
+    harness::Recorder,
+    salvage,
+    tests::{Counter, number},
+};
 
 fn written(batches: &[u64], compact_after: Option<usize>) -> (Recorder, u64) {
     let disk = Recorder::new();
@@ -104,4 +109,46 @@ proptest! {
         segment[at..end].copy_from_slice(&bytes[..end - at]);
         let _ = reopen(&files);
     }
+}
+
+/// What is still there of a damaged disk, by number.
+fn salvaged(disk: &Recorder) -> (Vec<u64>, Salvaged) {
+    let mut numbers = Vec::new();
+    let before = disk.files();
+    let found = salvage(disk, |_, record| {
+        numbers.push(number(record).ok_or("not one of our records")?);
+        Ok(())
+    });
+    assert_eq!(disk.files(), before, "nothing is changed");
+    (numbers, found.unwrap())
+}
+
+#[test]
+fn everything_is_salvaged_but_the_frame_that_is_damaged() {
+    let (disk, _) = written(&[1, 1, 1], None);
+    assert_eq!(salvaged(&disk).0, [1, 2, 3]);
+    disk.damage("segment-0000000000000001", 64 + 20, 1);
+    let (numbers, found) = salvaged(&disk);
+    assert_eq!(numbers, [2, 3]);
+    assert_eq!(found.damaged, [("segment-0000000000000001".to_owned(), 64)]);
+    assert_eq!(found.frames, 2);
+    // A snapshot that lost its beginning, and a segment its header.
+    let (disk, count) = written(&[3, 1, 3, 3, 3, 3, 3], Some(0));
+    let whole = salvaged(&disk).0;
+    assert_eq!(whole.last(), Some(&count));
+    let names: Vec<String> = disk.files().into_keys().collect();
+    let segments = names.iter().filter(|name| name.starts_with("segment"));
+    let middle = segments.clone().nth(1).unwrap();
+    disk.damage(middle, 3, 1);
+    let (rest, found) = salvaged(&disk);
+    assert!(rest.len() < whole.len() && rest.last() == whole.last());
+    assert_eq!(found.damaged, [(middle.clone(), 0)]);
+    let snapshot = names
+        .iter()
+        .find(|name| name.starts_with("snapshot"))
+        .unwrap();
+    disk.damage(snapshot, 64 + 20, 1);
+    let (rest, found) = salvaged(&disk);
+    assert_eq!(rest.last(), whole.last());
+    assert!(found.damaged.contains(&(snapshot.clone(), 64)), "{found:?}");
 }

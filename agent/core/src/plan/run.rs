@@ -25,6 +25,9 @@ const SILENT: &str = "the pod's shim does not answer; it is asked again";
 /// Why a pod that must not run twice is not started.
 const UNCLEARED: &str = "another copy of it may run elsewhere until every node has reported and the epoch is confirmed: bramble status";
 
+/// Why a pod that is not started again after its end is not started.
+const DOUBTED: &str = "the node's state was damaged and the pod may have come to its end: it waits for the controller";
+
 impl Pass<'_> {
     pub(super) fn plan_run(
         &mut self,
@@ -226,7 +229,10 @@ impl Pass<'_> {
     /// What must not run twice is started only when a copy of it can't be running on another node; the
     /// record of that is hard, so that the board may start it again by itself. What runs goes on.
     fn ensure_cleared(&mut self, draft: &mut Draft, pod: &Pod, seen: Option<&ObservedPod>) -> bool {
-        if !pod.once || draft.memory.cleared {
+        let doubted = self.desired.doubted
+            && pod.restart_policy != RestartPolicy::Always
+            && !pod.uid.is_static();
+        if !(pod.once || doubted) || draft.memory.cleared {
             return true;
         }
         let runs = seen.is_some_and(|seen| seen.sandbox != Sandbox::Stopped);
@@ -239,7 +245,8 @@ impl Pass<'_> {
         self.plan.uncleared = true;
         for container in pod.all_containers() {
             let name = Some(container.name.as_str());
-            self.wait(pod.uid, name, "NotCleared", UNCLEARED.into());
+            let why = if pod.once { UNCLEARED } else { DOUBTED };
+            self.wait(pod.uid, name, "NotCleared", why.into());
         }
         false
     }

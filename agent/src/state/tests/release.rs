@@ -20,7 +20,7 @@ const NEXT: Format = Format {
     kinds: FORMAT.kinds + 1,
 };
 
-fn keys() -> Keys {
+pub(super) fn keys() -> Keys {
     Keys {
         tls: vec![1, 2, 3],
         identity: [4; 32],
@@ -28,7 +28,7 @@ fn keys() -> Keys {
     }
 }
 
-fn membership() -> Membership {
+pub(super) fn membership() -> Membership {
     Membership {
         cluster: "c1".into(),
         node: "pi-1".into(),
@@ -40,7 +40,7 @@ fn membership() -> Membership {
     }
 }
 
-fn own_pods() -> Kept {
+pub(super) fn own_pods() -> Kept {
     let pod = Pod {
         uid: PodUid::of_static([8; 16]),
         ..Pod::default()
@@ -57,7 +57,7 @@ fn own_pods() -> Kept {
 
 /// A life with every sort of record, in the snapshot and behind it.
 fn live(disk: &Recorder) -> Contents {
-    let (mut log, _) = Log::open_on(disk.clone()).unwrap();
+    let (mut log, _) = Log::open_on(disk.clone(), OPTIONS).unwrap();
     let mut hard = |changes| log.commit(changes, Durability::Hard).unwrap();
     hard(vec![Change::Keys(Box::new(keys()))]);
     hard(vec![Change::Membership(Box::new(membership()))]);
@@ -70,6 +70,7 @@ fn live(disk: &Recorder) -> Contents {
     ]);
     hard(vec![pod(2, None)]);
     hard(vec![Change::Static(Arc::new(own_pods()))]);
+    hard(vec![Change::Hardware(HardwareId([6; 16]))]);
     log.compact().unwrap();
     let mut second = Document::clone(&document(2, &[(1, "c"), (3, "d")]));
     let lost = document(1, &[(4, "e")]).objects.clone();
@@ -83,7 +84,9 @@ fn live(disk: &Recorder) -> Contents {
     hard(vec![pod(1, None), Change::Static(Arc::default())]);
     hard(vec![Change::Static(Arc::new(own_pods()))]);
     drop(log);
-    Log::open_on(Recorder::with_files(&disk.files())).unwrap().1
+    Log::open_on(Recorder::with_files(&disk.files()), OPTIONS)
+        .unwrap()
+        .1
 }
 
 /// What a log says, in words that later releases have as well.
@@ -134,7 +137,7 @@ fn every_release_before_loads() {
         let (said, files): (Vec<&str>, Vec<&str>) =
             text.lines().partition(|line| line.starts_with('='));
         let files = sample::parse(&files.join("\n")).expect("a sample");
-        let (_, contents) = Log::open_on(Recorder::with_files(&files)).unwrap();
+        let (_, contents) = Log::open_on(Recorder::with_files(&files), OPTIONS).unwrap();
         let found = says(&contents);
         assert_eq!(
             found.lines().collect::<Vec<_>>(),
@@ -187,7 +190,7 @@ fn what_the_next_release_may_add_is_skipped() {
     let floor = Record::TimeFloor(1_900_000_000).encode();
     next(&disk, &[optional.clone(), floor, vec![0xff]]);
 
-    let (mut log, contents) = Log::open_on(disk.clone()).unwrap();
+    let (mut log, contents) = Log::open_on(disk.clone(), OPTIONS).unwrap();
     let expected = Contents {
         boot: contents.boot,
         time_floor: 1_900_000_000,
@@ -204,7 +207,7 @@ fn what_the_next_release_may_add_is_skipped() {
 
     // Up again: nothing that was said meanwhile is lost, and this one names itself once.
     next(&disk, &[optional]);
-    let (log, again) = Log::open_on(disk.clone()).unwrap();
+    let (log, again) = Log::open_on(disk.clone(), OPTIONS).unwrap();
     drop(log);
     let expected = Contents {
         boot: again.boot,
@@ -212,7 +215,7 @@ fn what_the_next_release_may_add_is_skipped() {
         ..contents
     };
     assert_eq!(again, expected);
-    let _ = Log::open_on(disk.clone()).unwrap();
+    let _ = Log::open_on(disk.clone(), OPTIONS).unwrap();
     let records = raw(&disk);
     let named = |record: &&Vec<u8>| **record == FORMAT.record();
     assert_eq!(records.iter().filter(named).count(), 1);
@@ -230,7 +233,7 @@ fn what_must_not_be_skipped_is_refused_and_stays() {
         live(&disk);
         next(&disk, &[record]);
         let files = disk.files();
-        let error = Log::open_on(disk.clone()).map(drop).unwrap_err();
+        let error = Log::open_on(disk.clone(), OPTIONS).map(drop).unwrap_err();
         let text = error_chain(&error);
         for part in [why, NEXT.release, FORMAT.release] {
             assert!(text.contains(part), "{text} lacks {part}");

@@ -150,6 +150,7 @@ impl Node {
                 open(&sealing(), binding(id, revision).as_binding(), secret).ok()
             }),
             node_name: "node-1".into(),
+            salvaged: contents.salvaged,
         };
         let inputs = Inputs {
             static_pods: watch::channel(Default::default()).1,
