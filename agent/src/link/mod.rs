@@ -6,6 +6,7 @@
 //! [`Session`]. It never blocks on the network, the disk or a reader of logs, so a slow one of them
 //! holds up neither the others nor the loop.
 
+mod connection;
 mod time_floor;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +15,11 @@ use std::time::Duration;
 use bramble_agent_core::plan::Durability;
 use bramble_agent_core::session::{self, Document, Observation, Output, Session};
 use bramble_link::tls::FloorClock;
-use bramble_link::{
-    BrokerUrl, Event, Events, Handle, Link, Options, Refused, Subscription, Will, WillSource,
-};
+use bramble_link::{BrokerUrl, Event, Events, Handle, Link, Refused};
 use bramble_wire::clock::Millis;
 use bramble_wire::object::PodUid;
 use bramble_wire::publish::{Delivery, Publish};
 use bramble_wire::report::{PodEvent, Usage};
-use bramble_wire::topic;
 use bramble_wire::version::{HardwareId, Nonce, Version};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -31,6 +29,7 @@ use crate::identity::{self, Identity};
 use crate::state::{self, Change, State};
 use crate::streams::{self, Pods, Streams};
 
+use connection::options;
 use time_floor::TimeFloor;
 
 /// A good-bye has this long to reach the broker.
@@ -161,53 +160,6 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         shutdown,
     };
     edge.run(inputs).await
-}
-
-fn options(
-    identity: &Identity,
-    brokers: Vec<BrokerUrl>,
-    config: &Arc<session::Config>,
-    clock: Arc<FloorClock>,
-    connection: Arc<Mutex<Nonce>>,
-) -> Result<Options, Error> {
-    // Two boards with one identity must not take the connection from each other for ever.
-    let id = match config.hardware {
-        Some(hardware) => format!("bramble-{}.{:.8}", identity.node, hardware.to_string()),
-        None => format!("bramble-{}", identity.node),
-    };
-    let mut options = Options::new(id, brokers);
-    options.tls = Some(identity.tls(clock)?);
-    let filters = topic::node_filters(&identity.cluster, &identity.node);
-    options.subscriptions = (filters.into_iter())
-        .map(
-            |filter| match filter.ends_with("/d/+") || filter.ends_with("/c/state") {
-                true => Subscription::latest(filter.as_str()),
-                false => Subscription::queue(filter.as_str()),
-            },
-        )
-        .collect();
-    let config = Arc::clone(config);
-    options.will = Some(WillSource::new(move || {
-        let nonce = fresh_nonce();
-        *connection.lock().unwrap_or_else(PoisonError::into_inner) = nonce;
-        let will = config.last_will(nonce);
-        Will {
-            topic: will.topic_text(&config.cluster).to_string(),
-            payload: will.payload.into(),
-            retain: false,
-        }
-    }));
-    Ok(options)
-}
-
-/// A fresh nonce. Without randomness the time stands in for it: a will is judged together with the
-/// boot number.
-fn fresh_nonce() -> Nonce {
-    let mut nonce = [0; 16];
-    if getrandom::fill(&mut nonce).is_err() {
-        nonce[..8].copy_from_slice(&clock::boot_ms().to_le_bytes());
-    }
-    Nonce(nonce)
 }
 
 struct Inputs {
