@@ -252,6 +252,7 @@ impl Both {
             | Event::Braked { .. }
             | Event::Duplicate { .. }
             | Event::Alone(_)
+            | Event::Rival { .. }
             | Event::Board { .. }
             | Event::Dropped { .. } => {}
         }

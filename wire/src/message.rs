@@ -292,6 +292,10 @@ pub struct ControllerState {
     pub history: HistoryId,
     /// False in its will and at a clean stop.
     pub online: bool,
+    /// Drawn when the process started: two at a time are two controllers of one identity.
+    pub instance: Nonce,
+    /// The other one that it heard last: who is named here knows that the other one is there now.
+    pub heard: Option<Nonce>,
 }
 
 macro_rules! kinds {

@@ -34,6 +34,9 @@ pub struct Standing {
     pub braked: bool,
     /// Boards with a certificate of this cluster that are no members of it: those seen last.
     pub strangers: Vec<Stranger>,
+    /// Another controller of this cluster's identity that was there since this one started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rival: Option<Rival>,
     /// Boards that are refused because another one has their node's identity and is there.
     pub duplicates: Vec<Duplicate>,
 }
@@ -81,6 +84,20 @@ pub struct Stranger {
     pub last_seen: String,
     /// How often it was seen since the controller started.
     pub times: u64,
+}
+
+/// Another controller of this cluster's identity.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rival {
+    /// It is the one that goes on, and the one that answers here does nothing any more.
+    pub goes_on: bool,
+    /// Its epoch.
+    pub epoch: u64,
+    /// How often it has been started.
+    pub boot: u64,
+    /// When it was heard last, RFC 3339, by this controller's clock.
+    pub last_seen: String,
 }
 
 /// A board that is refused because another one has its node's identity and is there: most likely its card

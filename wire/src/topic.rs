@@ -165,7 +165,7 @@ pub fn node_filters(cluster: &ClusterId, node: &NodeName) -> [TopicText; 5] {
 }
 
 /// Filters that the controller subscribes to.
-pub fn controller_filters(cluster: &ClusterId) -> [TopicText; 3] {
+pub fn controller_filters(cluster: &ClusterId) -> [TopicText; 4] {
     let filter = |rest: fmt::Arguments<'_>| {
         let mut out = TopicText::new();
         out.write_fmt(rest).expect("192 bytes hold every filter");
@@ -175,6 +175,8 @@ pub fn controller_filters(cluster: &ClusterId) -> [TopicText; 3] {
         filter(format_args!("bramble/v1/{cluster}/nodes/+/s/+")),
         filter(format_args!("bramble/v1/{cluster}/nodes/+/rpc/+/rq")),
         filter(format_args!("bramble/v1/{cluster}/nodes/+/cmd/+/out")),
+        // Another controller of the same identity would speak there.
+        filter(format_args!("bramble/v1/{cluster}/c/state")),
     ]
 }
 

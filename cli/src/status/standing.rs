@@ -2,7 +2,7 @@
 //! back, and boards that are no members.
 
 use bramble_api::time::{Timestamp, human_duration};
-use bramble_wire::standing::{Duplicate, Standing, Stranger, Unclaimed};
+use bramble_wire::standing::{Duplicate, Rival, Standing, Stranger, Unclaimed};
 
 use crate::output::{plain, table};
 use crate::release::name_of;
@@ -15,6 +15,7 @@ const STRANGERS: usize = 8;
 /// Empty when nobody has anything to decide.
 pub(super) fn text(standing: &Standing, now: Timestamp) -> String {
     let mut out = String::new();
+    rival(standing.rival.as_ref(), now, &mut out);
     if standing.is_set_back() {
         set_back(standing, now, &mut out);
     } else if standing.unclaimed_total > 0 {
@@ -125,6 +126,25 @@ fn strangers(strangers: &[Stranger], now: Timestamp, out: &mut String) {
         "  in again:  there, bramble uninstall --purge, then bramble join with a new token (its data goes)\n  \
          never:     there, bramble uninstall\n",
     );
+}
+
+fn rival(rival: Option<&Rival>, now: Timestamp, out: &mut String) {
+    let Some(rival) = rival else { return };
+    let which = format!(
+        "(start {}, epoch {}, last heard {} ago)",
+        rival.boot,
+        rival.epoch,
+        ago(&rival.last_seen, now)
+    );
+    out.push_str(&match rival.goes_on {
+        true => format!(
+            "Another controller has this cluster's identity {which} and goes on; the one that answers here does\n\
+             nothing any more. Stop one of the two: the one that is started last goes on.\n\n"
+        ),
+        false => format!(
+            "Another controller had this cluster's identity {which}; it does nothing any more. Stop it.\n\n"
+        ),
+    });
 }
 
 fn duplicates(duplicates: &[Duplicate], now: Timestamp, out: &mut String) {

@@ -1,7 +1,7 @@
 //! `/healthz`, `/livez` and `/readyz`, with upstream's texts (apiserver/pkg/server/healthz/healthz.go).
 //!
 //! A store that failed takes the process with it, so it is neither alive nor ready; a server that stops
-//! is alive until it has.
+//! is alive until it has. One that has yielded to another of its identity is alive and not ready.
 
 use futures_util::FutureExt;
 use http::Response;
@@ -13,7 +13,7 @@ use super::respond::{self, Body};
 /// The checks behind a path. `etcd` is what upstream calls the store, and what probes ask for.
 fn checks(path: &str) -> &'static [&'static str] {
     match path {
-        "readyz" => &["ping", "log", "etcd", "shutdown"],
+        "readyz" => &["ping", "log", "etcd", "identity", "shutdown"],
         _ => &["ping", "log", "etcd"],
     }
 }
@@ -69,6 +69,9 @@ fn failure(ctx: &Context, check: &str) -> Option<&'static str> {
     match check {
         "etcd" if ctx.store.failed().wait().now_or_never().is_some() => {
             Some("the store has failed")
+        }
+        "identity" if ctx.logs.standing().has_yielded() => {
+            Some("another controller has this cluster's identity and goes on")
         }
         "shutdown" if *ctx.stopping.0.borrow() => Some("process is shutting down"),
         _ => None,

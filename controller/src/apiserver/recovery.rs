@@ -7,7 +7,7 @@ use bramble_api::time::Timestamp;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::PodUid;
 use bramble_wire::report::Phase;
-use bramble_wire::standing::{Duplicate, Release, Released, Standing, Unclaimed};
+use bramble_wire::standing::{Duplicate, Release, Released, Rival, Standing, Unclaimed};
 use bytes::Bytes;
 use http::{Method, Response};
 use serde_json::Value;
@@ -43,9 +43,19 @@ pub(crate) fn standing(ctx: &Context, method: &Method) -> Result<Response<Body>,
         unclaimed_total: now.unclaimed_total,
         braked: now.braked,
         strangers: ctx.joiner.keys().strangers(),
+        rival: now.rival.as_ref().map(rival),
         duplicates: now.duplicates.iter().map(duplicate).collect(),
     };
     json(200, &standing)
+}
+
+fn rival(other: &standing::Rival) -> Rival {
+    Rival {
+        goes_on: other.goes_on,
+        epoch: other.epoch,
+        boot: other.boot.0,
+        last_seen: other.last.rfc3339(),
+    }
 }
 
 fn duplicate(board: &standing::Duplicate) -> Duplicate {

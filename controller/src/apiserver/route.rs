@@ -86,6 +86,14 @@ async fn dispatch(
     let path = parts.uri.path();
     let segments = request::segments(path);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS)
+        && ctx.logs.standing().has_yielded()
+    {
+        return Err(Status::unavailable(
+            "another controller has this cluster's identity and goes on; this one only answers what is asked \
+             (bramble status)",
+        ));
+    }
     match segments.as_slice() {
         ["healthz" | "livez" | "readyz", ..] => {
             let query = Query::parse(parts.uri.query().unwrap_or_default());

@@ -34,6 +34,8 @@ pub use front::Counters;
 
 /// How long the broker keeps the session of a node that is away.
 const SESSION_EXPIRY: Duration = Duration::from_secs(3600);
+/// How long somebody else's broker keeps the session of a controller that is away.
+const EXTERNAL_SESSION_EXPIRY: Duration = Duration::from_secs(60);
 /// Messages queued for a node that is away or slow, and their bytes. The oldest are worth nothing:
 /// the node asks when it is back.
 const QUEUED_MESSAGES_MAX: usize = 256;
@@ -249,10 +251,19 @@ pub fn external(
     tls: Option<Arc<rustls::ClientConfig>>,
     credentials: Option<(String, String)>,
 ) -> bramble_link::Options {
-    let client_id = format!("{CONTROLLER_CLIENT_ID}-{cluster}");
+    // Each start is a client of its own: two controllers of one identity must hear one another, and not
+    // take the connection from each other.
+    let mut start = [0; 4];
+    let start = match getrandom::fill(&mut start) {
+        Ok(()) => u32::from_le_bytes(start),
+        Err(_) => std::process::id(),
+    };
+    let client_id = format!("{CONTROLLER_CLIENT_ID}-{cluster}-{start:08x}");
     let mut options = bramble_link::Options::new(client_id, urls);
     options.tls = tls;
     options.credentials = credentials;
+    // What it leaves behind is nobody's.
+    options.session_expiry = EXTERNAL_SESSION_EXPIRY;
     options.for_controller()
 }
 

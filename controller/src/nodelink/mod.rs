@@ -222,7 +222,8 @@ fn subscriptions(cluster: &ClusterId) -> Vec<Subscription> {
     topic::controller_filters(cluster)
         .iter()
         .map(|filter| {
-            if filter.ends_with("/out") {
+            // Of two that say who controls, the one must not cover the other.
+            if filter.ends_with("/out") || filter.ends_with("/c/state") {
                 Subscription::queue(filter.as_str())
             } else {
                 Subscription::latest(filter.as_str())

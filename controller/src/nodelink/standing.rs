@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use bramble_api::time::Timestamp;
 use bramble_controller_core::nodelink::Report;
+use bramble_wire::message::ControllerState;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::{ObjectName, PodUid};
 use bramble_wire::report::{Phase, PodReport, UnixMs};
-use bramble_wire::version::HardwareId;
+use bramble_wire::version::{Boot, HardwareId};
 use tokio::sync::watch;
 
 use super::control::Control;
@@ -45,6 +46,8 @@ pub struct Standing {
     /// The epoch rose so often that two controllers may have this identity: it does not rise again
     /// before a person confirms it.
     pub braked: bool,
+    /// Another controller of this identity that was heard since this one started.
+    pub rival: Option<Rival>,
     /// Boards that are refused because another one has their node's identity and is there, by node; not
     /// more than a few hundred.
     pub duplicates: Arc<Vec<Duplicate>>,
@@ -70,6 +73,19 @@ pub struct Unclaimed {
     pub since: UnixMs,
 }
 
+/// Another controller of this cluster's identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// It is the one that goes on.
+    pub goes_on: bool,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its start.
+    pub boot: Boot,
+    /// When it was heard last.
+    pub last: Timestamp,
+}
+
 /// A board that is refused because another one has its node's identity and is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Duplicate {
@@ -84,6 +100,11 @@ pub struct Duplicate {
 }
 
 impl Standing {
+    /// Whether another controller of this identity goes on, and this one only answers what is asked.
+    pub fn has_yielded(&self) -> bool {
+        self.rival.as_ref().is_some_and(|rival| rival.goes_on)
+    }
+
     /// Whether nothing may be reclaimed, nor anything decided from what is missing: the store was set
     /// back, and neither has every node told what it runs nor a person confirmed the difference.
     pub fn is_in_doubt(&self) -> bool {
@@ -118,6 +139,7 @@ pub(super) struct Board {
     total: usize,
     braked: bool,
     duplicates: Arc<Vec<Duplicate>>,
+    rival: Option<Rival>,
     /// Something may have changed since it was published.
     changed: bool,
     published: watch::Sender<Arc<Standing>>,
@@ -138,6 +160,7 @@ impl Board {
             total: 0,
             braked: false,
             duplicates: Arc::default(),
+            rival: None,
             changed: false,
             published: watch::Sender::new(Arc::new(standing)),
         }
@@ -174,6 +197,19 @@ impl Board {
             let at = duplicates.partition_point(|other| other.node < *node);
             duplicates.insert(at, duplicate);
         }
+    }
+
+    /// Another controller of this identity was heard; whether that is news.
+    pub(super) fn set_rival(&mut self, theirs: &ControllerState, goes_on: bool) -> bool {
+        self.changed = true;
+        let rival = Rival {
+            goes_on,
+            epoch: theirs.epoch,
+            boot: theirs.boot,
+            last: object::now(),
+        };
+        let before = self.rival.replace(rival);
+        before.is_none_or(|before| (before.goes_on, before.boot) != (goes_on, theirs.boot))
     }
 
     pub(super) fn has_duplicate(&self, node: &NodeName) -> bool {
@@ -243,7 +279,11 @@ impl Board {
             unclaimed_total: self.total,
             braked: self.braked,
             duplicates: Arc::clone(&self.duplicates),
-            clear: confirmed >= epoch && unheard.is_empty() && self.total == 0,
+            rival: self.rival.clone(),
+            clear: confirmed >= epoch
+                && unheard.is_empty()
+                && self.total == 0
+                && !self.rival.as_ref().is_some_and(|rival| rival.goes_on),
         };
         let clear = standing.clear;
         self.published.send_if_modified(|before| {
@@ -270,7 +310,7 @@ fn unclaimed(node: &NodeName, pod: &PodReport) -> Unclaimed {
 
 #[cfg(test)]
 mod tests {
-    use bramble_wire::version::{Boot, HistoryId};
+    use bramble_wire::version::HistoryId;
 
     use super::*;
 

@@ -11,6 +11,7 @@ mod loss;
 mod nodelink;
 mod proxy;
 mod real;
+mod twins;
 
 /// Runs each case against both brokers.
 macro_rules! contract {
@@ -58,7 +59,7 @@ contract!(
 /// What only a broker of somebody else does.
 mod mosquitto {
     use crate::bed::Bed;
-    use crate::loss;
+    use crate::{loss, twins};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn retained_state_is_truncated_and_nothing_depends_on_it() {
@@ -70,6 +71,12 @@ mod mosquitto {
     async fn publishes_are_refused_by_the_acl_and_said() {
         let bed = Bed::mosquitto().await;
         loss::publishes_are_refused_by_the_acl_and_said(bed).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_two_controllers_the_one_that_was_started_last_goes_on() {
+        let bed = Bed::mosquitto().await;
+        twins::of_two_controllers_the_one_that_was_started_last_goes_on(bed).await;
     }
 
     /// One message at a time, and what waits behind five others is dropped without a word.

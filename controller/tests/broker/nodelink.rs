@@ -177,6 +177,12 @@ impl World {
     }
 
     pub(crate) async fn start(&self) -> NodeLink {
+        self.start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(&self, adjust: impl FnOnce(&mut Options)) -> NodeLink {
+        let mut link = self.bed.controller_options();
+        adjust(&mut link);
         let key = SigningKeyOfTokens::generate().unwrap();
         let key = Arc::new(SigningKeyOfTokens::from_pkcs8(&key).unwrap());
         let clock = FloorClock::new(0);
@@ -189,7 +195,7 @@ impl World {
                 service_cidr: "10.43.0.0/16".parse().unwrap(),
                 brokers: vec!["mqtts://pi.lan:8883".into()],
             },
-            link: self.bed.controller_options(),
+            link,
         };
         let keys = NodeKeys::open(self.store.clone()).unwrap();
         nodelink::start(settings, self.store.clone(), keys)

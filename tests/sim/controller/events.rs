@@ -51,6 +51,7 @@ impl World {
             | LinkEvent::StreamOut { .. }
             | LinkEvent::Duplicate { .. }
             | LinkEvent::Alone(_)
+            | LinkEvent::Rival { .. }
             | LinkEvent::Board { .. }
             | LinkEvent::Dropped { .. } => {}
         }

@@ -209,6 +209,8 @@ fn every_message_of_version_1_loads() {
             boot: Boot(4),
             history: HistoryId([4; 16]),
             online: true,
+            instance: Nonce([13; 16]),
+            heard: Some(Nonce([14; 16])),
         },
     );
     let logs = Logs {

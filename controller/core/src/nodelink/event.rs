@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bramble_wire::message::ControllerState;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::PodUid;
 use bramble_wire::publish::Publish;
@@ -86,6 +87,13 @@ pub enum Event {
         node: NodeName,
         /// Which board was refused, where its hardware says so.
         hardware: Option<HardwareId>,
+    },
+    /// Another controller of this identity is there.
+    Rival {
+        /// What it says of itself.
+        theirs: ControllerState,
+        /// It is the one that goes on, and this one does nothing any more.
+        higher: bool,
     },
     /// No other board with this node's identity has come for a while.
     Alone(NodeName),

@@ -32,6 +32,8 @@ impl NodeLink {
         let node = parsed.as_ref().and_then(|topic| topic.node()).cloned();
         let handled = match parsed {
             _ if payload.len() > PACKET_MAX => Err(Drop::Oversize),
+            Some(Topic::Controller) => self.handle_state(topic, payload),
+            _ if self.rival.yielded => Ok(()),
             Some(parsed) if parsed.node_publishes() => self.dispatch(&parsed, topic, payload, now),
             _ => Err(Drop::Topic),
         };
@@ -99,16 +101,12 @@ impl NodeLink {
         payload: &[u8],
     ) -> Result<Opened<M>, Drop> {
         let node = self.nodes.get(name).ok_or(Drop::UnknownNode)?;
-        envelope::open(payload, topic, self.me, &node.keys.identity).map_err(|error| match error {
-            envelope::Error::Oversize(_) => Drop::Oversize,
-            envelope::Error::Malformed
-            | envelope::Error::Protocol(_)
-            | envelope::Error::Kind(_)
-            | envelope::Error::Body => Drop::Malformed,
-            envelope::Error::Sender | envelope::Error::Signature => Drop::Signature,
-            envelope::Error::Recipient => Drop::Recipient,
-            envelope::Error::Replay => Drop::Replay,
-        })
+        Ok(envelope::open(
+            payload,
+            topic,
+            self.me,
+            &node.keys.identity,
+        )?)
     }
 
     /// Refuses replays. A boot that nothing is believed of yet passes: it can only be told to

@@ -26,6 +26,7 @@ mod inbound;
 mod node;
 mod outbound;
 mod presence;
+mod rival;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -33,11 +34,11 @@ mod versions;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bramble_wire::clock::Millis;
-use bramble_wire::envelope::KeyId;
+use bramble_wire::envelope::{self, KeyId};
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::random::Random;
 use bramble_wire::seal::SealingPublic;
-use bramble_wire::version::{Boot, HistoryId, Version};
+use bramble_wire::version::{Boot, HistoryId, Nonce, Version};
 use bramble_wire::{SigningKey, VerifyingKey};
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use event::{Event, Output, Presence, Report};
 use bucket::Bucket;
 use document::Sealer;
 use node::Node;
+use rival::Rival;
 
 /// Who controls.
 #[derive(Debug, Clone)]
@@ -136,6 +138,21 @@ pub enum Drop {
     Limit,
 }
 
+impl From<envelope::Error> for Drop {
+    fn from(error: envelope::Error) -> Self {
+        match error {
+            envelope::Error::Oversize(_) => Self::Oversize,
+            envelope::Error::Malformed
+            | envelope::Error::Protocol(_)
+            | envelope::Error::Kind(_)
+            | envelope::Error::Body => Self::Malformed,
+            envelope::Error::Sender | envelope::Error::Signature => Self::Signature,
+            envelope::Error::Recipient => Self::Recipient,
+            envelope::Error::Replay => Self::Replay,
+        }
+    }
+}
+
 /// How often each [`Drop`] happened, and what else is worth a metric. Only ever grows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -174,6 +191,9 @@ pub struct NodeState {
 pub struct NodeLink {
     config: Config,
     me: KeyId,
+    /// Names this process.
+    instance: Nonce,
+    rival: Rival,
     random: Random,
     sealer: Sealer,
     nodes: BTreeMap<NodeName, Node>,
@@ -214,9 +234,12 @@ impl NodeLink {
     /// A machine of a process that has just started. `seed` is 32 fresh random bytes.
     pub fn new(config: Config, seed: &[u8; 32]) -> Self {
         let sealing = Random::derive(seed, &[b"bramble/nodelink/seal/1"]);
+        let mut random = Random::new(seed, "bramble/nodelink/1");
         Self {
             me: KeyId::of(&config.identity.verifying_key()),
-            random: Random::new(seed, "bramble/nodelink/1"),
+            instance: random.nonce(),
+            rival: Rival::default(),
+            random,
             sealer: Sealer::new(config.cluster.clone(), &sealing),
             nodes: BTreeMap::new(),
             unheard: BTreeSet::new(),
@@ -321,7 +344,7 @@ impl NodeLink {
     /// Whether every node of the table has reported since the epoch began: before that, nothing that
     /// must not run twice may be bound.
     pub fn all_confirmed(&self) -> bool {
-        self.raising.is_none() && self.unheard.is_empty()
+        self.raising.is_none() && self.unheard.is_empty() && !self.rival.yielded
     }
 
     /// Members that have not reported everything since the epoch began, or this process started.

@@ -24,19 +24,27 @@ impl NodeLink {
         if let Some(event) = self.events.pop_front() {
             return Some(Output::Event(event));
         }
+        if self.may_speak()
+            && let Some(state) = self.poll_state()
+        {
+            return Some(Output::Publish(state));
+        }
         if !self.may_send() {
             return None;
         }
         let publish = self
-            .poll_state()
-            .or_else(|| self.poll_reply())
+            .poll_reply()
             .or_else(|| self.poll_head(now))
             .or_else(|| self.poll_answer(now))?;
         Some(Output::Publish(publish))
     }
 
-    fn may_send(&self) -> bool {
+    fn may_speak(&self) -> bool {
         self.link_up && self.raising.is_none()
+    }
+
+    fn may_send(&self) -> bool {
+        self.may_speak() && !self.rival.yielded
     }
 
     /// When something that waits may be sent.
@@ -44,10 +52,13 @@ impl NodeLink {
         if !self.events.is_empty() {
             return Some(now);
         }
+        if self.may_speak() && self.state_due {
+            return Some(now);
+        }
         if !self.may_send() {
             return None;
         }
-        if self.state_due || !self.reply_queue.is_empty() {
+        if !self.reply_queue.is_empty() {
             return Some(now);
         }
         let heads = (!self.head_queue.is_empty()).then(|| self.heads.opens(now));
@@ -105,7 +116,7 @@ impl NodeLink {
             return None;
         }
         self.seq += 1;
-        Some(self.state(true, self.seq))
+        Some(self.state(!self.rival.yielded, self.seq))
     }
 
     /// The last will of our link, and what is to be published before it is closed on purpose: nobody
@@ -114,15 +125,21 @@ impl NodeLink {
         self.state(false, 0)
     }
 
-    fn state(&self, online: bool, seq: u64) -> Publish {
+    pub(super) fn state_of(&self, online: bool) -> ControllerState {
         let config = &self.config;
-        let state = ControllerState {
+        ControllerState {
             epoch: config.epoch,
             term: config.term,
             boot: config.boot,
             history: config.history,
             online,
-        };
+            instance: self.instance,
+            heard: self.rival.heard,
+        }
+    }
+
+    fn state(&self, online: bool, seq: u64) -> Publish {
+        let (config, state) = (&self.config, self.state_of(online));
         let sequence = Sequence {
             epoch: config.epoch,
             boot: config.boot,

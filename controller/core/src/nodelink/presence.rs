@@ -25,7 +25,7 @@ impl NodeLink {
     pub fn handle_connected(&mut self, now: Millis) {
         self.link_up = true;
         self.up_since = now;
-        self.state_due = true;
+        self.state_due = !self.rival.yielded;
         let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
         for name in names {
             self.expect_life(&name, now);
@@ -112,7 +112,7 @@ impl NodeLink {
     pub(super) fn expect_life(&mut self, name: &NodeName, now: Millis) {
         if let Some(node) = self.nodes.get_mut(name) {
             let expected = matches!(node.presence, Presence::Unknown | Presence::Ready);
-            node.watch = match self.link_up && expected {
+            node.watch = match self.link_up && !self.rival.yielded && expected {
                 true => Watch::Probe(now + EXPECT_MS),
                 false => Watch::Off,
             };

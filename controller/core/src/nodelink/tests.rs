@@ -7,6 +7,7 @@ mod futures;
 mod guarding;
 mod presence;
 mod reporting;
+mod rivals;
 
 use bramble_wire::document::Digest;
 use bramble_wire::envelope::{self, Message, Sequence};

@@ -61,7 +61,7 @@ async fn health_says_what_it_checked() {
         ),
         (
             "/readyz?verbose&exclude=etcd&exclude=moon",
-            "[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]shutdown ok\nwarn: some health \
+            "[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]identity ok\n[+]shutdown ok\nwarn: some health \
              checks cannot be excluded: no matches for \"moon\"\nreadyz check passed\n",
         ),
     ] {

@@ -6,12 +6,13 @@ use bramble_api::status::Status;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::{ObjectName, PodUid};
 use bramble_wire::report::{Phase, UnixMs};
+use bramble_wire::version::Boot;
 use futures_util::future::BoxFuture;
 
 use super::*;
 use crate::apiserver::{Limits, LogRequest, LogStream, PodLogs};
 use crate::nodelink::released;
-use crate::nodelink::standing::{Standing, Unclaimed};
+use crate::nodelink::standing::{self, Standing, Unclaimed};
 use crate::store::{Key, MemoryStore, Store as _};
 
 const STANDING: &str = "/bramble/v1/standing";
@@ -50,6 +51,16 @@ fn uid(number: u8) -> String {
 }
 
 async fn cluster() -> (Cluster, MemoryStore) {
+    cluster_with(false).await
+}
+
+async fn cluster_with(yielded: bool) -> (Cluster, MemoryStore) {
+    let rival = yielded.then(|| standing::Rival {
+        goes_on: true,
+        epoch: 8,
+        boot: Boot(9),
+        last: bramble_api::time::Timestamp::from_seconds(1_800_000_000),
+    });
     let standing = Standing {
         epoch: 8,
         confirmed: 7,
@@ -59,6 +70,7 @@ async fn cluster() -> (Cluster, MemoryStore) {
         unclaimed_total: 2,
         braked: true,
         duplicates: Arc::default(),
+        rival,
         clear: false,
     };
     let nodes = Nodes(Mutex::new(Arc::new(standing)));
@@ -92,6 +104,28 @@ async fn it_says_who_is_waited_for_and_what_is_unclaimed() {
     let headers = [("impersonate-user", "ann")];
     let seen = cluster.send("GET", STANDING, &headers, "").await;
     seen.expect(403);
+}
+
+#[tokio::test]
+async fn a_controller_that_has_yielded_only_answers_what_is_asked() {
+    let (cluster, _) = cluster_with(true).await;
+    let found = cluster.get(STANDING).await.expect(200).json();
+    assert_eq!(found["rival"]["goesOn"], true);
+    assert_eq!(found["rival"]["boot"], 9);
+    cluster
+        .get("/api/v1/namespaces/kube-system")
+        .await
+        .expect(200);
+    let ready = cluster.get("/readyz").await;
+    let ready = ready.expect(500);
+    let told = String::from_utf8_lossy(&ready.body);
+    assert!(told.contains("[-]identity failed"), "{told}");
+    cluster.get("/livez").await.expect(200);
+    let all = json!({"epoch": 8, "all": true});
+    cluster.post(RELEASE, &all).await.expect(503);
+    let map = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}});
+    let maps = "/api/v1/namespaces/default/configmaps";
+    cluster.post(maps, &map).await.expect(503);
 }
 
 #[tokio::test]

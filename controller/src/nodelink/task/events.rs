@@ -33,6 +33,7 @@ impl Task {
             | Event::Braked { .. }
             | Event::Duplicate { .. }
             | Event::Alone(_)
+            | Event::Rival { .. }
             | Event::Board { .. }
             | Event::Dropped { .. } => None,
         };
@@ -90,6 +91,24 @@ impl Task {
                 self.parts.board.set_braked(true);
             }
             Event::Duplicate { node, hardware } => self.tell_duplicate(node, hardware),
+            Event::Rival { theirs, higher } => {
+                if self.parts.board.set_rival(&theirs, higher) {
+                    let (boot, epoch) = (theirs.boot.0, theirs.epoch);
+                    match higher {
+                        true => tracing::error!(
+                            boot,
+                            epoch,
+                            "another controller has this cluster's identity and goes on: this one does nothing \
+                             any more. Stop one of the two; the one that is started last goes on"
+                        ),
+                        false => tracing::error!(
+                            boot,
+                            epoch,
+                            "another controller has this cluster's identity, and does nothing any more: stop it"
+                        ),
+                    }
+                }
+            }
             Event::Alone(node) => {
                 tracing::info!(%node, "no other board has this node's identity any more");
                 self.parts.board.set_duplicate(&node, None);

@@ -223,6 +223,8 @@ fn another_controller_is_greeted_within_half_a_minute() {
     let newest = wanted(1, 10, &[("a", 3, b"A")]);
     let mut bench = Bench::settled(&newest);
     let state = |boot, online| ControllerState {
+        instance: Nonce::default(),
+        heard: None,
         epoch: 1,
         term: 1,
         boot: Boot(boot),

@@ -94,7 +94,7 @@ fn packets_are_dropped_and_counted() {
             "our own state",
             text(Topic::Controller),
             good.clone(),
-            Drop::Topic,
+            Drop::Signature,
         ),
         (
             "no such node",
