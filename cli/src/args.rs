@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::url::Url;
 pub(crate) use cluster::{
-    Backup, KubeconfigArgs, NodeRemove, NodeReplace, Release, Restore, TokenCommand,
+    Adopt, Backup, KubeconfigArgs, NodeRemove, NodeReplace, Release, Restore, TokenCommand,
 };
 pub(crate) use node::{
     CompilePods, NodeApply, NodeDelete, NodeExec, NodeLogs, NodeStatus, PodName,
@@ -163,6 +163,19 @@ Examples:
   bramble restore --check bramble.tar                only look whether it is whole
   bramble restore bramble.tar --data-dir /srv/bramble")]
     Restore(Restore),
+
+    /// Keep what nodes run although the cluster does not know it any more, after a restore
+    ///
+    /// The pod is made again with everything that its node knows of it, and goes on: nothing is started or
+    /// stopped. ConfigMaps that are missing are made again, too; Secrets can't be, and are named. What it was
+    /// made by is not known: a ReplicaSet takes it by its labels. The node says what the pod is, and is sent
+    /// the Secrets that it names.
+    #[command(after_help = "\
+Examples:
+  bramble status                              what is unclaimed
+  bramble adopt pi-2/shop/web-7d5-x2k1c
+  bramble adopt --all")]
+    Adopt(Adopt),
 
     /// Let go what nodes keep although the cluster does not know it any more, after a restore
     ///

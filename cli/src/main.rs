@@ -4,6 +4,7 @@
 //! executed in a container. It keeps no state: the controller is asked over HTTPS with a kubeconfig, the agent of this board over its
 //! socket. Results go to standard output, everything else to standard error.
 
+mod adopt;
 mod agent;
 mod args;
 mod backup;
@@ -64,6 +65,7 @@ fn run(command: Command) -> Result<()> {
         Command::Backup(args) => backup::run(&args),
         Command::Restore(restore) => sibling::restore(&restore),
         Command::Image { command } => image::run(&command),
+        Command::Adopt(args) => adopt::run(&args),
         Command::Release(args) => release::run(&args),
         Command::Node { command } => match command {
             Node::Doctor(args) => doctor::run(&args),

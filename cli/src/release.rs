@@ -81,7 +81,7 @@ fn ask(standing: &Standing) -> Result<()> {
 }
 
 /// The pods with these names, each exactly one.
-fn find<'a>(standing: &'a Standing, names: &[String]) -> Result<Vec<&'a Unclaimed>> {
+pub(crate) fn find<'a>(standing: &'a Standing, names: &[String]) -> Result<Vec<&'a Unclaimed>> {
     let mut found = Vec::new();
     for name in names {
         let by_uid = |pod: &&Unclaimed| format!("{}/{}", pod.node, pod.uid) == *name;
@@ -106,7 +106,7 @@ fn find<'a>(standing: &'a Standing, names: &[String]) -> Result<Vec<&'a Unclaime
     Ok(found)
 }
 
-fn meant(pod: &Unclaimed) -> ReleasedPod {
+pub(crate) fn meant(pod: &Unclaimed) -> ReleasedPod {
     ReleasedPod {
         node: pod.node.clone(),
         uid: pod.uid.clone(),

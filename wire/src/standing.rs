@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 pub const STANDING_PATH: &str = "/bramble/v1/standing";
 /// POST of a [`Release`] answers with [`Released`].
 pub const RELEASE_PATH: &str = "/bramble/v1/standing/release";
+/// POST of an [`Adopt`] answers with [`Adopted`].
+pub const ADOPT_PATH: &str = "/bramble/v1/standing/adopt";
 
+/// Most pods that are adopted by one request.
+pub const ADOPT_MAX: usize = 64;
 /// Most pods that may be released before the epoch is confirmed as a whole.
 pub const RELEASED_MAX: usize = 4096;
 
@@ -146,4 +150,44 @@ pub struct ReleasedPod {
 pub struct Released {
     /// How many pods were named by it.
     pub pods: usize,
+}
+
+/// A person keeps unclaimed pods: they are made again as they run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Adopt {
+    /// The epoch that the person has looked at; another one is a conflict.
+    pub epoch: u64,
+    /// These; at most [`ADOPT_MAX`].
+    pub pods: Vec<ReleasedPod>,
+}
+
+/// Answer to an [`Adopt`]: what is adopted is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Adopted {
+    /// What became of each.
+    pub pods: Vec<AdoptedPod>,
+}
+
+/// What became of a pod that was to be adopted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AdoptedPod {
+    /// Where it runs.
+    pub node: String,
+    /// Which.
+    pub uid: String,
+    /// Its namespace and name.
+    pub name: String,
+    /// Why it is not adopted; empty when it is.
+    pub error: String,
+    /// ConfigMaps that were made again with it.
+    pub config_maps: Vec<String>,
+    /// Secrets that it names, and its node is sent.
+    pub secrets: Vec<String>,
+    /// The account that it acts as.
+    pub service_account: String,
+    /// What it names and the cluster does not have, `secret/NAME`.
+    pub missing: Vec<String>,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::Message;
 use crate::message::Kind;
-use crate::object::PodUid;
+use crate::object::{ObjectId, PodUid};
 use crate::version::Boot;
 
 /// Opens a stream (`cmd/<id>/rq`).
@@ -36,6 +36,9 @@ pub enum What {
     /// Connections to a port in the pod's network: channel numbers are chosen by the controller, one
     /// for each connection.
     Forward(Forward),
+    /// The encoding of an [`Object`](crate::object::Object) as the node has it, a pod or a ConfigMap, on
+    /// [`channel::OUT`]; nothing where it has none.
+    Object(ObjectId),
 }
 
 /// Channels of a stream with several.

@@ -129,7 +129,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         Arc::clone(&connection),
     )?;
     let (link, events) = Link::spawn(options).map_err(Error::Link)?;
-    let (streams, frames) = Streams::new(pods, observations.clone());
+    let (streams, frames) = Streams::new(pods, observations.clone(), documents.subscribe());
     let (persisted, persisted_inbox) = mpsc::channel(1);
     let edge = Edge {
         session: Session::new(Arc::clone(&config), document, &identity::seed()?),

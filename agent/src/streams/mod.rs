@@ -15,6 +15,7 @@ mod forward;
 mod inbox;
 mod local;
 mod logs;
+mod object;
 mod sender;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bramble_agent_core::session::Observation;
+use bramble_agent_core::session::{Document, Observation};
 use bramble_wire::limits::{STREAM_CREDIT_MAX, STREAMS_MAX};
 use bramble_wire::object::PodUid;
 use bramble_wire::report::ContainerReport;
@@ -84,6 +85,7 @@ pub(crate) struct Streams {
     pods: Arc<dyn Pods>,
     /// Never marked as seen.
     observations: watch::Receiver<Observation>,
+    documents: watch::Receiver<Option<Arc<Document>>>,
     frames: mpsc::Sender<Frame>,
 }
 
@@ -109,12 +111,14 @@ impl Streams {
     pub(crate) fn new(
         pods: Arc<dyn Pods>,
         observations: watch::Receiver<Observation>,
+        documents: watch::Receiver<Option<Arc<Document>>>,
     ) -> (Self, mpsc::Receiver<Frame>) {
         let (frames, inbox) = mpsc::channel(FRAMES);
         let streams = Self {
             open: HashMap::new(),
             pods,
             observations,
+            documents,
             frames,
         };
         (streams, inbox)
@@ -141,11 +145,16 @@ impl Streams {
             sizes,
         };
         let (pods, observations) = (Arc::clone(&self.pods), self.observations.clone());
+        let documents = self.documents.clone();
         let task = tokio::spawn(async move {
             let served = async {
                 if busy {
                     let text = format!("the node serves {STREAMS_MAX} streams already");
                     return sender.end(Some(StreamError::Unavailable(text))).await;
+                }
+                if let What::Object(id) = &open.what {
+                    let document = documents.borrow().clone();
+                    return object::serve(id, document, &sender).await;
                 }
                 serve(open.what, pods, observations, &sender, ends).await;
             };
@@ -273,6 +282,10 @@ async fn serve(
             };
             let session = session.await;
             command::serve(session, &attach.container, attach.stdio, ends, sender).await;
+        }
+        What::Object(id) => {
+            let error = StreamError::NotFound(format!("{id} is told to controllers only"));
+            sender.end(Some(error)).await;
         }
         What::Forward(forward) => {
             if !observations.borrow().pods.contains_key(&forward.pod) {

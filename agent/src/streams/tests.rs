@@ -82,7 +82,7 @@ impl Pods for Fake {
 fn streams(directory: &Path) -> (Streams, mpsc::Receiver<Frame>, watch::Sender<Observation>) {
     let (sender, observations) = watch::channel(Observation::default());
     let pods = Arc::new(Fake(directory.to_owned()));
-    let (streams, frames) = Streams::new(pods, observations);
+    let (streams, frames) = Streams::new(pods, observations, watch::channel(None).1);
     // The loop has looked, and saw nothing.
     sender.send_replace(Observation::default());
     (streams, frames, sender)
@@ -400,7 +400,7 @@ async fn a_follower_goes_on_with_another_agent_and_ends_with_its_life() {
     // Another agent: it has not looked yet. Then the container runs for a second time.
     let (sender, observations) = watch::channel(Observation::default());
     let pods = Arc::new(Fake(directory.path().to_owned()));
-    let (mut streams, mut frames) = Streams::new(pods, observations);
+    let (mut streams, mut frames) = Streams::new(pods, observations, watch::channel(None).1);
     write(1, line(1) + &line(2) + &line(3));
     write(2, line(4));
     streams.open(StreamId(2), wanted(Some(resume.clone())));

@@ -151,6 +151,24 @@ pub(crate) struct Release {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// Pods, as `bramble status` names them
+    #[arg(
+        value_name = "NODE/NAMESPACE/POD",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub(crate) pods: Vec<String>,
+
+    /// All of them that were not let go
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct NodeRemove {
     /// The node
     #[arg(value_name = "NAME", value_parser = node_name)]

@@ -127,6 +127,8 @@ fn wrong_words_are_wrong_usage() {
         &["image", "load"],
         &["status", "-o", "yaml"],
         &["restore"],
+        &["adopt"],
+        &["adopt", "a/b/c", "--all"],
         &["release"],
         &["release", "a/b/c", "--all"],
         &["node", "remove"],

@@ -74,10 +74,10 @@ fn set_back(standing: &Standing, now: Timestamp, out: &mut String) {
         out.push_str(&format!("… {more} more (all: bramble status -o json)\n"));
     }
     out.push_str(&format!(
-        "  keep:  apply it again; it comes as a new pod, then drop the old one\n  \
-         drop:  bramble release {}\n  \
-         all:   bramble release --all\n",
-        plain(&name_of(first))
+        "  keep:  bramble adopt {name}\n  \
+         drop:  bramble release {name}\n  \
+         all:   bramble adopt --all | bramble release --all\n",
+        name = plain(&name_of(first))
     ));
 }
 

@@ -238,9 +238,9 @@ UNCLAIMED            NODE   IMAGES                     SINCE
 shop/web-7d5-x2k1c   pi-2   registry.example/shop:v7   120m
 3f6c                 pi-2   registry.example/shop:v7   120m
 … 28 more (all: bramble status -o json)
-  keep:  apply it again; it comes as a new pod, then drop the old one
+  keep:  bramble adopt pi-2/shop/web-7d5-x2k1c
   drop:  bramble release pi-2/shop/web-7d5-x2k1c
-  all:   bramble release --all
+  all:   bramble adopt --all | bramble release --all
 
 "
     );

@@ -9,6 +9,7 @@ mod budget;
 mod containers;
 mod env;
 mod probes;
+pub mod recover;
 mod security;
 pub mod tokens;
 mod volumes;
@@ -294,10 +295,13 @@ pub fn is_once(metadata: &Metadata) -> bool {
 }
 
 fn hostname(pod: &FullPod) -> String {
-    let name = match pod.spec.hostname.as_str() {
+    default_hostname(match pod.spec.hostname.as_str() {
         "" => pod.metadata.name.as_str(),
         given => given,
-    };
+    })
+}
+
+fn default_hostname(name: &str) -> String {
     // Names are ASCII; `get` keeps an object that is not from ending the process.
     let cut = name.get(..name.len().min(63)).unwrap_or("pod");
     cut.trim_end_matches(['-', '.']).to_owned()

@@ -100,7 +100,7 @@ pub(crate) async fn backup(
 }
 
 /// Only who may do everything, and only by this method.
-fn masters(
+pub(super) fn masters(
     identity: &Identity,
     method: &Method,
     wanted: &str,

@@ -11,6 +11,7 @@
 
 mod accept;
 pub(crate) mod admission;
+mod adopt;
 mod apply;
 mod authn;
 mod authorize;

@@ -7,7 +7,9 @@ use bramble_api::time::Timestamp;
 use bramble_wire::name::NodeName;
 use bramble_wire::object::PodUid;
 use bramble_wire::report::Phase;
-use bramble_wire::standing::{Duplicate, Release, Released, Rival, Standing, Unclaimed};
+use bramble_wire::standing::{
+    Duplicate, Release, Released, ReleasedPod, Rival, Standing, Unclaimed,
+};
 use bytes::Bytes;
 use http::{Method, Response};
 use serde_json::Value;
@@ -102,14 +104,7 @@ pub(crate) async fn release(
         return Err(Status::bad_request("release either pods or all of them"));
     }
     let now = ctx.logs.standing();
-    if wanted.epoch != now.epoch {
-        let why = format!(
-            "the epoch is {} and not {}: look again at what is unclaimed (bramble status)",
-            now.epoch, wanted.epoch
-        );
-        let epoch = wanted.epoch.to_string();
-        return Err(Status::conflict("bramble.dev", "epochs", &epoch, &why));
-    }
+    check_epoch(wanted.epoch, &now)?;
     if wanted.all {
         confirm(ctx, now.epoch).await?;
         tracing::info!(
@@ -120,7 +115,7 @@ pub(crate) async fn release(
         let pods = now.unclaimed_total;
         return json(200, &Released { pods });
     }
-    let pods = named(&wanted, &now)?;
+    let pods = named(&wanted.pods, &now)?;
     let commit = released::release(&*ctx.store, &pods).map_err(|error| match error {
         released::Error::TooMany(_) => Status::bad_request(error.to_string()),
         error => Status::internal(error),
@@ -132,9 +127,26 @@ pub(crate) async fn release(
     json(200, &Released { pods: pods.len() })
 }
 
+/// Who decides has looked at this epoch.
+pub(super) fn check_epoch(looked_at: u64, now: &standing::Standing) -> Result<(), Status> {
+    if looked_at == now.epoch {
+        return Ok(());
+    }
+    let why = format!(
+        "the epoch is {} and not {looked_at}: look again at what is unclaimed (bramble status)",
+        now.epoch
+    );
+    Err(Status::conflict(
+        "bramble.dev",
+        "epochs",
+        &looked_at.to_string(),
+        &why,
+    ))
+}
+
 /// The pods that are meant: only what is unclaimed now.
-fn named(
-    wanted: &Release,
+pub(super) fn named(
+    wanted: &[ReleasedPod],
     now: &standing::Standing,
 ) -> Result<BTreeSet<(NodeName, PodUid)>, Status> {
     let known = |pod: &standing::Unclaimed, node: &str, uid: &PodUid| {
@@ -145,7 +157,7 @@ fn named(
         let pod = now.unclaimed.iter().find(|pod| known(pod, node, &uid))?;
         Some((pod.node.clone(), pod.uid))
     };
-    let pods = wanted.pods.iter().map(|pod| {
+    let pods = wanted.iter().map(|pod| {
         find(&pod.node, &pod.uid).ok_or_else(|| {
             let name = format!("{}/{}", pod.node, pod.uid);
             Status::not_found("bramble.dev", "unclaimed", &name)

@@ -20,8 +20,8 @@ use super::request::{self, Info, Query, Verb};
 use super::respond::{self, Body};
 use super::standing::Standing;
 use super::{
-    Context, Limits, authorize, bodies, bramble, create, delete, documents, health, list, rbac,
-    recovery, review, stream, subresource, usage, watch, write,
+    Context, Limits, adopt, authorize, bodies, bramble, create, delete, documents, health, list,
+    rbac, recovery, review, stream, subresource, usage, watch, write,
 };
 
 /// kubectl looks here for kinds that are not served and stops with an error about this list when it
@@ -251,6 +251,11 @@ async fn plain(
         let _permit = ctx.requests.take(identity).ok_or_else(watch::busy)?;
         let body = bodies::read(body, headers, &ctx.limits).await?;
         return recovery::release(ctx, identity, method, &body).await;
+    }
+    if let ["bramble", "v1", "standing", "adopt"] = segments {
+        let _permit = ctx.requests.take(identity).ok_or_else(watch::busy)?;
+        let body = bodies::read(body, headers, &ctx.limits).await?;
+        return adopt::adopt(ctx, identity, method, &body).await;
     }
     if let ["bramble", "v1", "tokens", rest @ ..] = segments {
         let id = match rest {

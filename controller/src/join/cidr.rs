@@ -41,11 +41,17 @@ impl fmt::Display for Cidr {
 }
 
 impl Cidr {
+    /// How many /24 it has.
+    #[must_use]
+    pub fn subnets(&self) -> u32 {
+        let bits = 24_u32.checked_sub(u32::from(self.prefix));
+        bits.and_then(|bits| 1_u32.checked_shl(bits)).unwrap_or(0)
+    }
+
     /// The `index`-th /24 of the range.
     #[must_use]
     pub fn subnet(&self, index: u32) -> Option<Self> {
-        let count = 1_u32.checked_shl(24_u32.checked_sub(u32::from(self.prefix))?)?;
-        (index < count).then(|| Self {
+        (index < self.subnets()).then(|| Self {
             base: self.base + (index << 8),
             prefix: 24,
         })

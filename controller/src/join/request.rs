@@ -1,6 +1,8 @@
 //! One board's request to join, decided and recorded in one commit: the token's use, the node's
 //! keys and the Node object.
 
+use std::collections::BTreeSet;
+
 use bramble_api::admit;
 use bramble_api::kind::{self, Kind};
 use bramble_api::status::{Cause, Status};
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::keys::{NodeKey, key_of};
 use super::{Joiner, durable, internal, tokens};
+use crate::nodelink::control::is_set_back;
 use crate::object;
 use crate::pki::{self, Csr};
 use crate::store::{Body, Commit, Durability, Error as StoreError, Expect, Key, Op};
@@ -144,23 +147,24 @@ impl Joiner {
         Ok((commit, key, crate::pki::certificate_pem(&certificate)))
     }
 
-    /// The lowest /24 that no member has.
+    /// The lowest /24 that no member has. After a restore the highest: boards that joined in the days that
+    /// the store lacks have low ones, and go on with them.
     fn free_index(&self) -> Result<u32, Status> {
-        let mut taken: Vec<u32> = self
-            .keys
-            .all()
-            .map_err(internal)?
-            .iter()
-            .map(|k| k.index)
-            .collect();
-        taken.sort_unstable();
-        let mut free = 0;
-        for index in taken {
-            if index == free {
-                free += 1;
-            }
-        }
-        Ok(free)
+        let members = self.keys.all().map_err(internal)?;
+        let taken: BTreeSet<u32> = members.iter().map(|key| key.index).collect();
+        let set_back = is_set_back(&*self.store).map_err(internal)?;
+        let mut all = 0..self.settings.pod_cidr.subnets();
+        let free = |index: &u32| !taken.contains(index);
+        let free = match set_back {
+            true => all.rfind(free),
+            false => all.find(free),
+        };
+        free.ok_or_else(|| {
+            Status::internal(format!(
+                "no range left in {} for another node",
+                self.settings.pod_cidr
+            ))
+        })
     }
 
     /// Creates the Node, or corrects the pod range of one that was made by hand.

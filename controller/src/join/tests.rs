@@ -2,9 +2,11 @@
 
 use bramble_wire::join::{JoinRequest, JoinResponse, TokenRequest, hex_of};
 use bramble_wire::name::NodeName;
+use bramble_wire::version::HistoryId;
 use ed25519_dalek::{Signer, SigningKey};
 
 use super::*;
+use crate::nodelink::control::Control;
 use crate::pki::{Options, fingerprint};
 use crate::store::{Durability, Expect, Key, MemoryStore, Op};
 
@@ -153,6 +155,19 @@ async fn a_name_that_is_taken_stays_with_its_board() {
         Err(500),
         "the range is used up"
     );
+}
+
+#[tokio::test]
+async fn after_a_restore_a_board_gets_a_range_that_no_lost_one_has() {
+    let f = fixture();
+    let token = f.token(5).await;
+    let control = Control::start(&f.store).await.unwrap();
+    let history = HistoryId([1; 16]);
+    let control = control.raise(&f.store, control.epoch + 1, history).await;
+    let range = async |node: &str, seed| f.join(&token, node, seed).await.unwrap().pod_cidr;
+    assert_eq!(range("pi-1", 1).await, "10.42.1.0/24");
+    control.unwrap().confirm(&f.store).await.unwrap();
+    assert_eq!(range("pi-2", 2).await, "10.42.0.0/24");
 }
 
 #[tokio::test]

@@ -98,6 +98,18 @@ pub(super) async fn lives(store: &dyn Store) -> Result<Vec<Recovered>, Error> {
     Ok(lives.into_iter().map(life).collect())
 }
 
+/// Whether the store was set back and nobody has confirmed the difference: what it lacks may be there.
+///
+/// # Errors
+/// [`Error::Unreadable`].
+pub(crate) fn is_set_back(store: &dyn Store) -> Result<bool, Error> {
+    let Some(entry) = store.get(&key()) else {
+        return Ok(false);
+    };
+    let control = Control::decode(&entry.json)?;
+    Ok(control.confirmed < control.epoch)
+}
+
 /// Writes something that means nothing, so that there is a newer revision on disk.
 ///
 /// # Errors

@@ -117,3 +117,73 @@ fn root_what_is_unclaimed_is_shown_released_and_confirmed() -> Result<()> {
         Ok(node.stdout.is_empty())
     })
 }
+
+/// Its node says what it is: it comes back under its own UID, with what it reads, and goes on.
+#[test]
+fn root_an_unclaimed_pod_is_adopted_and_nothing_is_started_again() -> Result<()> {
+    let cluster = Guard::start(1)?;
+    let file = cluster.options().dir.join("saved.tar");
+    let path = file.to_str().context("the directory's name")?;
+    cluster.bramble(&["backup", path])?;
+    cluster.kubectl(&["create", "configmap", "page", "--from-literal=text=hello"])?;
+    cluster.apply(LATE)?;
+    let before = wait_for(&cluster, "pod", "late", "to run", running)?;
+    let all = sleepers(&cluster)?;
+    ensure!(all.len() == 1, "{all:?}");
+
+    cluster.kill("controller")?;
+    restore(&cluster, &[path, "--force"])?.success()?;
+    cluster.start_controller()?;
+    cluster.wait("the pod to be unclaimed", "controller", || {
+        Ok(standing(&cluster)?["unclaimedTotal"] == 1)
+    })?;
+    let told = cluster.bramble(&["status"])?.stdout;
+    ensure!(
+        told.contains("bramble adopt board-1/default/late"),
+        "{told}"
+    );
+    let told = cluster.bramble(&["adopt", "board-1/default/late"])?.stdout;
+    ensure!(
+        told.contains("goes on as it is") && told.contains("ConfigMap: page"),
+        "{told}"
+    );
+    cluster.wait("nothing to be unclaimed", "controller", || {
+        Ok(standing(&cluster)?["unclaimedTotal"] == 0)
+    })?;
+    let after = wait_for(&cluster, "pod", "late", "to run", running)?;
+    for field in ["uid", "name"] {
+        ensure!(
+            before["metadata"][field] == after["metadata"][field],
+            "{after:#}"
+        );
+    }
+    ensure!(
+        after["status"]["podIP"] == before["status"]["podIP"],
+        "{after:#}"
+    );
+    ensure!(
+        after["status"]["containerStatuses"][0]["restartCount"] == 0,
+        "{after:#}"
+    );
+
+    // It is the cluster's again: confirming stops nothing of it, and deleting does.
+    cluster.bramble(&["release", "--all", "--yes"])?;
+    cluster.wait("the epoch to be confirmed", "controller", || {
+        Ok(standing(&cluster)?["confirmed"] == 2)
+    })?;
+    let text = ["exec", "late", "--", "cat", "/page/text"];
+    cluster.wait("the pod to have its page", "board-1", || {
+        Ok(cluster.kubectl(&text)?.stdout == "hello")
+    })?;
+    ensure!(sleepers(&cluster)? == all, "it was started again");
+    cluster.kubectl(&["delete", "pod", "late"])?;
+    ensure!(sleepers(&cluster)?.is_empty(), "it goes on");
+    Ok(())
+}
+
+const LATE: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "late"}, "spec": {
+    "terminationGracePeriodSeconds": 1, "nodeName": "board-1",
+    "volumes": [{"name": "page", "configMap": {"name": "page"}}],
+    "containers": [{"name": "c", "image": "bramble.test/busybox:1", "command": ["sleep", "1000"],
+        "env": [{"name": "TEXT", "valueFrom": {"configMapKeyRef": {"name": "page", "key": "text"}}}],
+        "volumeMounts": [{"name": "page", "mountPath": "/page"}]}]}}"#;

@@ -287,6 +287,7 @@ fn every_stream_of_version_1_loads() {
                 stdio,
             }),
         ),
+        ("object", What::Object(ObjectId::ConfigMap(name("c")))),
         (
             "forward",
             What::Forward(stream::Forward {

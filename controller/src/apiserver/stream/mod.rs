@@ -183,7 +183,7 @@ impl Session {
                     forward::relay_spdy(node, sink, source, &pod, &self.activity).await;
                 }
             }
-            What::Logs(_) => {}
+            What::Logs(_) | What::Object(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! The server over real TLS connections and a store in memory: what clients see.
 
 mod admission;
+mod adopt;
 mod apply;
 mod attacks;
 mod bad_input;
