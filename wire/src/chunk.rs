@@ -23,6 +23,7 @@ pub fn chunk(body: &[u8], index: u32) -> Option<&[u8]> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assembly {
     len: usize,
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 

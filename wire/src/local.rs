@@ -114,7 +114,7 @@ impl Request {
 
 /// Credentials for registries: a Docker configuration (`{"auths": {…}}`). Never logged.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Auth(pub Vec<u8>);
+pub struct Auth(#[serde(with = "serde_bytes")] pub Vec<u8>);
 
 impl core::fmt::Debug for Auth {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -136,6 +136,7 @@ pub enum Answer {
         /// Piece.
         index: u32,
         /// Bytes of the piece.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// The version asked for is not the newest any more: start again from this.
@@ -176,7 +177,7 @@ pub struct ObjectBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     /// Here: the encoding of [`crate::object::Object`].
-    Whole(Vec<u8>),
+    Whole(#[serde(with = "serde_bytes")] Vec<u8>),
     /// To be asked for in pieces.
     Chunked {
         /// Bytes in all.

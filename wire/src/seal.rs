@@ -60,6 +60,7 @@ pub struct Sealed {
     /// Encapsulated key.
     pub enc: [u8; 32],
     /// Cipher text with its tag.
+    #[serde(with = "serde_bytes")]
     pub ciphertext: Vec<u8>,
 }
 

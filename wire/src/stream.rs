@@ -125,6 +125,7 @@ pub struct Logs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
     /// [`Mark::cursor`].
+    #[serde(with = "serde_bytes")]
     pub cursor: Vec<u8>,
     /// Bytes of output after the cursor that the reader has.
     pub skip: u64,
@@ -139,6 +140,7 @@ pub struct Mark {
     pub offset: u64,
     /// The place, in the node's own words; at most [`crate::limits::CURSOR_MAX`] bytes. It holds for
     /// later starts of the agent too, and says which life of the container the log is of.
+    #[serde(with = "serde_bytes")]
     pub cursor: Vec<u8>,
 }
 
@@ -158,6 +160,7 @@ pub enum In {
         /// Offset of the first byte.
         offset: u64,
         /// At most [`crate::limits::STREAM_FRAME_MAX`] bytes.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// No more input on a channel (half-close).
@@ -204,6 +207,7 @@ pub enum Out {
         /// Offset of the first byte.
         offset: u64,
         /// At most [`crate::limits::STREAM_FRAME_MAX`] bytes.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// The end.
@@ -228,6 +232,7 @@ pub enum Out {
         /// Offset of the first byte.
         offset: u64,
         /// At most [`crate::limits::STREAM_FRAME_MAX`] bytes.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
     /// A channel of [`What::Forward`] is closed.
@@ -254,6 +259,7 @@ pub enum Out {
         /// Offset of the first byte.
         offset: u64,
         /// At most [`crate::limits::STREAM_FRAME_MAX`] bytes.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
         /// The newest place that the output has passed.
         mark: Mark,

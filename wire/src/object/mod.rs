@@ -1,6 +1,7 @@
 //! The objects of a node's document: compiled by the controller from Kubernetes objects, stored by
 //! the agent as they came. An agent never parses JSON or YAML of a person.
 
+mod bytes;
 mod container;
 mod pod;
 mod volume;
@@ -226,6 +227,7 @@ pub struct ConfigMap {
     /// Its name.
     pub name: ObjectName,
     /// Every key with its bytes.
+    #[serde(with = "bytes")]
     pub data: BTreeMap<String, Vec<u8>>,
 }
 
@@ -241,7 +243,7 @@ pub struct SealedSecret {
 
 /// The data of a Secret; never logged (no `Debug` of the values).
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SecretData(pub BTreeMap<String, Vec<u8>>);
+pub struct SecretData(#[serde(with = "bytes")] pub BTreeMap<String, Vec<u8>>);
 
 impl fmt::Debug for SecretData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
