@@ -97,10 +97,10 @@ impl Pass<'_> {
         record.begin(image.id.clone());
         record.kind = kind_of(pod, container);
         record.sandbox = sandbox;
-        record.delay_ms = if known.lives == 0 {
-            0
-        } else {
-            backoff::restart_after(delay_ms)
+        record.delay_ms = match (known.lives, delay_ms) {
+            (0, _) => 0,
+            (_, Some(waited)) => backoff::restart_after(waited),
+            (_, None) => known.delay_ms,
         };
         draft.mark(match (runs_once(pod, container), known.lives) {
             // A container that must not run twice is known to have run before it does.
@@ -160,14 +160,15 @@ impl Pass<'_> {
         }))
     }
 
-    /// Whether the next life may begin now; with the delay that has been waited.
+    /// Whether the next life may begin now; with the delay that has been waited, `None` when the last life was not seen
+    /// to end: it went with the board, which is no fault of the container's and does not raise its delay.
     fn due(
         &mut self,
         known: &ContainerMemory,
         container: &Container,
         pod: &Pod,
         seen: Option<&ObservedPod>,
-    ) -> Result<u32, Next> {
+    ) -> Result<Option<u32>, Next> {
         let failure = self.observed.failure(pod.uid, &container.name);
         if let Some(failure) = failure
             && let Step::Create { config, .. } = failure.step
@@ -196,7 +197,7 @@ impl Pass<'_> {
                 (0, failure.at.boot_ms)
             }
             // Nobody knows when it ended, so it is long enough ago.
-            _ => return Ok(known.delay_ms),
+            _ => return Ok(None),
         };
         let delay_ms = if ran_ms >= backoff::RESTART_RESET_MS {
             0
@@ -205,7 +206,7 @@ impl Pass<'_> {
         };
         let due = finished_ms + u64::from(delay_ms);
         if self.now.boot_ms >= due {
-            return Ok(delay_ms);
+            return Ok(Some(delay_ms));
         }
         Err(Next::Wait {
             reason: "CrashLoopBackOff".into(),

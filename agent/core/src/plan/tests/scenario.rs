@@ -285,6 +285,18 @@ fn after_a_reboot_everything_comes_back_with_the_same_address() {
 }
 
 #[test]
+fn power_cuts_do_not_raise_the_back_off_of_what_they_end() {
+    let mut toy = Toy::new([pod(1)]);
+    toy.settle();
+    for _ in 0..5 {
+        toy.power_cut();
+        toy.settle();
+    }
+    let known = &toy.memory[&uid(1)].containers["c"];
+    assert_eq!((known.lives, known.delay_ms), (6, 0));
+}
+
+#[test]
 fn a_dead_shim_takes_its_pod_through_a_new_sandbox() {
     let mut toy = Toy::new([pod(1)]);
     toy.settle();
