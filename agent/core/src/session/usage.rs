@@ -11,9 +11,9 @@ use bramble_wire::object::PodUid;
 use bramble_wire::report::{Amounts, Usage};
 
 /// Bytes that may be sent at once.
-const BURST: u64 = 32 * 1024;
-/// Bytes that may be sent in an hour, and so 288 KiB a day.
-const PER_HOUR: u64 = 12 * 1024;
+const BURST: u64 = 16 * 1024;
+/// Bytes that may be sent in an hour, and so 96 KiB a day: what an idle node costs an hour stays below 20 kB with it.
+const PER_HOUR: u64 = 4 * 1024;
 /// Largest measurement in a report, in bytes; of a larger one the pods that use least are left out.
 const BYTES_MAX: usize = 16 * 1024;
 /// What an envelope adds to a report.
