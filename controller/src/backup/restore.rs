@@ -302,7 +302,10 @@ impl Place {
         if !self.fresh.exists() {
             return Ok(());
         }
-        if self.fresh.join(INCOMPLETE).exists() || is_empty(&self.fresh)? {
+        // The mark's own beginning is what a power cut may have left of it.
+        let begun = format!("{INCOMPLETE}.new");
+        let half = [INCOMPLETE, &begun].map(|mark| self.fresh.join(mark).exists());
+        if half.contains(&true) || is_empty(&self.fresh)? {
             return fs::remove_dir_all(&self.fresh).map_err(io("removing", &self.fresh));
         }
         self.move_aside().map(drop)

@@ -344,3 +344,17 @@ async fn a_cut_leaves_the_old_data_or_the_new_and_never_loses_the_old() {
         assert!(!dir.path().join("data.restoring").exists());
     }
 }
+
+#[tokio::test]
+async fn what_a_cut_left_before_its_mark_was_whole_is_cleared_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, file) = saved(dir.path()).await;
+    let half = dir.path().join("data.restoring");
+    fs::create_dir(&half).unwrap();
+    fs::write(half.join("incomplete.new"), "").unwrap();
+    let to = dir.path().join("data");
+    assert_eq!(restore(&file, &to, false).await.unwrap().aside, None);
+    let names = fs::read_dir(dir.path()).unwrap();
+    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.all(|name| !name.contains("before") && !name.contains("restoring")));
+}
