@@ -44,23 +44,15 @@ impl std::error::Error for Exited {}
 /// Executes the command.
 pub(crate) fn run(args: &NodeExec) -> Result<()> {
     let socket = &args.socket.socket;
-    let (_, pods) = super::board(socket)?;
-    let pod = select::pod(&pods, &args.pod)?;
-    let (container, others) = select::container(pod, args.container.as_deref())?;
-    if others {
-        eprintln!(
-            "container {} of {}; -c names another",
-            container.name, pod.name
-        );
-    }
+    let (pod, container) = select::chosen(socket, &args.pod, args.container.as_deref())?;
     let terminal = std::io::stdin().is_terminal();
     if args.tty && !terminal {
         eprintln!("standard input is no terminal: the command gets none either");
     }
     let tty = args.tty && terminal;
     let request = Exec {
-        pod: pod.report.uid,
-        container: container.name.clone(),
+        pod,
+        container,
         command: args.command.clone(),
         stdio: Stdio {
             stdin: args.stdin,

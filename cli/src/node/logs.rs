@@ -13,18 +13,10 @@ use crate::args::NodeLogs;
 /// Prints the log.
 pub(crate) fn run(args: &NodeLogs) -> Result<()> {
     let socket = &args.socket.socket;
-    let (_, pods) = super::board(socket)?;
-    let pod = select::pod(&pods, &args.pod)?;
-    let (container, others) = select::container(pod, args.container.as_deref())?;
-    if others {
-        eprintln!(
-            "container {} of {}; -c names another",
-            container.name, pod.name
-        );
-    }
+    let (pod, container) = select::chosen(socket, &args.pod, args.container.as_deref())?;
     let request = Logs {
-        pod: pod.report.uid,
-        container: container.name.clone(),
+        pod,
+        container,
         follow: args.follow,
         previous: args.previous,
         timestamps: args.timestamps,

@@ -1,7 +1,10 @@
 //! Which pod and which container a person means.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use bramble_wire::local::Pod;
+use bramble_wire::object::PodUid;
 use bramble_wire::report::ContainerReport;
 
 use crate::args::PodName;
@@ -38,6 +41,25 @@ pub(super) fn pod<'a>(pods: &'a [Pod], wanted: &PodName) -> Result<&'a Pod> {
         (true, false) => bail!("no pod {wanted} on this board; there are {}", names(&all)),
         (true, true) => bail!("no pod {wanted} on this board; there is none at all"),
     }
+}
+
+/// A pod of the board and one of its containers, as named; says which container is meant when it is not named and there
+/// are others.
+pub(super) fn chosen(
+    socket: &Path,
+    wanted: &PodName,
+    of: Option<&str>,
+) -> Result<(PodUid, String)> {
+    let (_, pods) = super::board(socket)?;
+    let pod = pod(&pods, wanted)?;
+    let (container, others) = container(pod, of)?;
+    if others {
+        eprintln!(
+            "container {} of {}; -c names another",
+            container.name, pod.name
+        );
+    }
+    Ok((pod.report.uid, container.name.clone()))
 }
 
 /// The container of that name, or the first; the second value says that there are others.
