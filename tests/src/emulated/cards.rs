@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use super::Board;
 use crate::local::{run, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Shows a number of a ConfigMap, and which pods have begun.
 const WEB: &str = r#"
@@ -28,6 +28,7 @@ spec:
         - sh
         - -c
         - |
+          : >> /kept/begun
           mkdir -p /tmp/www && busybox ln -s /kept/begun /tmp/www/begun && busybox ln -s /counter/value /tmp/www/value
           exec httpd -f -p 8080 -h /tmp/www
       volumeMounts: [{ name: counter, mountPath: /counter }, { name: kept, mountPath: /kept }]
@@ -227,7 +228,12 @@ impl Trial<'_> {
 
     /// No pod has begun twice; how many have begun.
     fn none_twice(&self) -> Result<usize> {
-        let text = self.board.ask("/begun").unwrap_or_default();
+        let mut answer = Err(anyhow::anyhow!("not asked"));
+        wait_until(PATIENCE, || {
+            answer = self.board.ask("/begun");
+            Ok(answer.is_ok())
+        })?;
+        let text = answer.context("which pods have begun")?;
         let mut times: BTreeMap<&str, u32> = BTreeMap::new();
         for uid in text.lines() {
             *times.entry(uid).or_default() += 1;

@@ -11,7 +11,7 @@ use super::{Board, NODE};
 use crate::local::wait_until;
 
 /// How long a pod may take to get where it should; machines without hardware support are slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// One check.
 pub struct Check {

@@ -26,7 +26,7 @@ use card::Card;
 
 /// How long an emulated machine may take to boot, join and load its images: without hardware support,
 /// beside other work.
-pub const BOOT: Duration = Duration::from_secs(180);
+pub const BOOT: Duration = Duration::from_secs(400);
 /// The host, as the emulated machine sees it.
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// Port on which a pod in the board's own network answers [`Board::ask`].
