@@ -1,16 +1,16 @@
 //! `bramble-sim`: runs the simulation. See [`USAGE`].
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use bramble_tests::repository;
-use bramble_tests::sim::search::{self, SEEDS_MOST};
-use bramble_tests::sim::shrink::shrink;
-use bramble_tests::sim::stats::Stats;
-use bramble_tests::sim::{Mutation, Options, Outcome};
+use bramble_sim::search::{self, SEEDS_MOST};
+use bramble_sim::shrink::shrink;
+use bramble_sim::stats::Stats;
+use bramble_sim::{Mutation, Options, Outcome};
 
 const USAGE: &str =
     "bramble-sim [--seed N] [--runs M] [--jobs J] [--stats] [--trace] [--only WHAT] [--mutation NAME]
@@ -145,7 +145,7 @@ fn forever(arguments: &Arguments) -> Result<bool> {
             STOP.store(true, Ordering::Relaxed);
         }
     });
-    let failures = repository().join(".bramble/sim-failures");
+    let failures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.bramble/sim-failures");
     let (stats, runs, new) = search::forever(arguments.jobs, &STOP, &failures)?;
     total.add(&stats);
     println!("{total}");
@@ -210,7 +210,7 @@ fn shortened(options: &Options, outcome: &Outcome) {
     let (mut short, _) = shrink(options, outcome, Duration::from_secs(60));
     println!("  shortened: {short}");
     short.trace = true;
-    let lines = bramble_tests::sim::run(&short).trace;
+    let lines = bramble_sim::run(&short).trace;
     let hidden = lines.len().saturating_sub(LINES_MAX);
     if hidden > 0 {
         println!("    … {hidden} lines before");

@@ -9,8 +9,6 @@ pub mod local;
 mod protocol;
 #[cfg(test)]
 mod shape;
-#[path = "../sim/mod.rs"]
-pub mod sim;
 
 use std::path::PathBuf;
 

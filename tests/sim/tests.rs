@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bramble_tests::sim::long::alone;
-use bramble_tests::sim::search::{self, SEEDS_MOST, processors, run_many};
-use bramble_tests::sim::shrink::shrink;
-use bramble_tests::sim::stats::Stats;
-use bramble_tests::sim::{Mutation, Options, run};
+use bramble_sim::long::alone;
+use bramble_sim::search::{self, SEEDS_MOST, processors, run_many};
+use bramble_sim::shrink::shrink;
+use bramble_sim::stats::Stats;
+use bramble_sim::{Mutation, Options, run};
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
@@ -84,7 +84,7 @@ fn a_failure_is_made_shorter() {
     };
     let long = run(&options);
     let (options, short) = shrink(&options, &long, Duration::from_secs(20));
-    let invariant = |outcome: &bramble_tests::sim::Outcome| {
+    let invariant = |outcome: &bramble_sim::Outcome| {
         outcome
             .violation
             .as_ref()
