@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bramble_tests::local::{Cluster, Guard, wait_until};
+use bramble_tests::local::{Cluster, Guard, Tmpfs, wait_until};
 use serde_json::Value;
 
 const USAGE: &str = "\
@@ -139,7 +139,12 @@ struct Look {
 }
 
 fn run(seconds: u64) -> Result<()> {
-    let cluster = Guard::start(1)?;
+    let _memory;
+    let cluster = Guard::prepare(1)?;
+    // As on a board: what is below /run is no flash.
+    _memory = Tmpfs::mount(Path::new(&cluster.layout.run_root()), 256)?;
+    cluster.up()?;
+    cluster.load_images()?;
     cluster.apply(PODS)?;
     cluster.kubectl(&["rollout", "status", "deployment/steady", "--timeout=60s"])?;
     for pod in ["flood", "token", "side"] {

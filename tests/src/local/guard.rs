@@ -29,11 +29,20 @@ impl Guard {
     pub fn start_in(boards: u8, parent: &Path) -> Result<Self> {
         let guard = Self::prepare_in(boards, parent)?;
         guard.up()?;
+        guard.load_images()?;
+        Ok(guard)
+    }
+
+    /// Loads the images of the tests onto every board.
+    ///
+    /// # Errors
+    /// When one is missing or a board does not take it.
+    pub fn load_images(&self) -> Result<()> {
         let images = crate::images()?;
         for name in ["hello-v1.tar", "hello-v2.tar", "busybox-1.tar"] {
-            guard.load_image(&images.join(name))?;
+            self.load_image(&images.join(name))?;
         }
-        Ok(guard)
+        Ok(())
     }
 
     /// A cluster of its own that is not started yet.

@@ -13,6 +13,7 @@ pub mod leftovers;
 mod network;
 mod process;
 mod reboot;
+mod tmpfs;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub use command::{Output, run, run_in};
 pub use guard::Guard;
 use layout::Layout;
+pub use tmpfs::Tmpfs;
 
 /// What a cluster is made with.
 #[derive(Debug, Clone)]

@@ -6,30 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use bramble_tests::local::{Guard, run, wait_until};
+use bramble_tests::local::{Guard, Tmpfs, run, wait_until};
 
 use crate::offline::servers;
 use crate::said::running;
 use crate::{LIMIT, apply_example, ask, name, pods, text, wait_for};
-
-/// A small disk, taken away with the test.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Result<Self> {
-        let disk = Self(tempfile::tempdir()?);
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=96m", "disk"]);
-        run(mount.arg(disk.0.path()))?.success()?;
-        Ok(disk)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = run(Command::new("umount").arg("-l").arg(self.0.path()));
-    }
-}
 
 /// Fills the disk when it is told to, and gives it back when it is told to.
 const FILLER: &str = r#"
@@ -76,11 +57,12 @@ fn kill_servers(cluster: &Guard) -> Result<()> {
 
 #[test]
 fn root_a_full_disk_while_alone_is_survived() -> Result<()> {
-    let disk = SmallDisk::mount()?;
+    let place = tempfile::tempdir()?;
+    let _disk = Tmpfs::mount(place.path(), 96)?;
     let cluster = Guard::prepare(1)?;
     let told = cluster.options().dir.join("told");
     fs::create_dir(&told)?;
-    symlink(disk.0.path(), cluster.options().dir.join("board-1"))?;
+    symlink(place.path(), cluster.options().dir.join("board-1"))?;
     cluster.up()?;
     for image in ["hello-v1.tar", "busybox-1.tar"] {
         cluster.load_image(&bramble_tests::images()?.join(image))?;
