@@ -105,6 +105,7 @@ async fn serve(
     let (forget, forgotten) = mpsc::channel(4);
     let (observed, observations) = watch::channel(Observation::default());
     let (clear, cleared) = watch::channel(None);
+    let (confirm, confirmed) = watch::channel(false);
     let (welcomed, is_welcomed) = watch::channel(false);
     let (refused, is_refused) = watch::channel(false);
     let lent: Arc<dyn streams::Pods> = Arc::clone(&board) as _;
@@ -123,11 +124,15 @@ async fn serve(
         static_pods: own.clone(),
         forget: forgotten,
         cleared,
+        confirmed,
         facts: facts.clone(),
     };
     let (mut memory, endings) = (contents.pods, contents.endings);
     if contents.salvaged {
-        pods::recall(&places.run_dir, &mut memory);
+        let recalled = pods::recall(&places.run_dir, &mut memory);
+        let change = |uid| Change::Pod(uid, memory.get(&uid).cloned().map(Box::new));
+        let changes = recalled.into_iter().map(change).collect();
+        state.commit(changes, Durability::Hard).await?;
     }
     let mut running = tokio::spawn(reconcile::run(around, memory, endings, inputs, observed));
     let published = status::Sources {
@@ -212,6 +217,7 @@ async fn serve(
         documents,
         forget,
         cleared: clear,
+        confirmed: confirm,
         welcomed,
         refused,
         pods: lent,
@@ -246,7 +252,11 @@ fn follow_static_pods(
         Arc::clone(&contents.static_pods)
     };
     let notes = Vec::new();
-    let (views, view) = watch::channel(Arc::new(View { kept, notes }));
+    let (views, view) = watch::channel(Arc::new(View {
+        kept,
+        notes,
+        sure: false,
+    }));
     if !off {
         let this = std::env::current_exe().context("find this program")?;
         let options = static_pods::Options {

@@ -89,6 +89,8 @@ pub struct Gate {
     own: Format,
     /// Who wrote what comes, and at which level.
     writer: Option<(String, u16)>,
+    /// What names the writer may come later, or not at all.
+    nameless: bool,
     skipped: u64,
 }
 
@@ -99,17 +101,26 @@ impl Gate {
         Self {
             own,
             writer: None,
+            nameless: false,
             skipped: 0,
         }
     }
 
-    /// Before the first record that is left of a damaged log, where the name may be among what was lost.
-    #[must_use]
-    pub fn salvaging(own: Format) -> Self {
-        Self {
-            writer: Some(("that is not known".into(), 0)),
+    /// Before the first record that is left of a damaged log, where the name may be among what was lost: who wrote
+    /// last and at which level, as far as that is known from elsewhere. When nothing was read that names a writer
+    /// ([`Gate::writer`]), what was handed on may have another meaning.
+    ///
+    /// # Errors
+    /// [`Refused`], when that is one whose records mean something else.
+    pub fn salvaging(own: Format, known: Option<(&str, u16)>) -> Result<Self, Refused> {
+        let mut gate = Self {
+            nameless: true,
             ..Self::new(own)
+        };
+        if let Some((name, level)) = known {
+            gate.take(name, level)?;
         }
+        Ok(gate)
     }
 
     /// The record, when it is for the reader; `None` when it is not, or may be passed over.
@@ -124,16 +135,16 @@ impl Gate {
             self.meet(rest)?;
             return Ok(None);
         }
-        let Some((writer, _)) = &self.writer else {
+        if self.writer.is_none() && !self.nameless {
             return Err(Refused::Unnamed);
-        };
+        }
         if kind >= SKIPPABLE {
             self.skipped += 1;
             return Ok(None);
         }
         if kind >= self.own.kinds {
             return Err(Refused::Kind {
-                writer: writer.clone(),
+                writer: self.writer().unwrap_or("that is not known").into(),
                 kind,
                 own: self.own.release,
             });
@@ -171,6 +182,10 @@ impl Gate {
         if name.is_empty() || name.len() > NAME_MAX || name.contains(char::is_control) {
             return Err(Refused::Misnamed);
         }
+        self.take(name, level)
+    }
+
+    fn take(&mut self, name: &str, level: u16) -> Result<(), Refused> {
         if level > self.own.level {
             return Err(Refused::Level {
                 writer: name.to_owned(),
@@ -236,11 +251,18 @@ mod tests {
 
     #[test]
     fn what_is_left_needs_no_name_and_is_bounded_all_the_same() {
-        let mut gate = Gate::salvaging(OWN);
+        let mut gate = Gate::salvaging(OWN, None).unwrap();
         assert_eq!(gate.pass(&[2, 9]), Ok(Some(&[2, 9][..])));
         assert_eq!(gate.pass(&[0x80]), Ok(None));
         assert!(matches!(gate.pass(&[3]), Err(Refused::Kind { .. })));
         assert!(gate.due().is_some());
+        assert_eq!(gate.writer(), None, "nobody said whose records these are");
+        assert_eq!(gate.pass(&named("0.1.0", 1)), Ok(None));
+        assert_eq!(gate.writer(), Some("0.1.0"));
+        let known = Gate::salvaging(OWN, Some(("0.2.0", 2))).unwrap();
+        assert_eq!(known.writer(), Some("0.2.0"));
+        let later = Gate::salvaging(OWN, Some(("1.0.0", 3))).unwrap_err();
+        assert!(matches!(later, Refused::Level { level: 3, .. }));
     }
 
     #[test]

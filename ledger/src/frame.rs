@@ -19,6 +19,9 @@ pub(crate) const HEAD: usize = 16;
 /// Frames start at multiples of this.
 const ALIGN: u64 = 8;
 
+/// What one bad cell takes with it when the kernel reads.
+const PAGE: u64 = 4096;
+
 /// How much a search reads at a time.
 const WINDOW: usize = 64 << 10;
 
@@ -169,6 +172,31 @@ impl<F: File> Reader<'_, F> {
             body,
             end: (start + length).next_multiple_of(ALIGN),
         }))
+    }
+
+    /// The next intact frame behind `offset`, around what can't be read.
+    pub(crate) fn salvageable_behind(&self, offset: u64) -> Option<u64> {
+        let mut page = vec![0; PAGE as usize + HEAD];
+        let mut start = offset + ALIGN;
+        while start + (HEAD as u64) < self.size {
+            let end = (start + 1).next_multiple_of(PAGE);
+            let length = (end - start) as usize;
+            // With the beginning of the next page, as a head may stand across; that one may be the bad one.
+            let read = (self.file.read_at(&mut page[..length + HEAD], start))
+                .or_else(|_| self.file.read_at(&mut page[..length], start))
+                .unwrap_or(0);
+            for at in (0..read.min(length)).step_by(ALIGN as usize) {
+                let Some(head) = page[at..read].first_chunk::<HEAD>() else {
+                    break;
+                };
+                let at = start + at as u64;
+                if head[..4] != [0; 4] && matches!(self.body(at, head), Ok(Some(_))) {
+                    return Some(at);
+                }
+            }
+            start = end;
+        }
+        None
     }
 
     /// Whether an intact frame starts anywhere behind `offset`.

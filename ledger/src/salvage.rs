@@ -26,8 +26,7 @@ pub struct Salvaged {
 /// what the segments from it on hold.
 ///
 /// # Errors
-/// [`Error::Locked`]; [`Error::Io`] when not even the directory can be read; [`Error::Rejected`] with what
-/// `visit` returned.
+/// [`Error::Locked`]; [`Error::Io`] when it can't be locked; [`Error::Rejected`] with what `visit` returned.
 pub fn salvage<M: Media>(
     media: &M,
     mut visit: impl FnMut(Origin, &[u8]) -> Result<(), Rejection>,
@@ -36,7 +35,11 @@ pub fn salvage<M: Media>(
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Err(Error::Locked),
         other => other.map_err(io_error("lock", "lock"))?,
     };
-    let names = media.list().map_err(io_error("list", "the directory"))?;
+    let mut found = Salvaged::default();
+    let names = media.list().unwrap_or_else(|_| {
+        found.damaged.push(("the directory".into(), 0));
+        Vec::new()
+    });
     let mut files: Vec<(u64, Kind)> = (names.iter())
         .filter_map(|name| layout::parse_name(name))
         .map(|(kind, generation)| (generation, kind))
@@ -45,7 +48,6 @@ pub fn salvage<M: Media>(
     files.sort_by_key(|(generation, kind)| (*generation, *kind == Kind::Segment));
     let base = files.iter().rev().find(|(_, kind)| *kind == Kind::Snapshot);
     let base = base.map_or(0, |(generation, _)| *generation);
-    let mut found = Salvaged::default();
     for (generation, kind) in files {
         if generation < base {
             continue;
@@ -68,18 +70,13 @@ pub fn salvage<M: Media>(
         loop {
             // A place that can't be read is damaged like one that reads wrong.
             let Ok(Some(frame)) = reader.frame(at) else {
-                match reader.any_behind(at) {
-                    Ok(Some(next)) => {
-                        found.damaged.push((name.clone(), at));
-                        at = next;
-                        continue;
-                    }
-                    Ok(None) if kind == Kind::Segment => break,
-                    _ => {
-                        found.damaged.push((name.clone(), at));
-                        break;
-                    }
+                let next = reader.salvageable_behind(at);
+                if next.is_some() || kind == Kind::Snapshot {
+                    found.damaged.push((name.clone(), at));
                 }
+                let Some(next) = next else { break };
+                at = next;
+                continue;
             };
             found.frames += 1;
             let closes = kind == Kind::Snapshot && frame.end == size;

@@ -53,7 +53,7 @@ pub struct Desired {
     /// have: a pod that must not run twice may be started.
     pub cleared: bool,
     /// What the node remembers has gaps: a pod that is not started again after its end may have come to it.
-    /// Such pods wait for [`Desired::cleared`], too.
+    /// Such a pod has failed, unless it runs.
     pub doubted: bool,
     /// Pods of the document that this agent can't read. They are left as they are: not being able
     /// to read is not an order to stop.

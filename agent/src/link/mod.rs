@@ -63,6 +63,8 @@ pub struct Parts {
     pub forget: mpsc::Sender<Vec<PodUid>>,
     /// Which document is cleared ([`Session::cleared`]).
     pub cleared: watch::Sender<Option<Version>>,
+    /// Whether the documents are the controller's word ([`Session::is_confirmed`]).
+    pub confirmed: watch::Sender<bool>,
     /// Whether the controller has welcomed this node on the present connection.
     pub welcomed: watch::Sender<bool>,
     /// Whether it serves another board as this node.
@@ -106,6 +108,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         documents,
         forget,
         cleared,
+        confirmed,
         welcomed,
         refused,
         pods,
@@ -141,6 +144,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         documents,
         forget,
         cleared,
+        confirmed,
         welcomed,
         refused,
         streams,
@@ -187,6 +191,7 @@ struct Edge {
     documents: watch::Sender<Option<Arc<Document>>>,
     forget: mpsc::Sender<Vec<PodUid>>,
     cleared: watch::Sender<Option<Version>>,
+    confirmed: watch::Sender<bool>,
     welcomed: watch::Sender<bool>,
     refused: watch::Sender<bool>,
     streams: Streams,
@@ -389,6 +394,9 @@ impl Edge {
             }
         }
         self.tell_cleared();
+        // After the document: who hears of it has that.
+        let confirmed = self.session.is_confirmed();
+        (self.confirmed).send_if_modified(|old| std::mem::replace(old, confirmed) != confirmed);
         let welcomed = self.session.is_welcomed();
         self.welcomed
             .send_if_modified(|old| std::mem::replace(old, welcomed) != welcomed);

@@ -71,6 +71,10 @@ pub struct Inputs {
     /// The document whose pods that must not run twice may be started
     /// ([`Session::cleared`](bramble_agent_core::session::Session::cleared)).
     pub cleared: watch::Receiver<Option<Version>>,
+    /// The document is the controller's word ([`Session::is_confirmed`]); told after the document.
+    ///
+    /// [`Session::is_confirmed`]: bramble_agent_core::session::Session::is_confirmed
+    pub confirmed: watch::Receiver<bool>,
     /// Facts of the board.
     pub facts: watch::Receiver<NodeFacts>,
 }
@@ -110,6 +114,8 @@ pub async fn run<W: World>(
         memory,
         endings,
         desired: None,
+        undecided: true,
+        sure_of_own: false,
         version: None,
         converged: None,
         failures: BTreeMap::new(),
@@ -131,6 +137,10 @@ struct Reconciler<W> {
     memory: Memory,
     endings: Endings,
     desired: Option<Desired>,
+    /// The last pass could not be remembered, or left a doubt.
+    undecided: bool,
+    /// [`View::sure`].
+    sure_of_own: bool,
     version: Option<Version>,
     converged: Option<Version>,
     failures: BTreeMap<(PodUid, String), Failure>,
@@ -206,8 +216,15 @@ impl<W: World> Reconciler<W> {
         self.take(&mut inputs);
         loop {
             let facts = inputs.facts.borrow_and_update().clone();
+            let confirmed = *inputs.confirmed.borrow_and_update();
+            if confirmed && inputs.document.has_changed().unwrap_or(false) {
+                self.take(&mut inputs);
+            }
             self.take_clearance(*inputs.cleared.borrow_and_update());
-            let wake = self.passes(&facts).await?;
+            let mut wake = self.passes(&facts).await?;
+            if confirmed && self.settle(&mut inputs).await? {
+                wake = self.passes(&facts).await?;
+            }
             let now = (self.around.clock)().boot_ms;
             let pause = wake.map(|at| Duration::from_millis(at.saturating_sub(now)));
             tokio::select! {
@@ -221,8 +238,6 @@ impl<W: World> Reconciler<W> {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    // From the controller, who knows what came to its end.
-                    self.around.salvaged = false;
                     self.take(&mut inputs);
                 }
                 Ok(()) = inputs.static_pods.changed() => self.take(&mut inputs),
@@ -230,6 +245,7 @@ impl<W: World> Reconciler<W> {
                 Some(uids) = inputs.forget.recv() => self.acknowledged(&uids),
                 Ok(()) = inputs.facts.changed() => {}
                 Ok(()) = inputs.cleared.changed() => {}
+                Ok(()) = inputs.confirmed.changed() => {}
                 () = sleep(pause) => {}
             }
         }
@@ -245,6 +261,7 @@ impl<W: World> Reconciler<W> {
     async fn passes(&mut self, facts: &NodeFacts) -> Result<Option<u64>, state::Error> {
         let mut wake = None;
         for _ in 0..PASSES_MAX {
+            self.undecided = true;
             let (observed, plan) = self.look(facts).await;
             let again = !plan.records.is_empty();
             if let Err(error) = self.remember(&plan.records).await {
@@ -262,6 +279,7 @@ impl<W: World> Reconciler<W> {
                 self.spawn(action);
             }
             if !again {
+                self.undecided = plan.doubts;
                 return Ok(wake);
             }
         }

@@ -32,6 +32,7 @@ struct Board {
 struct Agent {
     document: watch::Sender<Option<Arc<Document>>>,
     forget: mpsc::Sender<Vec<PodUid>>,
+    confirmed: watch::Sender<bool>,
     observations: watch::Receiver<Observation>,
     state: State,
     task: JoinHandle<Result<(), state::Error>>,
@@ -125,6 +126,7 @@ impl Board {
         };
         let (document, documents) = watch::channel(contents.document);
         let (forget, forgotten) = mpsc::channel(1);
+        let (confirm, confirmed) = watch::channel(false);
         let (facts_sender, facts) = watch::channel(NodeFacts::default());
         let (sender, observations) = watch::channel(Observation::default());
         let around = Surroundings {
@@ -141,12 +143,14 @@ impl Board {
             document: documents,
             forget: forgotten,
             cleared: watch::channel(None).1,
+            confirmed,
             facts,
         };
         let task = tokio::spawn(run(around, contents.pods, contents.endings, inputs, sender));
         self.agent = Some(Agent {
             document,
             forget,
+            confirmed: confirm,
             observations,
             state,
             task,
@@ -181,6 +185,7 @@ impl Board {
             .await
             .unwrap();
         agent.document.send_replace(Some(document));
+        agent.confirmed.send_replace(true);
     }
 
     /// Waits for an observation.
@@ -271,7 +276,7 @@ async fn after_a_power_cut_the_same_pods_come_back_from_the_disk_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_damage_what_runs_goes_on_and_what_may_have_ended_waits() {
+async fn after_damage_what_runs_goes_on_and_what_may_have_ended_is_not_started() {
     let mut board = Board::new();
     board.start().await;
     board.accept(&[pod(3)]).await;
@@ -279,33 +284,71 @@ async fn after_damage_what_runs_goes_on_and_what_may_have_ended_waits() {
     board.kill().await;
     board.world.done();
     // A document from before pod 3, and nothing of how its pods fared.
-    let mut once = pod(2);
-    once.restart_policy = RestartPolicy::Never;
-    let pods = [pod(1), once];
-    board.lose_all_but(document(0, &pods)).await;
+    let never = |n| Pod {
+        restart_policy: RestartPolicy::Never,
+        ..pod(n)
+    };
+    board.lose_all_but(document(0, &[pod(1), never(2)])).await;
     board.start().await;
-    let waits = |seen: &Observation| {
+    let failed = |seen: &Observation| {
         seen.pods.contains_key(&uid(2))
-            && matches!(
-                &pod_of(seen, 2).containers[0].state,
-                ContainerState::Waiting { reason, message }
-                    if reason == "NotCleared" && message.contains("was damaged")
-            )
+            && pod_of(seen, 2).phase == Phase::Failed
+            && pod_of(seen, 2).reason == "StateLost"
     };
     let runs = |seen: &Observation, n| {
         seen.pods.contains_key(&uid(n)) && pod_of(seen, n).phase == Phase::Running
     };
-    let both = |seen: &Observation| waits(seen) && runs(seen, 1);
-    let seen = board.until("pod 1 runs and pod 2 waits", both).await;
-    assert!(seen.uncleared);
+    let both = |seen: &Observation| failed(seen) && runs(seen, 1);
+    board.until("pod 1 runs and pod 2 has failed", both).await;
     assert_eq!(board.world.done(), ["sandbox 1", "start 1#1"]);
     assert!(board.world.is_running(uid(3)));
 
-    // The controller knows what came to its end.
-    board.accept(&pods).await;
+    // A document from the controller says which pods there are, and one that it has not confirmed does not.
+    let newer = document(1, &[pod(1), never(2), never(4)]);
+    let documents = board.agent.as_ref().unwrap().document.clone();
+    documents.send_replace(Some(newer));
+    let judged = |seen: &Observation| {
+        seen.pods.contains_key(&uid(4)) && pod_of(seen, 4).phase == Phase::Failed
+    };
+    board.until("pod 4 is judged", judged).await;
+    assert!(board.world.is_running(uid(3)));
+    let confirmed = board.agent.as_ref().unwrap().confirmed.clone();
+    confirmed.send_replace(true);
+    let gone = |seen: &Observation| seen.pods.get(&uid(3)).is_none_or(|pod| pod.gone);
+    board.until("pod 3 has ended", gone).await;
+
+    // The doubt is over, also for the next start, and what comes now is new.
+    board.rev = 1;
+    board.accept(&[pod(1), never(2), never(5)]).await;
     board.until_converged().await;
-    assert!(board.world.is_running(uid(2)));
-    assert!(!board.world.is_running(uid(3)));
+    assert!(!board.world.is_running(uid(2)) && !board.world.is_running(uid(4)));
+    assert!(board.world.is_running(uid(5)));
+    board.kill().await;
+    assert!(!state::read(board.directory.path()).salvaged);
+}
+
+/// What was left is the newest: the controller has nothing to send, and says so.
+#[tokio::test(start_paused = true)]
+async fn a_doubt_ends_when_the_controller_has_nothing_newer() {
+    let mut board = Board::new();
+    board.start().await;
+    board.accept(&[pod(1), pod(3)]).await;
+    board.until_converged().await;
+    board.kill().await;
+    let held = document(1, &[pod(1)]);
+    board.lose_all_but(held).await;
+    board.start().await;
+    let runs = |seen: &Observation| {
+        seen.pods.contains_key(&uid(1)) && pod_of(seen, 1).phase == Phase::Running
+    };
+    board.until("pod 1 runs", runs).await;
+    assert!(board.world.is_running(uid(3)));
+    let confirmed = board.agent.as_ref().unwrap().confirmed.clone();
+    confirmed.send_replace(true);
+    let world = Arc::clone(&board.world);
+    let ended = |_: &Observation| !world.is_running(uid(3));
+    board.until("pod 3 has ended", ended).await;
+    assert!(board.world.is_running(uid(1)));
 }
 
 #[tokio::test(start_paused = true)]

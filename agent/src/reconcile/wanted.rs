@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bramble_agent_core::desired::Desired;
+use bramble_agent_core::plan::Durability;
 use bramble_wire::object::{ObjectName, Pod, PodUid};
 
 use super::{Inputs, Reconciler, Seen, World};
+use crate::state::{self, Change};
 use crate::static_pods::Kept;
 
 impl<W: World> Reconciler<W> {
@@ -33,8 +35,30 @@ impl<W: World> Reconciler<W> {
             files().flat_map(|held| &held.secrets),
         );
         desired.doubted = self.around.salvaged;
+        self.sure_of_own = view.sure;
         self.desired = Some(desired);
         self.version = version;
+    }
+
+    /// What was left of a damaged state is the controller's word by now, and what it leaves open of pods is on
+    /// disk: then the doubt is over. Whether it is over since.
+    pub(super) async fn settle(&mut self, inputs: &mut Inputs) -> Result<bool, state::Error> {
+        if !self.around.salvaged || self.undecided {
+            return Ok(false);
+        }
+        let settled = (self.around.state).commit(vec![Change::Settled], Durability::Hard);
+        match settled.await {
+            Ok(()) => {}
+            Err(error @ state::Error::Failed(_)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "that the damage is settled is not on disk; it is tried again");
+                return Ok(false);
+            }
+        }
+        self.around.salvaged = false;
+        self.take(inputs);
+        self.take_clearance(*inputs.cleared.borrow());
+        Ok(true)
     }
 
     /// Without a document nothing is known of what the controller wants: its pods are left as they are. Where
@@ -46,7 +70,10 @@ impl<W: World> Reconciler<W> {
         let known = self.memory.keys().chain(seen.pods.keys());
         if self.around.salvaged {
             let ends = |uid: &&PodUid| self.memory.get(uid).is_some_and(|pod| pod.ending.is_some());
-            let lost = known.filter(|uid| !desired.pods.contains_key(uid) && !ends(uid));
+            // Of the board's own pods their folder says what is wanted, once it was read.
+            let said = |uid: &&PodUid| uid.is_static() && self.sure_of_own;
+            let lost =
+                known.filter(|uid| !desired.pods.contains_key(uid) && !ends(uid) && !said(uid));
             let lost: Vec<PodUid> = lost.copied().collect();
             desired.unreadable.extend(lost);
         } else if self.version.is_none() {

@@ -19,6 +19,8 @@ pub struct Contents {
     pub keys: Option<Keys>,
     /// What the join gave.
     pub membership: Option<Membership>,
+    /// How often keys and membership were written.
+    pub(super) identity: u64,
     /// How often the agent has been started.
     pub boot: u64,
     /// No clock may show an earlier time (seconds of the Unix epoch).
@@ -33,8 +35,8 @@ pub struct Contents {
     pub static_pods: Arc<Kept>,
     /// Which board the card is in.
     pub hardware: Option<HardwareId>,
-    /// This is what was left of a damaged log, and no document was accepted since: what is said here of
-    /// pods may be older than what happened to them.
+    /// This is what was left of a damaged log, and nothing was settled since: what is said here of pods may be
+    /// older than what happened to them.
     pub salvaged: bool,
 }
 
@@ -43,6 +45,7 @@ impl Contents {
         match record {
             Record::Keys(keys) => self.keys = Some(keys),
             Record::Membership(membership) => self.membership = Some(membership),
+            Record::Identity(times) => self.identity = times,
             Record::Boot(boot) => self.boot = boot,
             Record::TimeFloor(floor) => self.time_floor = floor,
             Record::Document {
@@ -121,6 +124,7 @@ impl Contents {
     pub(super) fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let keys = self.keys.iter().cloned().map(Record::Keys);
         let membership = self.membership.iter().cloned().map(Record::Membership);
+        let identity = (self.identity > 0).then_some(Record::Identity(self.identity));
         let counters = [Record::Boot(self.boot), Record::TimeFloor(self.time_floor)];
         let document = self.document.iter().flat_map(|document| {
             let object = |unclaimed| {
@@ -141,6 +145,7 @@ impl Contents {
         let hardware = self.hardware.map(Record::Hardware);
         let salvaged = self.salvaged.then_some(Record::Salvaged(true));
         keys.chain(membership)
+            .chain(identity)
             .chain(counters)
             .chain(hardware)
             .chain(salvaged)

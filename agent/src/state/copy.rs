@@ -1,8 +1,8 @@
-//! A second copy of what the board can't be without: its keys and its membership, and a number that no
-//! start of the agent has reached.
+//! A second copy of what the board can't be without: its keys and its membership, a number that no start of
+//! the agent has reached, and who wrote the log.
 //!
 //! It stands beside the ledger's files and is written by rename, after the ledger: when keys or membership
-//! change, and once in [`STEP`] starts. It is read only when the ledger is damaged.
+//! change, when another release goes on, and once in half of [`STEP`] starts. It is read only when the ledger is damaged.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::contents::Contents;
-use super::record::{Keys, Membership};
+use super::record::{FORMAT, Keys, Membership};
 
 const NAME: &str = "identity";
 /// Bytes of the checksum before it.
@@ -27,8 +27,13 @@ const STEP: u64 = 1024;
 pub(super) struct Copy {
     pub(super) keys: Option<Keys>,
     pub(super) membership: Option<Membership>,
+    /// How often keys and membership were written ([`Contents::identity`]).
+    pub(super) identity: u64,
     /// No start has had this number.
     pub(super) boots_below: u64,
+    /// Which release wrote the log beside it, and in which format.
+    pub(super) release: String,
+    pub(super) level: u16,
 }
 
 impl Copy {
@@ -48,6 +53,9 @@ impl Copy {
         let new = Self {
             keys: contents.keys.clone(),
             membership: contents.membership.clone(),
+            identity: contents.identity,
+            release: FORMAT.release.into(),
+            level: FORMAT.level,
             boots_below: match contents.boot.saturating_add(STEP / 2) < below {
                 true => below,
                 false => contents.boot.saturating_add(STEP),

@@ -6,16 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use bramble_agent_core::memory::PodMemory;
 use bramble_agent_core::plan::Durability;
-use bramble_ledger::{Disk, Gate, Ledger, Media, Options, Rejection};
+use bramble_agent_core::session::Document;
+use bramble_ledger::{Disk, Gate, Ledger, Media, Options, Refused, Rejection};
 use bramble_wire::object::PodUid;
 
 use super::contents::Contents;
 use super::copy::Copy;
+use super::damage::is_whole;
 use super::record::{FORMAT, Record};
 use super::{Change, Command, Error};
 use crate::error_chain;
@@ -35,6 +38,8 @@ pub(super) struct Log<M: Media = Disk> {
     pods: BTreeMap<PodUid, Option<Box<PodMemory>>>,
     time_floor: Option<i64>,
     due: Option<Instant>,
+    /// What was passed over is still on disk; what changes from now on may be what it was about.
+    drop_skipped: bool,
 }
 
 /// A whole document, with as much again that is unclaimed, in one batch.
@@ -47,6 +52,8 @@ pub(super) const OPTIONS: Options = Options {
 pub(super) struct Loader {
     gate: Gate,
     contents: Contents,
+    /// In a log with gaps: the last document that was whole.
+    whole: Option<Option<Arc<Document>>>,
 }
 
 impl Loader {
@@ -54,25 +61,42 @@ impl Loader {
         Self {
             gate: Gate::new(FORMAT),
             contents: Contents::default(),
+            whole: None,
         }
     }
 
     /// For what is left of a damaged log.
-    pub(super) fn salvaging() -> Self {
-        Self {
-            gate: Gate::salvaging(FORMAT),
+    pub(super) fn salvaging(copy: Option<&Copy>) -> Result<Self, Refused> {
+        let known = copy.map(|copy| (copy.release.as_str(), copy.level));
+        Ok(Self {
+            gate: Gate::salvaging(FORMAT, known)?,
             contents: Contents::default(),
-        }
+            whole: Some(None),
+        })
     }
 
+    /// Whether anything says which release wrote it.
+    pub(super) fn is_named(&self) -> bool {
+        self.gate.writer().is_some()
+    }
+
+    /// What is left, with the last document that was whole.
     pub(super) fn into_contents(self) -> Contents {
-        self.contents
+        let whole = self.whole.flatten();
+        let mut contents = self.contents;
+        contents.document = contents.document.filter(is_whole).or(whole);
+        contents
     }
 
     pub(super) fn visit(&mut self, record: &[u8]) -> Result<(), Rejection> {
         if let Some(record) = self.gate.pass(record)? {
             let record = bramble_wire::decode(record, "record of the state log")?;
+            let is_head = matches!(record, Record::Document { .. });
             self.contents.apply(record);
+            if let (true, Some(whole)) = (is_head, &mut self.whole) {
+                let document = self.contents.document.clone();
+                *whole = document.filter(is_whole).or_else(|| whole.take());
+            }
         }
         Ok(())
     }
@@ -122,7 +146,9 @@ impl<M: Media> Log<M> {
         mut ledger: Ledger<M>,
         loader: Loader,
     ) -> Result<(Self, Contents), bramble_ledger::Error> {
-        let Loader { gate, mut contents } = loader;
+        let Loader {
+            gate, mut contents, ..
+        } = loader;
         contents.boot += 1;
         let boot = Record::Boot(contents.boot).encode();
         ledger.commit(gate.due().into_iter().chain([boot]))?;
@@ -135,8 +161,9 @@ impl<M: Media> Log<M> {
             pods: BTreeMap::new(),
             time_floor: None,
             due: None,
+            drop_skipped: gate.skipped() > 0,
         };
-        if gate.skipped() > 0 {
+        if log.drop_skipped {
             let (writer, skipped) = (gate.writer().unwrap_or_default(), gate.skipped());
             tracing::warn!(writer, skipped, "a later release wrote what this one drops");
             log.compact()?;
@@ -197,10 +224,13 @@ impl<M: Media> Log<M> {
                 Change::Static(kept) => records.push(Record::Static(Kept::clone(&kept))),
                 Change::Document(document) => {
                     records.extend(self.contents.document_records(&document));
-                    let doubted = self.contents.salvaged;
-                    records.extend(doubted.then_some(Record::Salvaged(false)));
                 }
+                Change::Settled => records.push(Record::Salvaged(false)),
             }
+        }
+        let names = |record: &Record| matches!(record, Record::Keys(_) | Record::Membership(_));
+        if records.iter().any(names) {
+            records.push(Record::Identity(self.contents.identity + 1));
         }
         match durability {
             Durability::Hard => self.write(records),
@@ -233,7 +263,7 @@ impl<M: Media> Log<M> {
             self.contents.apply(record);
         }
         self.keep_copy();
-        if self.ledger.wants_compaction() {
+        if self.drop_skipped || self.ledger.wants_compaction() {
             self.compact().map_err(error)?;
         }
         Ok(())
@@ -279,7 +309,10 @@ impl<M: Media> Log<M> {
                 tracing::warn!(error = %full, "the state log could not be compacted");
                 Ok(())
             }
-            other => other,
+            other => {
+                self.drop_skipped &= other.is_err();
+                other
+            }
         }
     }
 }

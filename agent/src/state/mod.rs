@@ -52,6 +52,8 @@ pub enum Change {
     Static(Arc<Kept>),
     /// Which board the card is in.
     Hardware(HardwareId),
+    /// What was left of a damaged log was confirmed, and what it leaves open of pods is decided.
+    Settled,
 }
 
 /// Why nothing was remembered.

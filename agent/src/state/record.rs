@@ -18,7 +18,7 @@ use crate::static_pods::Kept;
 pub(super) const FORMAT: Format = Format {
     release: env!("CARGO_PKG_VERSION"),
     level: 1,
-    kinds: 13,
+    kinds: 14,
 };
 
 /// The board's own keys. Made once, before the join, so that a join whose answer was lost can be
@@ -89,8 +89,10 @@ pub(super) enum Record {
     Static(Kept),
     /// Which board the card is in.
     Hardware(HardwareId),
-    /// Whether the log is what was left of a damaged one, until the next document.
+    /// Whether the log is what was left of a damaged one, until that is settled with the controller.
     Salvaged(bool),
+    /// How often keys and membership were written, with each of them.
+    Identity(u64),
 }
 
 impl Record {

@@ -62,6 +62,12 @@ impl Seen {
         (self, moving)
     }
 
+    /// All but these files.
+    pub(super) fn without(&self, names: &BTreeSet<String>) -> Self {
+        let files = self.0.iter().filter(|(name, _)| !names.contains(*name));
+        Self(files.map(|(name, is)| (name.clone(), *is)).collect())
+    }
+
     /// Which files are taken, those that were before first, and which are too many.
     pub(super) fn chosen(&self, kept: &Kept, most: usize) -> (Vec<String>, Vec<String>) {
         let (old, new): (Vec<&String>, Vec<&String>) = self

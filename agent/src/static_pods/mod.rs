@@ -65,6 +65,8 @@ pub struct View {
     pub kept: Arc<Kept>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// The folder was read and understood since the agent started: what is not kept is not in it.
+    pub sure: bool,
 }
 
 /// Follows the folder until the receivers are gone, beginning with what was kept.
@@ -73,7 +75,9 @@ pub async fn follow(options: Options, state: State, views: watch::Sender<Arc<Vie
     let mut follower = Follower {
         kept,
         compiled: None,
+        tried: String::new(),
         again: None,
+        sure: false,
         options,
         state,
         views,
@@ -113,10 +117,14 @@ struct Follower {
     state: State,
     views: watch::Sender<Arc<View>>,
     kept: Arc<Kept>,
-    /// The folder as it was when it was last compiled.
-    compiled: Option<Seen>,
+    /// What stood still of the folder when it was last compiled, and the names of what did not.
+    compiled: Option<(Seen, BTreeSet<String>)>,
+    /// The file that was last read by itself.
+    tried: String,
     /// When what the compiler could not read is tried again.
     again: Option<Instant>,
+    /// [`View::sure`].
+    sure: bool,
 }
 
 impl Follower {
@@ -125,9 +133,12 @@ impl Follower {
             return;
         };
         let due = self.again.is_some_and(|at| Instant::now() >= at);
-        if self.compiled.as_ref() == Some(&seen) && !due {
+        // What moves is not read, so that it differs as soon as it stands still.
+        let looked = (seen.without(&moving), moving);
+        if self.compiled.as_ref() == Some(&looked) && !due {
             return;
         }
+        let moving = &looked.1;
         let (names, left) = seen.chosen(&self.kept, FILES_MAX);
         let mut notes: Vec<String> = left
             .iter()
@@ -145,7 +156,8 @@ impl Follower {
                 notes.extend(more);
                 match self.keep(kept).await {
                     Ok(()) => {
-                        self.compiled = Some(seen);
+                        self.compiled = Some(looked);
+                        self.sure |= notes.is_empty();
                         self.again = (!sure).then(|| Instant::now() + AGAIN);
                     }
                     Err(error) => notes.push(format!("static pods: {error}")),
@@ -158,7 +170,9 @@ impl Follower {
             tracing::warn!("{note}");
         }
         let kept = Arc::clone(&self.kept);
-        self.views.send_replace(Arc::new(View { kept, notes }));
+        let sure = self.sure;
+        self.views
+            .send_replace(Arc::new(View { kept, notes, sure }));
     }
 
     /// The folder, as soon as two looks say the same of it, or when that takes too long: with the names of
@@ -167,7 +181,8 @@ impl Follower {
         let mut last = self.see().await?;
         let since = Instant::now();
         loop {
-            if self.compiled.as_ref() == Some(&last) {
+            let compiled = self.compiled.as_ref();
+            if compiled.is_some_and(|(seen, moving)| moving.is_empty() && *seen == last) {
                 return Some((last, BTreeSet::new()));
             }
             tokio::time::sleep(STILL).await;
@@ -198,7 +213,7 @@ impl Follower {
 
     /// All files at once; where that fails, one by one, so that what one of them does to the compiler is its
     /// own trouble. Whether it would say the same again.
-    async fn compile_all(&self, names: &[String]) -> Result<(Vec<File>, bool), String> {
+    async fn compile_all(&mut self, names: &[String]) -> Result<(Vec<File>, bool), String> {
         if names.is_empty() {
             return Ok((Vec::new(), true));
         }
@@ -211,9 +226,15 @@ impl Follower {
         let end = Instant::now() + ONE_BY_ONE;
         let mut room = OUTPUT_MAX;
         let mut files = Vec::with_capacity(names.len());
-        for name in names {
+        // Where there is no time for all of them, the next try goes on behind the last one of this.
+        let first = names.iter().position(|name| *name > self.tried);
+        let (before, behind) = names.split_at(first.unwrap_or(0));
+        for name in behind.iter().chain(before) {
             let made = match Instant::now() < end {
-                true => self.compile(std::slice::from_ref(name)).await,
+                true => {
+                    self.tried.clone_from(name);
+                    self.compile(std::slice::from_ref(name)).await
+                }
                 false => Err(Trouble::Work("there was no time left to read it".into())),
             };
             let made = match made {
@@ -232,6 +253,7 @@ impl Follower {
                 made,
             });
         }
+        files.sort_by_key(|file| names.iter().position(|name| *name == file.name));
         Ok((files, false))
     }
 

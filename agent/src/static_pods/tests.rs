@@ -56,7 +56,11 @@ impl Folder {
         let (state, contents) = State::open(&dir.path().join("state")).unwrap();
         let kept = contents.static_pods;
         let notes = Vec::new();
-        let (sender, views) = watch::channel(Arc::new(View { kept, notes }));
+        let (sender, views) = watch::channel(Arc::new(View {
+            kept,
+            notes,
+            sure: false,
+        }));
         let options = Options {
             folder: dir.path().join("pods"),
             compiler,
@@ -253,4 +257,83 @@ async fn a_file_that_is_written_without_a_pause_holds_up_no_other() {
     // Not by removing the folder's files one by one: it would be made again meanwhile.
     std::fs::rename(folder.path("pods"), folder.path("away")).unwrap();
     moving.join().unwrap();
+}
+
+/// Between the last two looks at it, after which there is no patience left.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_stops_moving_is_read() {
+    let folder = Folder::follow("cat answer");
+    folder.task.abort();
+    write(&folder.path("answer"), &answer(&[("a.yaml", 1)]));
+    folder.put("a.yaml");
+    let kept = Arc::default();
+    let view = View::default();
+    let mut follower = Follower {
+        options: Options {
+            folder: folder.path("pods"),
+            compiler: folder.path("compiler"),
+            patience: Duration::ZERO,
+        },
+        state: folder.state.clone(),
+        views: watch::channel(Arc::new(view)).0,
+        kept,
+        compiled: None,
+        tried: String::new(),
+        again: None,
+        sure: false,
+    };
+    let writes = async {
+        tokio::time::sleep(STILL / 2).await;
+        folder.put("a.yaml");
+        // The compiler takes real time.
+        tokio::time::resume();
+    };
+    tokio::join!(follower.look(), writes);
+    let view = Arc::clone(&follower.views.borrow());
+    assert_eq!(says(&view), []);
+    assert_eq!(
+        view.notes,
+        ["static pods: a.yaml: it is written again and again"]
+    );
+    follower.look().await;
+    let view = Arc::clone(&follower.views.borrow());
+    assert_eq!(says(&view), [("a.yaml".into(), 1)]);
+    assert!(view.notes.is_empty() && view.sure);
+}
+
+#[tokio::test]
+async fn where_there_was_no_time_for_all_the_next_try_begins_with_the_others() {
+    let folder = Folder::follow(&format!("echo $4 >> tried\n{EACH}"));
+    folder.task.abort();
+    folder.put("a.yaml");
+    folder.put("b.yaml");
+    folder.put("c.yaml");
+    for name in ["a.yaml", "b.yaml", "c.yaml"] {
+        write(&folder.path("pods").join(name), b"crash");
+    }
+    let mut follower = Follower {
+        options: Options {
+            folder: folder.path("pods"),
+            compiler: folder.path("compiler"),
+            patience: Duration::ZERO,
+        },
+        state: folder.state.clone(),
+        views: watch::channel(Arc::new(View::default())).0,
+        kept: Arc::default(),
+        compiled: None,
+        tried: "a.yaml".into(),
+        again: None,
+        sure: false,
+    };
+    follower.look().await;
+    let tried = std::fs::read_to_string(folder.path("tried")).unwrap();
+    assert_eq!(
+        tried.lines().skip(1).collect::<Vec<_>>(),
+        ["b.yaml", "c.yaml", "a.yaml"]
+    );
+    let view = Arc::clone(&follower.views.borrow());
+    assert!(
+        view.notes[0].starts_with("static pods: a.yaml:"),
+        "in their order"
+    );
 }

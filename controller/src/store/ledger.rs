@@ -299,6 +299,7 @@ impl<M: Media> Writer<M> {
                 Ok(Ok(compacted)) => {
                     self.ledger.finish_compaction(compacted)?;
                     self.compact_beyond = 0;
+                    self.drop_skipped = false;
                 }
                 Ok(Err(LedgerError::Full)) => self.postpone_compaction(),
                 Ok(Err(error)) => return Err(error),
@@ -318,7 +319,6 @@ impl<M: Media> Writer<M> {
             }
             other => other?,
         };
-        self.drop_skipped = false;
         // Taken after the log moved on: everything in older segments is part of it.
         let snapshot = self.engine.snapshot();
         let signal = self.signal.clone();

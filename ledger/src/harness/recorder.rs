@@ -65,6 +65,8 @@ struct State {
     trace: Vec<Call>,
     locked: bool,
     salt: u64,
+    /// Bytes that can't be read.
+    unreadable: Vec<(usize, std::ops::Range<u64>)>,
     fault: Option<Fault>,
     space: Option<u64>,
     hide_full: bool,
@@ -203,6 +205,14 @@ impl Recorder {
     /// A deliberately dishonest disk: `sync_dir` says yes and does nothing.
     pub fn forget_dir_syncs(&self) {
         self.state().forget_dir = true;
+    }
+
+    /// Makes bytes of a file unreadable.
+    pub fn fail_reads(&self, name: &str, bytes: std::ops::Range<u64>) {
+        let mut state = self.state();
+        if let Some(&file) = state.names.get(name) {
+            state.unreadable.push((file, bytes));
+        }
     }
 
     /// Changes bytes behind everybody's back: a decayed flash cell.
@@ -362,6 +372,13 @@ impl File for RecorderFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.recorder.state();
+        let end = offset + buffer.len() as u64;
+        let fails = |(file, bad): &(usize, std::ops::Range<u64>)| {
+            *file == self.file && bad.start < end && offset < bad.end
+        };
+        if state.unreadable.iter().any(fails) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         let bytes = &state.files[self.file];
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         let read = rest.len().min(buffer.len());

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::{
-    Error, Salvaged,
+    Error, Options, Salvaged,
     harness::Recorder,
     salvage,
-    tests::{Counter, number},
+    tests::{Counter, SMALL, number},
 };
 
 fn written(batches: &[u64], compact_after: Option<usize>) -> (Recorder, u64) {
@@ -151,4 +151,41 @@ fn everything_is_salvaged_but_the_frame_that_is_damaged() {
     let (rest, found) = salvaged(&disk);
     assert_eq!(rest.last(), whole.last());
     assert!(found.damaged.contains(&(snapshot.clone(), 64)), "{found:?}");
+}
+
+/// Cards fail by sectors that can't be read; the kernel reads pages.
+#[test]
+fn everything_is_salvaged_but_what_stands_in_a_page_that_can_not_be_read() {
+    const PAGE: u64 = 4096;
+    let options = Options {
+        segment_bytes: 64 << 10,
+        ..SMALL
+    };
+    let disk = Recorder::new();
+    let mut counter = Counter::open_with(disk.clone(), options).unwrap();
+    for _ in 0..200 {
+        counter.add(1).unwrap();
+    }
+    let count = counter.count;
+    drop(counter);
+    let name = "segment-0000000000000001";
+    let files = disk.files();
+    let used = files[name].iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    assert!(used > 5 * PAGE, "{used}");
+    for page in (PAGE..used).step_by(PAGE as usize) {
+        let disk = Recorder::with_files(&files);
+        disk.fail_reads(name, page..page + PAGE);
+        let (numbers, found) = salvaged(&disk);
+        assert!(numbers.is_sorted(), "{numbers:?}");
+        let lost = count - numbers.len() as u64;
+        // The shortest frames are of 32 bytes, four in a row of 904.
+        assert!(
+            0 < lost && lost <= 4 * (PAGE / 904 + 2),
+            "{page}: {lost} lost"
+        );
+        if page + PAGE < used {
+            assert_eq!(numbers.last(), Some(&count), "what stands behind {page}");
+            assert_eq!(found.damaged.len(), 1);
+        }
+    }
 }

@@ -63,6 +63,8 @@ pub struct Plan {
     pub next_wake: Option<u64>,
     /// A pod that must not run twice waits for [`Desired::cleared`].
     pub uncleared: bool,
+    /// Whether a pod came to its end can't be said yet ([`Desired::doubted`]).
+    pub doubts: bool,
     /// The document has been carried out: nothing to do, nothing under way, nothing that has not
     /// been started and none that has not ended.
     pub converged: bool,
@@ -199,6 +201,7 @@ impl<'a> Pass<'a> {
             // The reasons of what waits are still true; everything else waits for the action.
             self.plan.converged = false;
             self.plan.pulls.retain(|want| want.uid != uid);
+            self.plan.doubts |= self.desired.doubted && spec.is_some_and(run::may_have_ended);
             return;
         }
         self.plan.converged &= action.is_none();

@@ -25,9 +25,6 @@ const SILENT: &str = "the pod's shim does not answer; it is asked again";
 /// Why a pod that must not run twice is not started.
 const UNCLEARED: &str = "another copy of it may run elsewhere until every node has reported and the epoch is confirmed: bramble status";
 
-/// Why a pod that is not started again after its end is not started.
-const DOUBTED: &str = "the node's state was damaged and the pod may have come to its end: it waits for the controller";
-
 impl Pass<'_> {
     pub(super) fn plan_run(
         &mut self,
@@ -37,6 +34,9 @@ impl Pass<'_> {
     ) -> Option<Action> {
         if draft.memory.verdict.is_none() && !has_finished(draft, pod) {
             self.judge(draft, pod);
+        }
+        if draft.memory.verdict.is_none() && !has_finished(draft, pod) {
+            self.settle_doubt(draft, pod, seen);
         }
         if draft.memory.verdict.is_some() || has_finished(draft, pod) {
             return self.finish(draft, pod, seen);
@@ -226,13 +226,25 @@ impl Pass<'_> {
         }
     }
 
+    /// Where the memory has gaps, a pod that is not started again after its end may have come to it. One that
+    /// runs has not, and nobody can say of the others: they have failed, for the controller to replace.
+    fn settle_doubt(&mut self, draft: &mut Draft, pod: &Pod, seen: Option<&ObservedPod>) {
+        if !self.desired.doubted || !may_have_ended(pod) || draft.memory.cleared {
+            return;
+        }
+        match seen.map(|seen| seen.sandbox) {
+            Some(Sandbox::Ready | Sandbox::Silent) => draft.memory.cleared = true,
+            Some(Sandbox::Lost | Sandbox::Stopped) | None => {
+                draft.memory.verdict = Some(state_lost());
+            }
+        }
+        draft.mark(Durability::Hard);
+    }
+
     /// What must not run twice is started only when a copy of it can't be running on another node; the
     /// record of that is hard, so that the board may start it again by itself. What runs goes on.
     fn ensure_cleared(&mut self, draft: &mut Draft, pod: &Pod, seen: Option<&ObservedPod>) -> bool {
-        let doubted = self.desired.doubted
-            && pod.restart_policy != RestartPolicy::Always
-            && !pod.uid.is_static();
-        if !(pod.once || doubted) || draft.memory.cleared {
+        if !pod.once || draft.memory.cleared {
             return true;
         }
         let runs = seen.is_some_and(|seen| seen.sandbox != Sandbox::Stopped);
@@ -245,8 +257,7 @@ impl Pass<'_> {
         self.plan.uncleared = true;
         for container in pod.all_containers() {
             let name = Some(container.name.as_str());
-            let why = if pod.once { UNCLEARED } else { DOUBTED };
-            self.wait(pod.uid, name, "NotCleared", why.into());
+            self.wait(pod.uid, name, "NotCleared", UNCLEARED.into());
         }
         false
     }
@@ -314,6 +325,23 @@ pub(super) fn creating(pod: &Pod) -> &'static str {
     match pod.init_containers.is_empty() {
         true => "ContainerCreating",
         false => "PodInitializing",
+    }
+}
+
+/// Whether a pod comes to an end of its own, after which it is another pod's turn. The board's own pods have no
+/// others after them.
+pub(super) fn may_have_ended(pod: &Pod) -> bool {
+    pod.restart_policy != RestartPolicy::Always && !pod.uid.is_static()
+}
+
+/// The end of a pod of which nobody can say whether it came to one.
+fn state_lost() -> Verdict {
+    Verdict {
+        reason: "StateLost".into(),
+        message: "the node's state was damaged and the pod may have come to its end: it is not started a \
+                  second time"
+            .into(),
+        grace_s: None,
     }
 }
 

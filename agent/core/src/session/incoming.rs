@@ -8,7 +8,7 @@ use bramble_wire::topic::Topic;
 use bramble_wire::version::{Boot, Nonce};
 
 use super::fetch::Progress;
-use super::judge::Judgement;
+use super::judge::{Judgement, judge};
 use super::{
     ANNOUNCE_WITHIN_MS, CONFLICT_ANNOUNCE_MS, Output, REFUSED_ATTEMPTS, REFUSED_MS, Retry,
     SUM_GATHER_MS, SUM_INTERVAL_MS, Session,
@@ -214,6 +214,8 @@ impl Session {
                 self.outputs.push_back(Output::TimeFloor { unix_s });
                 self.sum_due = now + self.random.jitter(SUM_INTERVAL_MS);
                 self.ask_timer = Retry::NONE;
+                // Not any head says so: a retained one may be old.
+                self.confirmed |= judge(self.document.as_deref(), &head) == Judgement::Same;
                 self.handle_head(head, now);
                 self.report(now);
             }

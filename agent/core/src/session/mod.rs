@@ -143,6 +143,8 @@ pub struct Session {
     uncleared: bool,
     /// … and the controller was asked for it since it last had something to say.
     sought: bool,
+    /// [`Session::is_confirmed`].
+    confirmed: bool,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
@@ -236,6 +238,7 @@ impl Session {
             last_sum: None,
             uncleared: false,
             sought: false,
+            confirmed: false,
             outputs: VecDeque::new(),
             counters: Counters::default(),
         }
@@ -251,6 +254,12 @@ impl Session {
     pub fn cleared(&self) -> Option<Version> {
         let document = self.document.as_ref()?;
         (self.fetch.is_cleared(document)).then_some(document.version)
+    }
+
+    /// Whether the controller said in this life that the accepted document, or one before it, was its newest:
+    /// it is not just what was left on the disk.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed
     }
 
     /// Whether the controller has welcomed this connection.
@@ -309,6 +318,7 @@ impl Session {
             return;
         };
         self.document = Some(document);
+        self.confirmed = true;
         self.document_changed(now);
         self.forget();
         self.look_at_hint(now);

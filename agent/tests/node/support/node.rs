@@ -157,6 +157,7 @@ impl Node {
             document: documents,
             forget: forgotten,
             cleared: watch::channel(None).1,
+            confirmed: watch::channel(false).1,
             facts,
         };
         let task = tokio::spawn(reconcile::run(

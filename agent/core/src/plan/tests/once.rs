@@ -1,6 +1,6 @@
 //! Pods that must not run twice, and endings that were forgotten.
 
-use bramble_wire::object::{Pod, PodUid};
+use bramble_wire::object::{Pod, PodUid, RestartPolicy};
 use bramble_wire::report::{ContainerState, Phase};
 
 use super::toy::{Toy, pod, uid};
@@ -142,4 +142,44 @@ fn the_oldest_ending_gives_way() {
     }
     assert_eq!(endings.iter().count(), ENDINGS_MAX);
     assert!(!endings.contains(&uid(0)) && endings.contains(&uid(1)));
+}
+
+/// A pod that is not started again after its end, on a node that has forgotten.
+fn job(n: u8) -> Pod {
+    Pod {
+        restart_policy: RestartPolicy::OnFailure,
+        ..pod(n)
+    }
+}
+
+fn phase(toy: &Toy) -> Phase {
+    let desired = toy.desired.as_ref();
+    let host = Host::default();
+    reports(desired, &host, &toy.observed, &toy.memory, &[])[&uid(1)].phase
+}
+
+#[test]
+fn where_the_memory_has_gaps_what_may_have_ended_is_not_started() {
+    let mut toy = Toy::new([job(1), pod(2)]);
+    toy.document().doubted = true;
+    let did = toy.settle();
+    assert_eq!(did, ["start sandbox p2", "start p2/c#1"]);
+    let verdict = toy.memory[&uid(1)].verdict.as_ref().unwrap();
+    assert_eq!(verdict.reason, "StateLost");
+    assert_eq!(phase(&toy), Phase::Failed);
+    // It stays so when the doubt is over, and others begin as ever.
+    toy.document().doubted = false;
+    toy.document().pods.insert(uid(3), job(3));
+    assert_eq!(toy.settle(), ["start sandbox p3", "start p3/c#1"]);
+}
+
+#[test]
+fn where_the_memory_has_gaps_what_runs_goes_on() {
+    let mut toy = Toy::new([job(1)]);
+    toy.settle();
+    toy.memory.clear();
+    toy.document().doubted = true;
+    assert_eq!(toy.settle(), [""; 0]);
+    assert!(toy.memory[&uid(1)].verdict.is_none());
+    assert_eq!(phase(&toy), Phase::Running);
 }

@@ -76,3 +76,23 @@ fn another_session_knows_of_no_clearance() {
     bench.serve(&held);
     assert_eq!(bench.session.cleared(), Some(held.head.version));
 }
+
+#[test]
+fn a_document_of_the_disk_is_confirmed_by_a_welcome_and_by_no_head_alone() {
+    let held = wanted(1, 10, &[("a", 3, b"A")]);
+    let next = wanted(1, 11, &[("a", 11, b"B")]);
+    let mut bench = Bench::settled(&held);
+    let document = bench.session.document().cloned();
+    // The disk had it, and the welcome names another.
+    let mut other = Bench::welcomed(2, document.clone(), &next);
+    assert!(!other.session.is_confirmed());
+    other.head(&held);
+    assert!(!other.session.is_confirmed());
+    other.accept(&next);
+    assert!(other.session.is_confirmed());
+
+    let same = Bench::welcomed(2, document, &held);
+    assert!(same.session.is_confirmed());
+    bench.session.handle_disconnected(bench.now);
+    assert!(bench.session.is_confirmed());
+}
