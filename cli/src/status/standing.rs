@@ -139,7 +139,7 @@ fn rival(rival: Option<&Rival>, now: Timestamp, out: &mut String) {
     out.push_str(&match rival.goes_on {
         true => format!(
             "Another controller has this cluster's identity {which} and goes on; the one that answers here does\n\
-             nothing any more. Stop one of the two: the one that is started last goes on.\n\n"
+             nothing any more. Stop one of the two: the one that was started more often goes on.\n\n"
         ),
         false => format!(
             "Another controller had this cluster's identity {which}; it does nothing any more. Stop it.\n\n"

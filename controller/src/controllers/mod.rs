@@ -72,7 +72,9 @@ pub async fn start(store: Arc<dyn Store>, settings: Settings) -> Result<JoinHand
     let clock: Clock = Arc::new(object::now);
     let mut first = Controllers::open(store.clone(), clock, settings)?;
     first.catch_up()?;
-    first.equip_first();
+    if !first.has_yielded() {
+        first.equip_first();
+    }
     store.settled(store.revision()).wait().await?;
     Ok(tokio::spawn(async move {
         tokio::select! {
@@ -157,6 +159,9 @@ impl Controllers {
 
     async fn run(mut self) -> Error {
         loop {
+            if self.has_yielded() {
+                self.idle().await;
+            }
             match self.work() {
                 Err(error) => return error,
                 Ok(true) => tokio::task::yield_now().await,
@@ -169,9 +174,27 @@ impl Controllers {
         }
     }
 
+    /// Another controller of this identity goes on: the store of this one stays as it is.
+    fn has_yielded(&self) -> bool {
+        self.settings.standing.borrow().has_yielded()
+    }
+
+    /// Waits until this controller goes on.
+    async fn idle(&mut self) {
+        let goes_on = |now: &Arc<Standing>| !now.has_yielded();
+        if self.settings.standing.wait_for(goes_on).await.is_err() {
+            // Whoever would say so has ended.
+            std::future::pending::<()>().await;
+        }
+        self.handle_standing();
+    }
+
     /// Reconciles what is due, for one turn; false when nothing is left.
     fn work(&mut self) -> Result<bool, Error> {
         for _ in 0..TURN {
+            if self.has_yielded() {
+                return Ok(true);
+            }
             self.catch_up()?;
             let Some(work) = self.queue.pop(Instant::now()) else {
                 return Ok(false);

@@ -1,8 +1,10 @@
 //! The store was set back, and not every node has said what it runs.
 
 use bramble_wire::name::NodeName;
+use bramble_wire::version::Boot;
 
 use super::*;
+use crate::nodelink::standing::Rival;
 
 fn standing(waiting: usize) -> Arc<Standing> {
     Arc::new(Standing {
@@ -70,5 +72,46 @@ fn a_pod_that_must_not_run_twice_is_placed_when_every_node_has_reported() {
         world.standing.send_replace(standing(0));
         let bound = |w: &World| w.get("pods", "d", "once").unwrap()["spec"]["nodeName"] == "n1";
         world.until("bound", bound).await;
+    });
+}
+
+#[test]
+fn while_another_controller_goes_on_nothing_is_written() {
+    virtually(async {
+        let world = World::new(&["n1"]);
+        let yielded = |goes_on: bool| {
+            let rival = goes_on.then(|| Rival {
+                goes_on,
+                epoch: 1,
+                boot: Boot(9),
+                last: Timestamp::from_seconds(START),
+            });
+            Arc::new(Standing {
+                rival,
+                ..Standing::default()
+            })
+        };
+        world.standing.send_replace(yielded(true));
+        let world = world.start();
+        let pod = json!({"metadata": {"name": "free"},
+            "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+        world.create(kinds::pod(), "d", pod);
+        let before = world.store.revision();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(world.store.revision(), before);
+        let bound = |w: &World| {
+            w.get("pods", "d", "free")
+                .is_some_and(|pod| pod["spec"]["nodeName"] == "n1")
+        };
+        world.standing.send_replace(yielded(false));
+        world.until("bound", bound).await;
+        // They meet while this one is at work.
+        world.standing.send_replace(yielded(true));
+        let pod = json!({"metadata": {"name": "second"},
+            "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+        world.create(kinds::pod(), "d", pod);
+        let before = world.store.revision();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(world.store.revision(), before);
     });
 }

@@ -99,7 +99,7 @@ impl Task {
                             boot,
                             epoch,
                             "another controller has this cluster's identity and goes on: this one does nothing \
-                             any more. Stop one of the two; the one that is started last goes on"
+                             any more. Stop one of the two; the one that was started more often goes on"
                         ),
                         false => tracing::error!(
                             boot,
