@@ -251,12 +251,6 @@ impl<W: World> Reconciler<W> {
         }
     }
 
-    fn take_clearance(&mut self, cleared: Option<Version>) {
-        if let Some(desired) = &mut self.desired {
-            desired.cleared = cleared.is_some() && cleared == self.version;
-        }
-    }
-
     /// Passes until there is nothing more to decide; returns when to wake at the latest.
     async fn passes(&mut self, facts: &NodeFacts) -> Result<Option<u64>, state::Error> {
         let mut wake = None;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bramble_agent_core::desired::Desired;
 use bramble_agent_core::plan::Durability;
 use bramble_wire::object::{ObjectName, Pod, PodUid};
+use bramble_wire::version::Version;
 
 use super::{Inputs, Reconciler, Seen, World};
 use crate::state::{self, Change};
@@ -38,6 +39,12 @@ impl<W: World> Reconciler<W> {
         self.sure_of_own = view.sure;
         self.desired = Some(desired);
         self.version = version;
+    }
+
+    pub(super) fn take_clearance(&mut self, cleared: Option<Version>) {
+        if let Some(desired) = &mut self.desired {
+            desired.cleared = cleared.is_some() && cleared == self.version;
+        }
     }
 
     /// What was left of a damaged state is the controller's word by now, and what it leaves open of pods is on
