@@ -215,8 +215,10 @@ impl World {
         match event {
             KernelEvent::Done(life, action) => {
                 let same = self.nodes[number].life == life;
-                // What a killed agent had begun may be finished by the shim, or not.
-                if same || self.rng.kernel[number].percent(50) {
+                // What a killed agent had begun may be finished by the shim, or not; never after the next agent looked:
+                // a shim reads what the old one wrote before it answers the new one.
+                let finished = same || self.rng.kernel[number].percent(50);
+                if finished && (same || self.nodes[number].agent.is_none()) {
                     self.apply(number, &action);
                 }
                 if same && let Some(agent) = &mut self.nodes[number].agent {

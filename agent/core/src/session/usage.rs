@@ -15,7 +15,7 @@ const BURST: u64 = 16 * 1024;
 /// Bytes that may be sent in an hour, and so 96 KiB a day: what an idle node costs an hour stays below 20 kB with it.
 const PER_HOUR: u64 = 4 * 1024;
 /// Largest measurement in a report, in bytes; of a larger one the pods that use least are left out.
-const BYTES_MAX: usize = 16 * 1024;
+const BYTES_MAX: usize = 12 * 1024;
 /// What an envelope adds to a report.
 const OVERHEAD: u64 = 300;
 const HOUR_MS: u64 = 3_600_000;
