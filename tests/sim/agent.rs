@@ -1,7 +1,9 @@
 //! A node: its disk, its kernel, and the agent's process around the real session and planner.
 
 mod mistakes;
+mod output;
 mod pass;
+mod power;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,11 +15,10 @@ use bramble_agent_core::observed::{
 };
 use bramble_agent_core::plan::{self, Action, Durability};
 use bramble_agent_core::report::reports;
-use bramble_agent_core::session::{Config, Document, Observation, Output, Session};
+use bramble_agent_core::session::{Config, Document, Observation, Session};
 use bramble_agent_core::time::Moment;
 use bramble_wire::clock::Millis;
 use bramble_wire::envelope::{self, KeyId, Sequence};
-use bramble_wire::message::{self, Ask};
 use bramble_wire::name::{ClusterId, NodeName};
 use bramble_wire::object::{ObjectId, PodUid, RestartPolicy};
 use bramble_wire::publish::Publish;
@@ -31,7 +32,7 @@ use super::Mutation;
 use super::disk::{Disk, WriteId};
 use super::network::Packet;
 use super::rng::Rng;
-use super::stats::{Fault, Invariant};
+use super::stats::Invariant;
 use super::world::{Event, World};
 
 use pass::{PASSES_MAX, runs};
@@ -225,29 +226,6 @@ impl World {
         let node = &self.nodes[number];
         let unix = UNIX_MS + self.now as i64 + node.wall_ms;
         Moment::new(self.now - node.booted_at, unix)
-    }
-
-    /// A board's clock is set, or wakes in 1970.
-    pub fn clock_jump(&mut self, number: usize, rng: &mut Rng) {
-        const HOUR_MS: i64 = 3_600_000;
-        let jumps = [
-            -UNIX_MS - self.now as i64,
-            -HOUR_MS,
-            0,
-            HOUR_MS,
-            50 * 365 * 24 * HOUR_MS,
-        ];
-        let to = rng.pick(&jumps).copied().unwrap_or_default();
-        self.set_clock(number, to);
-        self.with_agent(number, |agent, _| agent.dirty = true);
-    }
-
-    fn set_clock(&mut self, number: usize, to: i64) {
-        if self.nodes[number].wall_ms != to {
-            self.stats.fault(Fault::ClockJump);
-            self.note(|| format!("node {number}: its clock is off by {to} ms"));
-            self.nodes[number].wall_ms = to;
-        }
     }
 
     /// The agent's process starts: it raises its boot number before anything else.
@@ -471,169 +449,6 @@ impl World {
             self.arm_timer(number + 1, life, wake);
         }
         self.nodes[number].agent = Some(agent);
-    }
-
-    fn agent_output(&mut self, number: usize, agent: &mut Agent, output: Output) {
-        match output {
-            Output::Publish(publish) => {
-                self.agent_says(number, agent, &publish);
-                self.publish(number + 1, &publish);
-            }
-            Output::Persist(document) => {
-                let document = self.halved(document);
-                self.check_document(number, &document);
-                if self.mutation == Some(Mutation::AcceptOlder) {
-                    self.nodes[number].past.push(document.clone());
-                }
-                agent.state.document = Some(document.clone());
-                let write = self.nodes[number].disk.write(agent.state.clone());
-                if self.mutation == Some(Mutation::ActBeforePersist) {
-                    if let Some(session) = &mut agent.session {
-                        session.handle_persisted(document.version, Millis(self.now));
-                    }
-                    agent.dirty = true;
-                }
-                agent
-                    .waiters
-                    .push((write, Waiter::Document(document.version)));
-                self.sync_agent(number, write);
-            }
-            Output::Forget(pods) => {
-                self.check_forgotten(number, &pods);
-                for uid in &pods {
-                    if let Some(pod) = agent.state.memory.get_mut(uid) {
-                        pod.acknowledged = true;
-                    }
-                }
-                self.write_lazily(number, agent);
-                agent.dirty = true;
-            }
-            Output::TimeFloor { .. } | Output::StreamOpen(..) | Output::StreamIn(..) => {}
-        }
-    }
-
-    fn write_lazily(&mut self, number: usize, agent: &Agent) {
-        let node = &mut self.nodes[number];
-        let write = node.disk.write(agent.state.clone());
-        let life = node.life;
-        let delay = self.rng.disk[number + 1].within(500, 5_000);
-        if self.wrote(number + 1, delay) {
-            self.after(delay, Event::Synced(number + 1, life, write));
-        }
-    }
-
-    /// What an agent says is looked at before it leaves.
-    fn agent_says(&mut self, number: usize, agent: &mut Agent, publish: &Publish) {
-        match &publish.topic {
-            Topic::Report(_) => {
-                self.nodes[number].reports += 1;
-                let opened = envelope::read_unverified::<message::Report>(&publish.payload);
-                let pods = opened.map(|opened| opened.message.pods).unwrap_or_default();
-                for pod in pods.iter().filter(|pod| pod.gone) {
-                    let uid = pod.uid;
-                    let memory = &self.nodes[number].disk.durable().memory;
-                    let holds = memory.get(&uid).is_some_and(|pod| pod.gone);
-                    self.check(Invariant::EndingDurable, holds, || {
-                        format!("node {number} says {uid} is gone, its disk does not")
-                    });
-                    self.oracle.said_gone.insert((number, uid));
-                }
-            }
-            Topic::Request(..) => {
-                let opened = envelope::read_unverified::<message::Request>(&publish.payload);
-                let Some(request) = opened.map(|opened| opened.message) else {
-                    return;
-                };
-                agent.asked = request.nonce;
-                if let Ask::Index { from: 0, .. } = request.ask {
-                    self.oracle.index_asked(number);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The agent is killed; what runs goes on.
-    pub fn kill_agent(&mut self, number: usize, fault: Fault, rng: &mut Rng) {
-        if self.nodes[number].agent.take().is_none() {
-            return;
-        }
-        self.stats.fault(Fault::AgentKill);
-        self.note(|| format!("agent {number} killed"));
-        self.nodes[number].life += 1;
-        self.close(number + 1);
-        let delay = match fault {
-            Fault::RestartLoop => rng.within(10, 1_000),
-            _ => rng.within(100, 20_000),
-        };
-        self.after(delay, Event::Start(number + 1));
-    }
-
-    /// The agent could not write: it ends, and is started again.
-    pub(super) fn agent_could_not_write(&mut self, number: usize, rng: &mut Rng) {
-        self.note(|| format!("agent {number} could not write"));
-        let node = &mut self.nodes[number];
-        node.agent = None;
-        node.life += 1;
-        node.disk.fail(rng);
-        self.close(number + 1);
-        let delay = rng.within(500, 20_000);
-        self.after(delay, Event::Start(number + 1));
-    }
-
-    /// The board is off, and so is everything on it.
-    pub fn switch_off(&mut self, number: usize) {
-        let node = &mut self.nodes[number];
-        node.agent = None;
-        node.off = true;
-        node.life += 1;
-        node.kernel_boot += 1;
-        node.kernel.clear();
-        node.addresses.clear();
-    }
-
-    /// The board goes down, in order or not, and comes up.
-    pub fn reboot(&mut self, number: usize, fault: Fault, rng: &mut Rng) {
-        if !self.nodes[number].member {
-            return;
-        }
-        self.stats.fault(fault);
-        self.note(|| format!("node {number}: {}", fault.text()));
-        self.switch_off(number);
-        let node = &mut self.nodes[number];
-        match fault {
-            Fault::NodeWipe => {
-                node.disk.replace(State::default());
-                self.oracle.wiped(number);
-            }
-            Fault::Reboot => {
-                let last = node.disk.last();
-                node.disk.sync(last);
-            }
-            _ => {
-                let cut = node.disk.power_cut(rng);
-                if cut.lost > 0 {
-                    self.stats.fault(Fault::NodeLoss);
-                }
-                if cut.lied && self.mutation != Some(Mutation::SkipFsync) {
-                    self.stats.fault(Fault::Lie);
-                    self.note(|| format!("node {number}: its card has kept nothing for a while"));
-                    self.node_set_back(number);
-                }
-            }
-        }
-        if fault == Fault::Reboot {
-            self.close(number + 1);
-        } else {
-            self.vanish(number + 1);
-        }
-        if rng.percent(20) {
-            self.set_clock(number, -UNIX_MS - self.now as i64);
-        }
-        if fault != Fault::Months {
-            let delay = rng.within(1_000, 60_000);
-            self.after(delay, Event::Start(number + 1));
-        }
     }
 }
 

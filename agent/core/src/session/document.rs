@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bramble_wire::document::{Digest, Hash};
+use bramble_wire::document::{Digest, Hash, IndexEntry};
 use bramble_wire::limits::{DOCUMENT_MAX, DOCUMENT_OBJECTS_MAX};
 use bramble_wire::object::{NodeConfig, Object, ObjectId, ObjectName, PodUid};
 use bramble_wire::version::{HistoryId, Version};
@@ -38,6 +38,16 @@ pub struct Stored {
 }
 
 impl Document {
+    /// What it holds for an entry of an index. The hash of a plain object covers its bytes; that of a sealed one covers
+    /// its id and revision, and two histories may have used one revision for two contents.
+    pub(super) fn find(&self, history: HistoryId, entry: &IndexEntry) -> Option<&Stored> {
+        if entry.id.is_sealed() && self.history != history {
+            return None;
+        }
+        let held = self.objects.get(&entry.id)?;
+        (held.hash == entry.hash).then_some(held)
+    }
+
     /// Everything to keep running: what is wanted, and what is unclaimed. The arguments of
     /// [`Desired::from_objects`](crate::desired::Desired::from_objects).
     pub fn effective(&self) -> impl Iterator<Item = (&ObjectId, u64, &[u8])> {

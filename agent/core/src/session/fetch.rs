@@ -333,21 +333,11 @@ impl Fetch {
         history: HistoryId,
         entry: &IndexEntry,
     ) -> Option<Stored> {
-        // The hash of a plain object covers its bytes. That of a sealed one covers its id and revision,
-        // and two histories may have used one revision for two contents.
-        let sealed = entry.id.is_sealed();
-        let usable = |have: &&Document| !sealed || have.history == history;
-        let held = || {
-            let objects = &have.filter(usable)?.objects;
-            objects
-                .get(&entry.id)
-                .filter(|held| held.hash == entry.hash)
-        };
         let pulled = self
             .pulled
             .get(&entry.id)
             .filter(|pulled| pulled.hash == entry.hash);
-        let stored = pulled.or_else(held)?;
+        let stored = pulled.or_else(|| have?.find(history, entry))?;
         Some(Stored {
             revision: entry.revision,
             ..stored.clone()
